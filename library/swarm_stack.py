@@ -1,0 +1,1221 @@
+#!/usr/bin/python
+# MIT License (see LICENSE)
+"""Ansible module: a swarm stack as it should be, compared with the stack as it is."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: swarm_stack
+short_description: Deploy, repair, watch and remove Docker Swarm stacks
+description:
+  - Compares the stack that you describe with the stack that lives in the swarm, and deploys only what differs.
+    Drift made behind its back (a scaled, edited or removed service, a recreated network) is noticed and repaired.
+  - Can wait until the stack runs, or until it has finished, and says why when it does not, with the log of what failed.
+  - Refuses what C(docker stack deploy) would silently ignore.
+  - Needs the docker command line (20.10 or newer) and Python 3.9 on the target, nothing else.
+    Compose files in YAML on the target also need PyYAML there; inline definitions do not.
+author:
+  - ddp-swarm contributors (@ddp-swarm)
+options:
+  name:
+    description:
+      - Name of the stack.
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) deploys the stack, unless it is already as described.
+      - V(absent) removes it, and returns when its services, tasks, networks, configs and secrets are gone.
+        Volumes are kept. Removal always waits, for O(wait_timeout) at most.
+    type: str
+    choices: [present, absent]
+    default: present
+  compose:
+    description:
+      - What the stack consists of. Each entry is a mapping, or the path of a compose file on the target.
+        Entries are merged in order, mappings by key; C(command), C(entrypoint) and health checks are replaced as a
+        whole, mounts by their target, and to other lists new items are added.
+      - Variables in values (C($NAME), C(${NAME:-default})) are replaced from the environment of the module on the
+        target, as C(docker stack deploy) does. Write C($$) for a dollar sign, also in inline definitions.
+      - Top-level C(configs) and C(secrets) may have C(file) (a path on the target) or C(content) (a text, not
+        interpolated). They are created under a name that ends in a hash of their content, so that a new content is a
+        change of each service that uses it. What is no longer used is removed afterwards if O(prune=true).
+      - Only networks, volumes, configs and secrets that a service uses are created.
+      - Required if O(state=present).
+    type: list
+    elements: raw
+  prune:
+    description:
+      - Remove services, networks, configs and secrets of the stack that are no longer described.
+      - With V(false) they are not looked at.
+    type: bool
+    default: true
+  resolve_image:
+    description:
+      - Whether C(docker stack deploy) asks the registry for the digest behind each image's tag.
+      - The default V(never) needs no registry, and keeps the tag as it is written. Choose V(changed) or V(always) for
+        images that come from a registry and move under their tags. A registry is asked only when there is another
+        reason to deploy.
+    type: str
+    choices: [always, changed, never]
+    default: never
+  with_registry_auth:
+    description:
+      - Send the registry login of the target's user to the nodes.
+    type: bool
+    default: false
+  strict:
+    description:
+      - Fail on keys that swarm ignores or does not know. With V(false), leave them out and warn.
+    type: bool
+    default: true
+  wait_for:
+    description:
+      - V(none) returns after the deployment was accepted.
+      - V(running) waits until every task runs, has run for O(stability_period), and was made from the current
+        definition. A task that finished with exit code 0 under restart condition C(none) or C(on-failure) is as good.
+      - V(complete) waits until every task has finished with exit code 0.
+      - A task that failed and will not be tried again ends the wait at once, as does a paused or rolled-back update.
+    type: str
+    choices: [none, running, complete]
+    default: none
+  wait_timeout:
+    description:
+      - How many seconds to wait, for O(wait_for) as for O(state=absent).
+    type: int
+    default: 300
+  stability_period:
+    description:
+      - With O(wait_for=running), for how many seconds the same tasks must have been running.
+    type: int
+    default: 3
+  ready_pattern:
+    description:
+      - With O(wait_for=running), a regular expression (Python's) that a line of the task's log must contain before the
+        task counts as running. Tasks that finished with exit code 0 need none.
+      - Reading logs takes one more docker command for each task and look.
+    type: str
+  redeploy:
+    description:
+      - What to do about services whose definition did not change.
+      - V(failed) starts a service again when one of its tasks has failed for good or its update was paused.
+        This is the default, because a stack that is C(present) but dead is not what anyone asks for.
+      - V(never) leaves them as they are. With O(wait_for=running) or V(complete), such a service is then a failure.
+      - V(always) starts all services again, on every call.
+    type: str
+    choices: [never, failed, always]
+    default: failed
+  log_lines:
+    description:
+      - How many of the last log lines of a failed task to show. 0 shows none.
+    type: int
+    default: 20
+  docker_cli:
+    description:
+      - Path of the docker command line. Searched in PATH by default.
+    type: path
+  docker_host:
+    description:
+      - The engine to talk to, such as V(unix:///var/run/docker.sock) or V(tcp://192.0.2.1:2376).
+      - The default is what the command line uses by itself.
+    type: str
+    aliases: [docker_url]
+  cli_context:
+    description:
+      - The context of the docker command line to use. Excludes O(docker_host).
+    type: str
+  api_version:
+    description:
+      - The version of the Docker API to use. Negotiated by default.
+    type: str
+    aliases: [docker_api_version]
+  tls:
+    description:
+      - Use TLS without verifying the engine's certificate.
+    type: bool
+    default: false
+  validate_certs:
+    description:
+      - Use TLS and verify the engine's certificate.
+    type: bool
+    default: false
+    aliases: [tls_verify]
+  ca_path:
+    description:
+      - The CA certificate to verify the engine with.
+    type: path
+    aliases: [tls_ca_cert, cacert_path]
+  client_cert:
+    description:
+      - The client's TLS certificate.
+    type: path
+    aliases: [tls_client_cert, cert_path]
+  client_key:
+    description:
+      - The client's TLS key.
+    type: path
+    aliases: [tls_client_key, key_path]
+attributes:
+  check_mode:
+    description: Can run in check mode and predict changes without making them.
+    support: full
+  diff_mode:
+    description: Shows per service what was and what will be. Values that look like secrets are hidden.
+    support: full
+notes:
+  - Must run on a manager of an active and unlocked swarm that has a quorum, also for O(state=absent).
+  - The stack gets one swarm config more than it asks for, C(NAME.swarm-stack). It records the definition and what the
+    swarm made of it, which is how drift is recognised. It goes when the stack goes. Without it, as after a deployment by
+    hand, the next run deploys once to bring the stack under control; services that are the same are not restarted.
+  - The record holds environment values, as the services themselves do. Put secrets into C(secrets).
+  - A changed definition of a network that belongs to the stack means that its services are removed and created again,
+    because swarm cannot change a network.
+  - With O(redeploy=failed) only the services that failed are started again. For programs whose parts must start
+    together, look first with C(check_mode) and choose O(redeploy=always).
+seealso:
+  - module: swarm_stack_info
+"""
+
+EXAMPLES = r"""
+- name: Keep a stack running
+  swarm_stack:
+    name: web
+    compose:
+      - services:
+          front:
+            image: registry.example/front:1.4
+            ports: ["8080:80"]
+            configs: [{source: settings, target: /etc/front.conf}]
+        configs:
+          settings:
+            content: "{{ lookup('template', 'front.conf.j2') }}"
+    wait_for: running
+
+- name: Run a job on two machines to its end
+  swarm_stack:
+    name: simple-training
+    compose:
+      - "{{ lookup('template', 'stack.yml.j2') | from_yaml }}"
+    wait_for: complete
+    wait_timeout: 3600
+
+- name: Return when each rank has reported its first step
+  swarm_stack:
+    name: simple-training
+    compose: [/srv/stack.json]
+    wait_for: running
+    ready_pattern: '^\[GPU\d+\] Epoch'
+
+- name: Would the stack change, and is it busy?
+  swarm_stack:
+    name: simple-training
+    compose: [/srv/stack.json]
+  check_mode: true
+  register: plan
+
+- name: Remove the stack
+  swarm_stack:
+    name: simple-training
+    state: absent
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or in check mode would be done, one sentence each.
+  returned: always
+  type: list
+  elements: str
+  sample: ["update service node0: image", "repair service node1: Mode.Replicated.Replicas"]
+running:
+  description: Whether any task of the stack is running or about to. In check mode too, where it tells about now.
+  returned: always
+  type: bool
+state:
+  description: The stack as it now is.
+  returned: always
+  type: dict
+  contains:
+    exists:
+      description: Whether the stack has any service.
+      type: bool
+    running:
+      description: The same as RV(running).
+      type: bool
+    converged:
+      description: Whether each task runs, or has finished with exit code 0 for good.
+      type: bool
+    complete:
+      description: Whether each task has finished with exit code 0 for good.
+      type: bool
+    failed:
+      description: Whether any task has failed for good, or any update was paused or rolled back.
+      type: bool
+services:
+  description: The live services of the stack.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{name: node0, full_name: simple-training_node0, image: "my-ddp-trainer:1f3a", mode: replicated, wanted: 1,
+            running: 1, complete: 0, failed: 0, starting: 0, update_state: "", converged: true, constraints: []}]
+tasks:
+  description: The tasks that swarm still knows, newest first.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{id: w1k8, service: node0, slot: "1", node: host1, state: running, desired_state: running, error: "",
+            exit_code: null, image: "my-ddp-trainer:1f3a", created_at: "2025-01-01T10:00:00.1Z",
+            updated_at: "2025-01-01T10:00:02.9Z"}]
+failures:
+  description: What keeps the stack from being as asked. Empty on success.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    service:
+      description: Full name of the service.
+      type: str
+    task_id:
+      description: The task.
+      type: str
+    node:
+      description: Host name of its node; empty if it was never scheduled.
+      type: str
+    slot:
+      description: Number of the replica, or ID of the node of a global service.
+      type: str
+    state:
+      description: State of the task or of the update.
+      type: str
+    exit_code:
+      description: Exit code of the container, if it ran and ended.
+      type: int
+    error:
+      description: What swarm says about it.
+      type: str
+    log:
+      description: Last lines of the task's log.
+      type: list
+      elements: str
+    hint:
+      description: What to do about it, if that is known.
+      type: str
+calls:
+  description: How many docker commands were run.
+  returned: always
+  type: int
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.docker_cli import CONNECTION_ARGUMENTS, CONNECTION_MUTUALLY_EXCLUSIVE, DockerCli, DockerError
+from ansible.module_utils.stack_compose import (
+    ComposeError,
+    Content,
+    Prepared,
+    escape,
+    network_name,
+    prepare,
+    service_view,
+)
+from ansible.module_utils.swarm_state import (
+    NAMESPACE,
+    Live,
+    ServiceState,
+    Slot,
+    SwarmUnavailable,
+    Task,
+    describe_task,
+    find_failures,
+    hint_for,
+    list_services,
+    read_live,
+    sentence,
+    short_name,
+    stack_filter,
+    summary,
+    task_log,
+)
+
+RECORD_FORMAT = 1
+POLL = 1.0
+READY_LOG_LINES = 2000
+SECRETISH = re.compile(r"(?i)(passw|passphrase|secret|token|credential|private_?key|api_?key|access_?key)")
+
+
+class StackFailure(Exception):
+    """The stack is not as asked; `failures` is the structured why."""
+
+    def __init__(self, message: str, failures: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(message)
+        self.failures = failures or []
+
+
+# Comparing
+
+
+@dataclass
+class Record:
+    """What was asked for at the last deployment, and what the swarm made of it."""
+
+    definition: dict[str, Any] = field(default_factory=dict)
+    live: dict[str, dict[str, Any]] = field(default_factory=dict)
+    networks: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps({"format": RECORD_FORMAT, **self.__dict__}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Record | None:
+        try:
+            data = json.loads(text)
+            if data.pop("format") != RECORD_FORMAT:
+                return None
+            return cls(**data)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+
+@dataclass
+class Plan:
+    """What has to be done. `actions` is for people; the rest is for `execute`."""
+
+    actions: list[str] = field(default_factory=list)
+    deploy: bool = False
+    removed_services: list[str] = field(default_factory=list)
+    recreated_networks: list[str] = field(default_factory=list)
+    detached_services: list[str] = field(default_factory=list)
+    obsolete_networks: list[str] = field(default_factory=list)
+    restarted: list[str] = field(default_factory=list)
+    failed_before: list[str] = field(default_factory=list)
+    diffs: list[dict[str, str]] = field(default_factory=list)
+
+
+def normal_spec(service: dict[str, Any], networks: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A live Spec without what says nothing about it: ids become names, restarts do not count."""
+    spec: dict[str, Any] = json.loads(json.dumps(service["Spec"]))
+    template = spec.get("TaskTemplate", {})
+    template.pop("ForceUpdate", None)
+    for holder in (spec, template):
+        for attachment in holder.get("Networks") or []:
+            target = attachment.get("Target")
+            attachment["Target"] = networks[target]["Name"] if target in networks else f"missing network {target}"
+    container = template.get("ContainerSpec", {})
+    for kind in ("Config", "Secret"):
+        for reference in container.get(f"{kind}s") or []:
+            reference.pop(f"{kind}ID", None)
+    cleaned: dict[str, Any] = without_empty(spec)
+    return cleaned
+
+
+def without_empty(value: Any) -> Any:
+    """Engines differ in whether they write an empty field or leave it out."""
+    if isinstance(value, dict):
+        cleaned = {key: without_empty(item) for key, item in value.items()}
+        return {key: item for key, item in cleaned.items() if item not in (None, {}, [])}
+    if isinstance(value, list):
+        return [without_empty(item) for item in value]
+    return value
+
+
+def flatten(value: Any, path: str = "") -> dict[str, Any]:
+    """Dotted paths to values; a list of NAME=VALUE texts counts as a mapping."""
+    if isinstance(value, list) and value and all(isinstance(item, str) and "=" in item for item in value):
+        value = dict(item.split("=", 1) for item in value)
+    if isinstance(value, list):
+        value = {str(number): item for number, item in enumerate(value)}
+    if not isinstance(value, dict) or not value:
+        return {path: value}
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        flat.update(flatten(item, f"{path}.{key}" if path else str(key)))
+    return flat
+
+
+def differences(before: Any, after: Any) -> list[str]:
+    """The paths at which two structures differ."""
+    old, new = flatten(before), flatten(after)
+    missing = object()
+    return sorted(path for path in {*old, *new} if path and old.get(path, missing) != new.get(path, missing))
+
+
+def shorten(paths: list[str], limit: int = 6) -> str:
+    shown = ", ".join(paths[:limit])
+    return shown if len(paths) <= limit else f"{shown} and {len(paths) - limit} more"
+
+
+def mask(value: Any, key: str = "") -> Any:
+    """Hide values whose name says that they are secret; a hash shows that one changed."""
+    if isinstance(value, dict):
+        return {name: mask(item, str(name)) for name, item in value.items()}
+    if isinstance(value, list):
+        return [mask(item) for item in value]
+    if isinstance(value, str):
+        name, sign, text = value.partition("=")
+        if not key and sign and _is_secret_name(name):
+            return f"{name}={_hidden(text)}"
+        if _is_secret_name(key) and value:
+            return _hidden(value)
+    return value
+
+
+def _is_secret_name(name: str) -> bool:
+    return bool(SECRETISH.search(name)) and not name.upper().endswith("_FILE")
+
+
+def _hidden(text: str) -> str:
+    return f"(hidden, sha256 {hashlib.sha256(text.encode('utf-8')).hexdigest()[:8]})"
+
+
+def readable(value: Any, indent: str = "") -> str:
+    """YAML for people, without PyYAML."""
+    if isinstance(value, dict) and value:
+        lines = []
+        for key in sorted(value, key=str):
+            item = value[key]
+            if isinstance(item, (dict, list)) and item:
+                lines.append(f"{indent}{key}:\n{readable(item, indent + '  ')}")
+            else:
+                lines.append(f"{indent}{key}: {_readable_scalar(item)}\n")
+        return "".join(lines)
+    if isinstance(value, list) and value:
+        lines = []
+        for item in value:
+            if isinstance(item, (dict, list)) and item:
+                lines.append(f"{indent}- {readable(item, indent + '  ')[len(indent) + 2 :]}")
+            else:
+                lines.append(f"{indent}- {_readable_scalar(item)}\n")
+        return "".join(lines)
+    return f"{indent}{_readable_scalar(value)}\n"
+
+
+def _readable_scalar(value: Any) -> str:
+    plain = isinstance(value, str) and re.fullmatch(r"[\w./@+-][\w./@+ =:,-]*", value) and ": " not in value
+    return str(value) if plain else json.dumps(value)
+
+
+def make_diff(title: str, before: Any, after: Any) -> dict[str, str]:
+    return {
+        "before_header": title,
+        "after_header": title,
+        "before": readable(mask(before)) if before else "",
+        "after": readable(mask(after)) if after else "",
+    }
+
+
+def own_networks(stack: str, definition: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Real name to definition of the networks that the stack creates."""
+    return {
+        network_name(stack, key, network): network
+        for key, network in definition.get("networks", {}).items()
+        if not network.get("external")
+    }
+
+
+def make_plan(
+    stack: str,
+    definition: dict[str, Any],
+    live: Live,
+    record: Record | None,
+    prune: bool = True,
+    redeploy: str = "failed",
+) -> Plan:
+    """Desired against live. Everything that the module will do is decided here."""
+    plan = Plan()
+    _plan_networks(stack, definition, live, record, prune, plan)
+    _plan_services(stack, definition, live, record, plan)
+    if prune:
+        for full_name in sorted(live.services):
+            name = short_name(stack, full_name)
+            if name not in definition["services"]:
+                plan.actions.append(f"remove service {name}")
+                plan.removed_services.append(full_name)
+                before = normal_spec(live.services[full_name], live.networks)
+                plan.diffs.append(make_diff(f"service {name}", before, None))
+    known = record.definition if record else {}
+    if live.services and known.get("volumes", {}) != definition["volumes"]:
+        plan.diffs.append(make_diff("volumes", known.get("volumes"), definition["volumes"]))
+        if record:
+            plan.actions.append(f"update volumes: {shorten(differences(known.get('volumes'), definition['volumes']))}")
+            plan.deploy = True
+    _plan_restarts(definition, live, redeploy, plan)
+    return plan
+
+
+def _plan_networks(
+    stack: str, definition: dict[str, Any], live: Live, record: Record | None, prune: bool, plan: Plan
+) -> None:
+    wanted = own_networks(stack, definition)
+    known = own_networks(stack, record.definition) if record else {}
+    present = {row["Name"]: row["ID"] for row in live.networks.values()}
+    for name, network in sorted(wanted.items()):
+        if name not in present:
+            plan.actions.append(f"create network {name}")
+            plan.deploy = True
+            plan.diffs.append(make_diff(f"network {name}", None, network or {"driver": "overlay"}))
+        elif record and name in known and (known[name] != network or record.networks.get(name) != present[name]):
+            behind_our_back = "" if known[name] != network else " (it is not the one that was deployed)"
+            plan.actions.append(f"recreate network {name}{behind_our_back}")
+            plan.deploy = True
+            plan.recreated_networks.append(name)
+            plan.diffs.append(make_diff(f"network {name}", known[name] or {"id": "another"}, network or {"id": "new"}))
+    gone = {live_id for live_id, row in live.networks.items() if row["Name"] in plan.recreated_networks}
+    for full_name, service in sorted(live.services.items()):
+        template = service["Spec"].get("TaskTemplate", {})
+        targets = {entry.get("Target") for entry in template.get("Networks") or service["Spec"].get("Networks") or []}
+        if targets & gone:
+            plan.detached_services.append(full_name)
+    if prune:
+        for name in sorted(live.own_networks):
+            if name not in wanted:
+                plan.actions.append(f"remove network {name}")
+                plan.obsolete_networks.append(name)
+                plan.diffs.append(make_diff(f"network {name}", known.get(name) or {"driver": "overlay"}, None))
+
+
+def _plan_services(stack: str, definition: dict[str, Any], live: Live, record: Record | None, plan: Plan) -> None:
+    for name in sorted(definition["services"]):
+        full_name = f"{stack}_{name}"
+        after = service_view(definition, name)
+        if full_name not in live.services:
+            plan.actions.append(f"create service {name}")
+            plan.deploy = True
+            plan.diffs.append(make_diff(f"service {name}", None, after))
+            continue
+        spec = normal_spec(live.services[full_name], live.networks)
+        if record is None or name not in record.definition.get("services", {}) or full_name not in record.live:
+            plan.actions.append(f"adopt service {name}")
+            plan.deploy = True
+            plan.diffs.append(make_diff(f"service {name} (not deployed by this module)", spec, after))
+            continue
+        before = service_view(record.definition, name)
+        changed = differences(before, after)
+        drift = differences(record.live[full_name], spec)
+        if changed:
+            plan.actions.append(f"update service {name}: {shorten(changed)}")
+        if drift:
+            plan.actions.append(f"repair service {name}: {shorten(drift)}")
+            found, meant = flatten(spec), flatten(record.live[full_name])
+            before = {**before, "live": {path: found[path] for path in drift if path in found}}
+            after = {**after, "live": {path: meant[path] for path in drift if path in meant}}
+        if changed or drift:
+            plan.deploy = True
+            plan.diffs.append(make_diff(f"service {name}", before, after))
+        elif full_name in plan.detached_services:
+            plan.actions.append(f"recreate service {name}: its network is recreated")
+
+
+def _plan_restarts(definition: dict[str, Any], live: Live, redeploy: str, plan: Plan) -> None:
+    if redeploy == "never":
+        return
+    touched = {action.split()[2].rstrip(":") for action in plan.actions if action.split()[1] == "service"}
+    for state in live.states():
+        if state.name not in definition["services"] or state.full_name in plan.detached_services:
+            continue
+        if state.failed:
+            plan.failed_before.append(state.full_name)
+        if state.name in touched:
+            continue
+        if redeploy == "always":
+            plan.actions.append(f"restart service {state.name}")
+        elif state.failed:
+            plan.actions.append(f"restart service {state.name}: {why_failed(state)}")
+        else:
+            continue
+        plan.restarted.append(state.full_name)
+        plan.diffs.append(
+            make_diff(f"service {state.name}", {"tasks": _task_lines(state)}, {"tasks": ["started again"]})
+        )
+
+
+def why_failed(state: ServiceState) -> str:
+    slot = next((slot for slot in state.slots if slot.verdict == "failed"), None)
+    if slot is None:
+        return f"update {state.update_state}"
+    where = f" on {slot.task.node}" if slot.task.node else ""
+    if slot.task.exit_code:
+        return f"failed{where} with exit code {slot.task.exit_code}"
+    return f"{slot.task.state}{where}" + (f" ({slot.task.error})" if slot.task.error else "")
+
+
+def _task_lines(state: ServiceState) -> list[str]:
+    return [f"{slot.name} {slot.verdict}" for slot in state.slots]
+
+
+def endless_services(definition: dict[str, Any]) -> list[str]:
+    """Services that `wait_for: complete` would wait for in vain: what always restarts never ends."""
+    endless = []
+    for name, service in definition["services"].items():
+        deploy = service["deploy"]
+        condition = (deploy.get("restart_policy") or {}).get("condition", "any")
+        if condition == "any" and not str(deploy.get("mode", "")).endswith("job"):
+            endless.append(name)
+    return sorted(endless)
+
+
+# Doing
+
+
+def record_name(stack: str) -> str:
+    return f"{stack[:52]}.swarm-stack"
+
+
+def read_record(docker: DockerCli, stack: str) -> Record | None:
+    done = docker.run("config", "inspect", record_name(stack), check=False)
+    if done.rc != 0:
+        return None
+    try:
+        return Record.from_json(base64.b64decode(json.loads(done.stdout)[0]["Spec"]["Data"]).decode("utf-8"))
+    except (ValueError, KeyError, IndexError, TypeError):
+        return None
+
+
+def write_record(docker: DockerCli, stack: str, definition: dict[str, Any], live: Live) -> None:
+    record = Record(
+        definition=definition,
+        live={name: normal_spec(service, live.networks) for name, service in live.services.items()},
+        networks=live.own_networks,
+    )
+    name = record_name(stack)
+    docker.run("config", "rm", name, check=False)
+    docker.run("config", "create", "--label", f"{NAMESPACE}={stack}", name, "-", input=record.to_json())
+
+
+def list_objects(docker: DockerCli, kind: str, stack: str | None = None) -> dict[str, str]:
+    """Name to id of the networks, configs or secrets of a stack, or of all."""
+    flags = stack_filter(stack) if stack else ()
+    return {row["Name"]: row["ID"] for row in docker.json_lines(kind, "ls", *flags)}
+
+
+def missing_externals(docker: DockerCli, stack: str, prepared: Prepared, live: Live) -> list[str]:
+    """What the definition expects to exist and does not."""
+    missing = []
+    scopes = {row["Name"]: row.get("Scope", "") for row in live.networks.values()}
+    for key, network in prepared.definition["networks"].items():
+        name = network_name(stack, key, network)
+        if not network.get("external") or name in ("host", "bridge", "none"):
+            continue
+        if name not in scopes:
+            missing.append(f"network {name} is external, and there is no such network: create it first")
+        elif scopes[name] != "swarm":
+            missing.append(
+                f"network {name} is external, and of scope {scopes[name]}: tasks need an overlay (scope swarm)"
+            )
+    ours = {content.name for content in prepared.contents}
+    for kind in ("config", "secret"):
+        names = {entry["name"] for entry in prepared.definition[f"{kind}s"].values() if entry.get("external")} - ours
+        if names:
+            for name in sorted(names - set(list_objects(docker, kind))):
+                missing.append(f"{kind} {name} is external, and there is no such {kind}: create it first")
+    return missing
+
+
+def create_contents(docker: DockerCli, stack: str, contents: list[Content]) -> None:
+    for kind in ("config", "secret"):
+        wanted = [content for content in contents if content.kind == kind]
+        present = list_objects(docker, kind, stack) if wanted else {}
+        for content in wanted:
+            if content.name not in present:
+                options = ("--label", f"{NAMESPACE}={stack}", *content.options)
+                source = "-" if content.path is None else content.path
+                docker.run(kind, "create", *options, content.name, source, input=content.text)
+
+
+def prune_contents(docker: DockerCli, stack: str, definition: dict[str, Any]) -> None:
+    """Remove configs and secrets of the stack that nothing refers to any more."""
+    for kind in ("config", "secret"):
+        keep = {entry.get("name") or f"{stack}_{key}" for key, entry in definition[f"{kind}s"].items()}
+        for name, identifier in list_objects(docker, kind, stack).items():
+            if name not in keep and name != record_name(stack):
+                # Still in use by a service that was not pruned: it stays, and goes with that service.
+                docker.run(kind, "rm", identifier, check=False)
+
+
+def stack_deploy(docker: DockerCli, stack: str, prepared: Prepared, params: dict[str, Any]) -> str:
+    """Hand the definition to the CLI on stdin, as JSON, which is YAML. Returns what the CLI warned about."""
+    text = json.dumps({"version": prepared.version, **escape(prepared.definition)})
+    flags = ["--compose-file", "-", "--resolve-image", params["resolve_image"]]
+    if params["prune"]:
+        flags.append("--prune")
+    if params["with_registry_auth"]:
+        flags.append("--with-registry-auth")
+    # CLIs that know --detach announce that waiting will become the default, and waiting never ends
+    # for tasks that finish (docker/cli#5299). Older ones do not know the option.
+    done = docker.run(
+        "stack", "deploy", "--detach=true", *flags, stack, input=text, check=False, cwd=prepared.directory
+    )
+    if done.rc != 0 and "unknown flag: --detach" in done.stderr:
+        done = docker.run("stack", "deploy", *flags, stack, input=text, check=False, cwd=prepared.directory)
+    if done.rc != 0:
+        raise DockerError(f"docker stack deploy: {done.stderr.strip() or done.stdout.strip()}", done.rc, done.stderr)
+    return done.stderr.strip()
+
+
+def force_restart(docker: DockerCli, full_name: str, with_registry_auth: bool) -> None:
+    flags = ["--with-registry-auth"] if with_registry_auth else []
+    docker.run("service", "update", "--detach", "--quiet", "--force", *flags, full_name)
+
+
+def remove_networks(docker: DockerCli, stack: str, names: list[str], deadline: float) -> None:
+    """A network goes when the last task on it is gone, which is after its service (moby#32552)."""
+    while names:
+        said = ""
+        for name in list(names):
+            done = docker.run("network", "rm", name, check=False)
+            if done.rc == 0 or "not found" in done.stderr.lower() or "no such network" in done.stderr.lower():
+                names.remove(name)
+            else:
+                said = done.stderr.strip()
+        if names:
+            if time.monotonic() > deadline:
+                raise StackFailure(f"Cannot remove network {names[0]} of stack {stack}: {said}")
+            time.sleep(POLL)
+
+
+def execute(docker: DockerCli, stack: str, prepared: Prepared, plan: Plan, live: Live, params: dict[str, Any]) -> str:
+    """Carry out a plan. Returns what docker warned about."""
+    deadline = time.monotonic() + params["wait_timeout"]
+    if plan.detached_services:
+        docker.run("service", "rm", *plan.detached_services)
+        leaving = [task.id for task in live.tasks if f"{stack}_{task.service}" in plan.detached_services]
+        wait_tasks_gone(docker, leaving, deadline)
+    remove_networks(docker, stack, list(plan.recreated_networks), deadline)
+    warned = ""
+    if plan.deploy:
+        create_contents(docker, stack, prepared.contents)
+        warned = stack_deploy(docker, stack, prepared, params)
+    elif plan.removed_services:
+        docker.run("service", "rm", *plan.removed_services)
+    restarted = list(plan.restarted)
+    if plan.deploy or plan.removed_services or plan.obsolete_networks:
+        now = read_live(docker, stack)
+        # A deployment that changes only labels or replicas does not revive a dead task.
+        restarted += [
+            name
+            for name in plan.failed_before
+            if name not in restarted
+            and name in now.services
+            and now.services[name]["Spec"].get("TaskTemplate") == live.services[name]["Spec"].get("TaskTemplate")
+        ]
+        remove_networks(docker, stack, list(plan.obsolete_networks), deadline)
+        if plan.obsolete_networks:
+            now.networks = {key: row for key, row in now.networks.items() if row["Name"] not in plan.obsolete_networks}
+        write_record(docker, stack, prepared.definition, now)
+    for full_name in restarted:
+        force_restart(docker, full_name, params["with_registry_auth"])
+    return warned
+
+
+# Waiting
+
+
+class Waiter:
+    """Looks at the stack again and again until it is as asked, has failed, or time is up."""
+
+    def __init__(self, docker: DockerCli, stack: str, services: list[str], params: dict[str, Any]) -> None:
+        self.docker = docker
+        self.stack = stack
+        self.wanted = sorted(f"{stack}_{name}" for name in services)
+        self.params = params
+        self.goal: str = params["wait_for"]
+        self.pattern = re.compile(params["ready_pattern"]) if params.get("ready_pattern") else None
+        self.ready: set[str] = set()
+        self.stable_tasks: frozenset[str] = frozenset()
+        self.stable_since = 0.0
+
+    def until_reached(self, live: Live, old_updates: set[str], settled: bool = False) -> Live:
+        """`settled`: nothing was done, so that what has been running for long enough need not be watched again."""
+        deadline = time.monotonic() + self.params["wait_timeout"]
+        while True:
+            live = self._only_wanted(live)
+            failures = find_failures(None, live, 0, old_updates)
+            if failures:
+                raise self._failed(live, old_updates)
+            if self._reached(live) and (self._stable(live) or (settled and self._old_enough(live))):
+                return live
+            if time.monotonic() >= deadline:
+                raise self._timed_out(live)
+            time.sleep(POLL)
+            live = read_live(self.docker, self.stack, networks=False)
+
+    def _only_wanted(self, live: Live) -> Live:
+        live.services = {name: service for name, service in live.services.items() if name in self.wanted}
+        return live
+
+    def _reached(self, live: Live) -> bool:
+        states = live.states()
+        good = len(states) == len(self.wanted) and all(state.reached(self.goal) for state in states)
+        return good and not self._unready(states)
+
+    def _unready(self, states: list[ServiceState]) -> list[Slot]:
+        """The running tasks whose log has not said yet that they are ready."""
+        if self.pattern is None or self.goal != "running":
+            return []
+        unready = []
+        for state in states:
+            for slot in state.slots:
+                if slot.verdict == "running" and slot.task.id not in self.ready:
+                    lines = task_log(self.docker, slot.task.id, READY_LOG_LINES)
+                    if any(self.pattern.search(line) for line in lines):
+                        self.ready.add(slot.task.id)
+                    else:
+                        unready.append(slot)
+        return unready
+
+    def _stable(self, live: Live) -> bool:
+        if self.goal == "complete":
+            return True
+        running = frozenset(
+            slot.task.id for state in live.states() for slot in state.slots if slot.verdict == "running"
+        )
+        now = time.monotonic()
+        # A task that went from running to complete has not become unstable.
+        if not running <= self.stable_tasks or not self.stable_since:
+            self.stable_since = now
+        self.stable_tasks = running
+        return not running or now - self.stable_since >= self.params["stability_period"]
+
+    def _old_enough(self, live: Live) -> bool:
+        """Stable by the clock: saves watching a stack that has been up for long. Hosts' clocks may differ a little."""
+        now = time.time()
+        return all(
+            now - epoch(slot.task.updated) >= self.params["stability_period"]
+            for state in live.states()
+            for slot in state.slots
+            if slot.verdict == "running"
+        )
+
+    def _failed(self, live: Live, old_updates: set[str]) -> StackFailure:
+        failures = find_failures(self.docker, live, self.params["log_lines"], old_updates)
+        several = any(state.wanted > 1 for state in live.states())
+        return StackFailure("\n".join(sentence(failure, several) for failure in failures), failures)
+
+    def _timed_out(self, live: Live) -> StackFailure:
+        states = live.states()
+        failures: list[dict[str, Any]] = []
+        waits: list[str] = [f"{name} does not exist" for name in self.wanted if name not in live.services]
+        for state in states:
+            waits += [f"{state.full_name} lacks {state.missing} of {state.wanted} tasks"] if state.missing else []
+            for slot in state.slots:
+                good = slot.verdict == "complete" or (
+                    self.goal == "running" and slot.verdict == "running" and self._is_ready(slot)
+                )
+                if good:
+                    continue
+                text = waiting_for(slot, live.tasks, self.goal, self.pattern.pattern if self.pattern else "")
+                hint = hint_for(state, slot.task) or hint_for(state, last_failed(slot, live.tasks) or slot.task)
+                name = f"{state.full_name}.{slot.name}" if state.wanted > 1 else state.full_name
+                waits.append(f"{name} {text}" + (f" - {hint}" if hint else ""))
+                entry = describe_task(self.docker, state, slot.task, self.params["log_lines"])
+                entry["error"] = entry["error"] or text
+                entry["hint"] = hint
+                failures.append(entry)
+        if not waits:
+            waits.append("its tasks have not been running for stability_period yet")
+        goal = "complete" if self.goal == "complete" else "running"
+        message = f"Stack {self.stack} is not {goal} after {self.params['wait_timeout']} s: {'; '.join(waits)}"
+        for failure in failures:
+            if failure["log"]:
+                message += f"\nLast {len(failure['log'])} log lines of {failure['service']} on {failure['node']}:\n"
+                message += "\n".join(f"  {line}" for line in failure["log"])
+        return StackFailure(message, failures)
+
+    def _is_ready(self, slot: Slot) -> bool:
+        return self.pattern is None or slot.task.id in self.ready
+
+
+def waiting_for(slot: Slot, tasks: list[Task], goal: str, pattern: str) -> str:
+    """What one task is waiting for, as the end of a sentence."""
+    task = slot.task
+    where = f" on {task.node}" if task.node else ""
+    since = f" since {task.updated[:19]}Z" if task.updated else ""
+    if slot.verdict == "outdated":
+        return f"still runs the previous definition{where}"
+    if task.state in ("new", "allocated", "pending"):
+        return f"is not scheduled: {task.error or 'swarm gives no reason'}"
+    if task.state == "preparing":
+        return f"is preparing{where}{since} (fetching or checking the image)"
+    if task.state == "running":
+        if goal == "running" and pattern:
+            return f"is running{where}, but its log has no line that matches {pattern!r}"
+        return f"is still running{where}{since}"
+    earlier = last_failed(slot, tasks)
+    text = f"is {'about to be restarted' if slot.verdict == 'restarting' else task.state}{where}{since}"
+    if earlier:
+        code = f" with exit code {earlier.exit_code}" if earlier.exit_code else ""
+        text += f"; its last attempt {earlier.state}{code}" + (f": {earlier.error}" if earlier.error else "")
+    return text
+
+
+def last_failed(slot: Slot, tasks: list[Task]) -> Task | None:
+    bad = ("failed", "rejected", "orphaned")
+    return next((t for t in tasks if t.service == slot.task.service and t.slot == slot.name and t.state in bad), None)
+
+
+def epoch(stamp: str) -> float:
+    """Seconds since 1970 of an RFC 3339 time in UTC, as the engine writes it; now, if there is none."""
+    try:
+        return time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
+    except ValueError:
+        return time.time()
+
+
+# Removing
+
+
+@dataclass
+class Remains:
+    """What is left of a stack."""
+
+    services: dict[str, str] = field(default_factory=dict)
+    tasks: list[str] = field(default_factory=list)
+    networks: dict[str, str] = field(default_factory=dict)
+    configs: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    containers: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return any(self.__dict__.values())
+
+    def sentences(self) -> list[str]:
+        named = [
+            f"{kind} {name}"
+            for kind, names in (
+                ("service", self.services),
+                ("network", self.networks),
+                ("config", self.configs),
+                ("secret", self.secrets),
+            )
+            for name in sorted(names)
+        ]
+        return named + self.tasks + [f"container {name}" for name in self.containers]
+
+
+def find_remains(docker: DockerCli, stack: str) -> Remains:
+    return Remains(
+        services={name: identifier for identifier, name in list_services(docker, stack).items()},
+        networks=list_objects(docker, "network", stack),
+        configs=list_objects(docker, "config", stack),
+        secrets=list_objects(docker, "secret", stack),
+    )
+
+
+def inspect_tasks(docker: DockerCli, ids: list[str]) -> list[dict[str, Any]]:
+    if not ids:
+        return []
+    done = docker.run("inspect", "--type", "task", *ids, check=False)
+    found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
+    return found
+
+
+def unreachable_nodes(docker: DockerCli) -> dict[str, str]:
+    """Id to host name of nodes that cannot report that a task has ended."""
+    rows = docker.json_lines("node", "ls")
+    return {row["ID"]: row["Hostname"] for row in rows if row.get("Status") not in ("Ready", None)}
+
+
+def wait_tasks_gone(docker: DockerCli, ids: list[str], deadline: float) -> list[str]:
+    """Swarm forgets a removed service's task when its container has ended. Returns warnings about what it cannot know."""
+    while True:
+        left = inspect_tasks(docker, ids)
+        if not left:
+            return []
+        lost = unreachable_nodes(docker)
+        if all(task.get("NodeID") in lost for task in left):
+            hosts = ", ".join(sorted({lost[task["NodeID"]] for task in left}))
+            return [f"{len(left)} tasks are left to {hosts}: not reachable now, they end when it comes back"]
+        if time.monotonic() > deadline:
+            names = ", ".join(f"task {task['ID']} ({task.get('Status', {}).get('State')})" for task in left)
+            raise StackFailure(f"Not all tasks have ended in time: {names}")
+        ids = [task["ID"] for task in left]
+        time.sleep(POLL / 2)
+
+
+def remove_stack(docker: DockerCli, stack: str, timeout: int, check_mode: bool) -> tuple[list[str], list[str]]:
+    """Remove a stack until nothing of it is left. Returns actions and warnings."""
+    remains = find_remains(docker, stack)
+    actions = [f"remove {what}" for what in remains.sentences()]
+    if check_mode or not remains:
+        return actions, []
+    deadline = time.monotonic() + timeout
+    rows = docker.run("stack", "ps", "--no-trunc", "-q", stack, check=False)
+    task_ids = rows.stdout.split() if rows.rc == 0 else []
+    # Its exit code is of no use: it fails for a network that is still in use, and returns 0 before tasks are gone.
+    docker.run("stack", "rm", stack, check=False)
+    while find_services_left(docker, stack):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(POLL / 2)
+    try:
+        warnings = wait_tasks_gone(docker, task_ids, deadline)
+    except StackFailure as error:
+        raise StackFailure(f"Stack {stack} is not gone after {timeout} s. {error}") from error
+    said = ""
+    while True:
+        remains = find_remains(docker, stack)
+        remains.containers = docker.run("ps", "--all", *stack_filter(stack), "--format", "{{.Names}}").stdout.split()
+        if not remains:
+            return actions, warnings
+        if time.monotonic() > deadline:
+            left = ", ".join(remains.sentences())
+            raise StackFailure(f"Stack {stack} is not gone after {timeout} s: left are {left}. {said}".strip())
+        for kind in ("service", "network", "config", "secret"):
+            for identifier in getattr(remains, f"{kind}s").values():
+                said = docker.run(kind, "rm", identifier, check=False).stderr.strip() or said
+        time.sleep(POLL / 2)
+
+
+def find_services_left(docker: DockerCli, stack: str) -> bool:
+    return bool(list_services(docker, stack))
+
+
+# The module
+
+
+class StackModule(AnsibleModule):  # type: ignore[misc,unused-ignore]
+    def _log_invocation(self) -> None:
+        """The option compose may hold secrets, and which ones is not known yet: nothing goes to syslog."""
+
+
+def present(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
+    params = module.params
+    stack: str = params["name"]
+    prepared = prepare(params["compose"], stack, os.environ, params["strict"], missing_files=module.check_mode)
+    module.no_log_values.update(prepared.hidden)
+    for warning in prepared.warnings:
+        module.warn(warning)
+    definition = prepared.definition
+    if params["wait_for"] == "complete" and endless_services(definition):
+        raise ComposeError(
+            f"wait_for complete would never end: {', '.join(endless_services(definition))} would be restarted after "
+            "finishing; set deploy.restart_policy.condition to none or on-failure"
+        )
+    live = read_live(docker, stack)
+    record = read_record(docker, stack) if live.services else None
+    plan = make_plan(stack, definition, live, record, params["prune"], params["redeploy"])
+    result.update(actions=plan.actions, changed=bool(plan.actions), **describe(live))
+    if module._diff:
+        result["diff"] = plan.diffs
+    if plan.deploy:
+        missing = missing_externals(docker, stack, prepared, live)
+        if missing and not module.check_mode:
+            raise StackFailure(f"Stack {stack} cannot be deployed: {'; '.join(missing)}")
+        for text in missing:
+            module.warn(text)
+    if module.check_mode:
+        return
+    # An update that ended before we came is not news, unless nothing is done about it.
+    old_updates = {str((service.get("UpdateStatus") or {}).get("StartedAt", "")) for service in live.services.values()}
+    if plan.actions:
+        warned = execute(docker, stack, prepared, plan, live, params)
+        if warned and "--detach" not in warned:
+            module.warn(warned)
+        live = read_live(docker, stack, networks=False)
+        result.update(describe(live))
+    else:
+        old_updates = set()
+    if params["wait_for"] != "none":
+        waiter = Waiter(docker, stack, list(definition["services"]), params)
+        try:
+            live = waiter.until_reached(live, old_updates - {""}, settled=not plan.actions)
+        except StackFailure:
+            result.update(describe(read_live(docker, stack, networks=False)))
+            raise
+        result.update(describe(live))
+    if plan.deploy and params["prune"] and not (params["wait_for"] == "none" and rolls_back(definition)):
+        prune_contents(docker, stack, definition)
+
+
+def rolls_back(definition: dict[str, Any]) -> bool:
+    """Whether swarm may go back to the previous definition by itself, and need its configs for that."""
+    return any(
+        (service["deploy"].get("update_config") or {}).get("failure_action") == "rollback"
+        for service in definition["services"].values()
+    )
+
+
+def describe(live: Live) -> dict[str, Any]:
+    state = summary(live)
+    return {
+        "state": state,
+        "running": state["running"],
+        "services": [service.as_result() for service in live.states()],
+        "tasks": [task.as_result() for task in live.tasks],
+    }
+
+
+def absent(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
+    params = module.params
+    actions, warnings = remove_stack(docker, params["name"], params["wait_timeout"], module.check_mode)
+    result.update(actions=actions, changed=bool(actions))
+    for warning in warnings:
+        module.warn(warning)
+    if module.check_mode and actions:
+        result.update(describe(read_live(docker, params["name"])))
+    if module._diff and actions:
+        before = {"parts": [action[len("remove ") :] for action in actions]}
+        result["diff"] = [make_diff(f"stack {params['name']}", before, None)]
+
+
+def check_parameters(module: Any) -> None:
+    params = module.params
+    if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_-]*", params["name"]):
+        module.fail_json(msg=f"name: {params['name']!r} is not a name for a stack: letters, digits, _ and - only")
+    for option in ("wait_timeout", "stability_period", "log_lines"):
+        if params[option] < 0:
+            module.fail_json(msg=f"{option} must not be negative")
+    if params["ready_pattern"]:
+        try:
+            re.compile(params["ready_pattern"])
+        except re.error as error:
+            module.fail_json(msg=f"ready_pattern is not a regular expression: {error}")
+
+
+def main() -> None:
+    module = StackModule(
+        argument_spec=dict(
+            name={"type": "str", "required": True},
+            state={"type": "str", "choices": ["present", "absent"], "default": "present"},
+            compose={"type": "list", "elements": "raw"},
+            prune={"type": "bool", "default": True},
+            resolve_image={"type": "str", "choices": ["always", "changed", "never"], "default": "never"},
+            with_registry_auth={"type": "bool", "default": False},
+            strict={"type": "bool", "default": True},
+            wait_for={"type": "str", "choices": ["none", "running", "complete"], "default": "none"},
+            wait_timeout={"type": "int", "default": 300},
+            stability_period={"type": "int", "default": 3},
+            ready_pattern={"type": "str"},
+            redeploy={"type": "str", "choices": ["never", "failed", "always"], "default": "failed"},
+            log_lines={"type": "int", "default": 20},
+            **CONNECTION_ARGUMENTS,
+        ),
+        required_if=[("state", "present", ["compose"])],
+        mutually_exclusive=CONNECTION_MUTUALLY_EXCLUSIVE,
+        supports_check_mode=True,
+    )
+    check_parameters(module)
+    docker = DockerCli(module)
+    result: dict[str, Any] = {"changed": False, "actions": [], "failures": [], **describe(Live(module.params["name"]))}
+    try:
+        if module.params["state"] == "present":
+            present(module, docker, result)
+        else:
+            absent(module, docker, result)
+    except StackFailure as error:
+        result.update(failures=error.failures, calls=docker.calls)
+        module.fail_json(msg=str(error), **result)
+    except (ComposeError, SwarmUnavailable, DockerError) as error:
+        result["calls"] = docker.calls
+        module.fail_json(msg=str(error), **result)
+    module.exit_json(calls=docker.calls, **result)
+
+
+if __name__ == "__main__":
+    main()

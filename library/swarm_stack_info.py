@@ -1,0 +1,178 @@
+#!/usr/bin/python
+# MIT License (see LICENSE)
+"""Ansible module: what a swarm stack is doing."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: swarm_stack_info
+short_description: Tell what a Docker Swarm stack is doing
+description:
+  - Lists the services and tasks of a stack, says whether it has converged or finished, and what failed.
+  - Needs the docker command line (20.10 or newer) and Python 3.9 on the target, nothing else.
+author:
+  - ddp-swarm contributors (@ddp-swarm)
+options:
+  name:
+    description:
+      - Name of the stack. A stack that does not exist is not an error.
+    type: str
+    required: true
+  log_lines:
+    description:
+      - How many of the last log lines to add to each entry of RV(failures).
+    type: int
+    default: 0
+  docker_cli:
+    description:
+      - Path of the docker command line. Searched in PATH by default.
+    type: path
+  docker_host:
+    description:
+      - The engine to talk to, such as V(unix:///var/run/docker.sock) or V(tcp://192.0.2.1:2376).
+      - The default is what the command line uses by itself.
+    type: str
+    aliases: [docker_url]
+  cli_context:
+    description:
+      - The context of the docker command line to use. Excludes O(docker_host).
+    type: str
+  api_version:
+    description:
+      - The version of the Docker API to use. Negotiated by default.
+    type: str
+    aliases: [docker_api_version]
+  tls:
+    description:
+      - Use TLS without verifying the engine's certificate.
+    type: bool
+    default: false
+  validate_certs:
+    description:
+      - Use TLS and verify the engine's certificate.
+    type: bool
+    default: false
+    aliases: [tls_verify]
+  ca_path:
+    description:
+      - The CA certificate to verify the engine with.
+    type: path
+    aliases: [tls_ca_cert, cacert_path]
+  client_cert:
+    description:
+      - The client's TLS certificate.
+    type: path
+    aliases: [tls_client_cert, cert_path]
+  client_key:
+    description:
+      - The client's TLS key.
+    type: path
+    aliases: [tls_client_key, key_path]
+attributes:
+  check_mode:
+    description: Changes nothing, in check mode or out of it.
+    support: full
+notes:
+  - Must run on a manager of an active and unlocked swarm that has a quorum.
+seealso:
+  - module: swarm_stack
+"""
+
+EXAMPLES = r"""
+- name: Look at the training
+  swarm_stack_info:
+    name: simple-training
+    log_lines: 20
+  register: training
+
+- name: Say where each rank runs
+  ansible.builtin.debug:
+    msg: "{{ item.service }} {{ item.state }} on {{ item.node }} since {{ item.updated_at }}"
+  loop: "{{ training.tasks | rejectattr('desired_state', 'eq', 'shutdown') }}"
+"""
+
+RETURN = r"""
+exists:
+  description: Whether the stack has any service.
+  returned: success
+  type: bool
+running:
+  description: Whether any task is running or about to.
+  returned: success
+  type: bool
+converged:
+  description: Whether each task runs, or has finished with exit code 0 for good.
+  returned: success
+  type: bool
+complete:
+  description: Whether each task has finished with exit code 0 for good.
+  returned: success
+  type: bool
+failed_for_good:
+  description: Whether any task has failed for good, or any update was paused or rolled back.
+  returned: success
+  type: bool
+services:
+  description: The services of the stack.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{name: node0, full_name: simple-training_node0, image: "my-ddp-trainer:1f3a", mode: replicated, wanted: 1,
+            running: 1, complete: 0, failed: 0, starting: 0, update_state: "", converged: true, constraints: []}]
+tasks:
+  description: The tasks that swarm still knows, newest first, with their past attempts.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{id: w1k8, service: node0, slot: "1", node: host1, state: running, desired_state: running, error: "",
+            exit_code: null, image: "my-ddp-trainer:1f3a", created_at: "2025-01-01T10:00:00.1Z",
+            updated_at: "2025-01-01T10:00:02.9Z"}]
+failures:
+  description: What failed for good, as in M(swarm_stack).
+  returned: success
+  type: list
+  elements: dict
+  sample: [{service: simple-training_node1, task_id: x9, node: host2, slot: "1", state: failed, exit_code: 1,
+            error: "task: non-zero exit (1)", log: [], hint: ""}]
+calls:
+  description: How many docker commands were run.
+  returned: success
+  type: int
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.docker_cli import CONNECTION_ARGUMENTS, CONNECTION_MUTUALLY_EXCLUSIVE, DockerCli, DockerError
+from ansible.module_utils.swarm_state import SwarmUnavailable, find_failures, read_live, summary
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=dict(
+            name={"type": "str", "required": True},
+            log_lines={"type": "int", "default": 0},
+            **CONNECTION_ARGUMENTS,
+        ),
+        mutually_exclusive=CONNECTION_MUTUALLY_EXCLUSIVE,
+        supports_check_mode=True,
+    )
+    docker = DockerCli(module)
+    try:
+        live = read_live(docker, module.params["name"], networks=False)
+        failures = find_failures(docker, live, module.params["log_lines"])
+    except (SwarmUnavailable, DockerError) as error:
+        module.fail_json(msg=str(error))
+    state = summary(live)
+    # A top-level key called "failed" would mark the Ansible task itself as failed.
+    state["failed_for_good"] = state.pop("failed")
+    module.exit_json(
+        changed=False,
+        services=[service.as_result() for service in live.states()],
+        tasks=[task.as_result() for task in live.tasks],
+        failures=failures,
+        calls=docker.calls,
+        **state,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""A thin client around the docker command line: the only way in which this project's modules talk to an engine.
+
+Standard library only, Python 3.9 or newer, any docker CLI from 20.10 on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+# The connection options have the names that community.docker users know.
+CONNECTION_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "docker_cli": {"type": "path"},
+    "docker_host": {"type": "str", "aliases": ["docker_url"]},
+    "cli_context": {"type": "str"},
+    "api_version": {"type": "str", "aliases": ["docker_api_version"]},
+    "tls": {"type": "bool", "default": False},
+    "validate_certs": {"type": "bool", "default": False, "aliases": ["tls_verify"]},
+    "ca_path": {"type": "path", "aliases": ["tls_ca_cert", "cacert_path"]},
+    "client_cert": {"type": "path", "aliases": ["tls_client_cert", "cert_path"]},
+    "client_key": {"type": "path", "aliases": ["tls_client_key", "key_path"]},
+}
+CONNECTION_MUTUALLY_EXCLUSIVE = [("docker_host", "cli_context")]
+
+
+class DockerError(Exception):
+    """A docker command that failed; the text is what docker said, fit to be shown to a user."""
+
+    def __init__(self, message: str, rc: int = 1, stderr: str = "") -> None:
+        super().__init__(message)
+        self.rc = rc
+        self.stderr = stderr
+
+
+@dataclass(frozen=True)
+class CompletedDocker:
+    rc: int
+    stdout: str
+    stderr: str
+
+
+class DockerCli:
+    """Runs docker commands with the connection options of an Ansible module, and counts them in `calls`."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._command: list[str] | None = None
+        self.calls = 0
+
+    def run(
+        self,
+        *args: str,
+        check: bool = True,
+        input: str | None = None,
+        timeout: float | None = None,
+        cwd: str | None = None,
+    ) -> CompletedDocker:
+        """Run `docker ARGS`. With `check`, a non-zero exit raises DockerError. Input is never part of an error."""
+        command = [*self._base_command(), *args]
+        self.calls += 1
+        try:
+            done = subprocess.run(
+                command,
+                input=None if input is None else input.encode("utf-8"),
+                stdin=subprocess.DEVNULL if input is None else None,
+                capture_output=True,
+                env=self._environment(),
+                timeout=timeout,
+                cwd=cwd,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DockerError(f"{_title(args)}: no answer within {timeout:g} s", rc=124) from error
+        except OSError as error:
+            raise DockerError(f"{_title(args)}: {error}", rc=127) from error
+        # Containers log arbitrary bytes, and a module's result must be valid UTF-8.
+        result = CompletedDocker(
+            done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+        )
+        if check and result.rc != 0:
+            said = result.stderr.strip() or result.stdout.strip() or f"exit code {result.rc}"
+            raise DockerError(f"{_title(args)}: {said}", rc=result.rc, stderr=result.stderr)
+        return result
+
+    def json_lines(self, *args: str) -> list[dict[str, Any]]:
+        """Run a listing command (`ls`, `ps`) and return its rows, one mapping for each."""
+        return parse_json_lines(self.run(*args, "--format", "{{json .}}").stdout)
+
+    def _base_command(self) -> list[str]:
+        if self._command is None:
+            params = self._module.params
+            binary = params.get("docker_cli") or self._module.get_bin_path("docker")
+            if not binary:
+                raise DockerError("the docker command line is not installed on this host", rc=127)
+            self._command = [str(binary), *connection_options(params)]
+        return self._command
+
+    def _environment(self) -> dict[str, str]:
+        environment = {**os.environ, "LC_ALL": "C", "DOCKER_CLI_HINTS": "false"}
+        if self._module.params.get("api_version") not in (None, "", "auto"):
+            environment["DOCKER_API_VERSION"] = str(self._module.params["api_version"])
+        if self._module.params.get("docker_host") or self._module.params.get("cli_context"):
+            # What the task says wins over what the user's shell profile says.
+            environment.pop("DOCKER_CONTEXT", None)
+            environment.pop("DOCKER_HOST", None)
+        return environment
+
+
+def connection_options(params: dict[str, Any]) -> list[str]:
+    """The docker options that stand before the subcommand."""
+    options: list[str] = []
+    for name, option in (
+        ("docker_host", "--host"),
+        ("cli_context", "--context"),
+        ("ca_path", "--tlscacert"),
+        ("client_cert", "--tlscert"),
+        ("client_key", "--tlskey"),
+    ):
+        if params.get(name):
+            options += [option, str(params[name])]
+    if params.get("validate_certs"):
+        options.append("--tlsverify")
+    elif params.get("tls"):
+        options.append("--tls")
+    return options
+
+
+def parse_json_lines(text: str) -> list[dict[str, Any]]:
+    """Parse one JSON object per line; anything else in the text (a CLI's warning) is an error that shows the line."""
+    rows: list[dict[str, Any]] = []
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DockerError(f"docker printed a line that is not JSON: {line[:200]}") from error
+        if not isinstance(row, dict):
+            raise DockerError(f"docker printed a line that is not a JSON object: {line[:200]}")
+        rows.append(row)
+    return rows
+
+
+def _title(args: tuple[str, ...]) -> str:
+    """The command's name without options and operands: those may be long, and say nothing to a user."""
+    words: list[str] = []
+    for word in args:
+        if word.startswith("-") or len(words) == 2:
+            break
+        words.append(word)
+    return " ".join(["docker", *words])

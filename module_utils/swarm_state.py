@@ -1,0 +1,564 @@
+"""What lives in a swarm stack, and what to think of it.
+
+Reading (a few docker commands) comes first, then judging (pure functions over what was read), then explaining a failure.
+Shared by swarm_stack and swarm_stack_info. Standard library only, Python 3.9 or newer.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible.module_utils.docker_cli import DockerCli, DockerError, parse_json_lines
+
+NAMESPACE = "com.docker.stack.namespace"
+# A manager that has lost its peers answers late or never; nothing here may hang with it.
+ANSWER_TIMEOUT = 60.0
+LOG_TIMEOUT = 20.0
+# Swarm retries a rejected task for ever when no max_attempts is set; after so many in a row nothing new will be learned.
+HOPELESS_REJECTIONS = 3
+
+ACTIVE_STATES = frozenset(
+    ["new", "allocated", "pending", "assigned", "accepted", "preparing", "ready", "starting", "running"]
+)
+FAILED_STATES = frozenset(["failed", "rejected", "orphaned"])
+BAD_UPDATES = {
+    "paused": "its update was paused by a failing task",
+    "rollback_started": "its update failed and is being rolled back",
+    "rollback_paused": "its update failed, and so did the rollback",
+    "rollback_completed": "its update failed and was rolled back",
+}
+
+
+class SwarmUnavailable(Exception):
+    """This host cannot manage a swarm; the text is one sentence that names the host and the way out."""
+
+
+@dataclass(frozen=True)
+class Task:
+    id: str
+    service: str
+    slot: str
+    node: str
+    state: str
+    desired: str
+    error: str
+    exit_code: int | None
+    image: str
+    created: str
+    updated: str
+    spec: dict[str, Any] = field(default_factory=dict, compare=False)
+    job_iteration: int = 0
+
+    @property
+    def active(self) -> bool:
+        return self.state in ACTIVE_STATES and self.desired in ("running", "ready", "accepted", "complete")
+
+    def as_result(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "service": self.service,
+            "slot": self.slot,
+            "node": self.node,
+            "state": self.state,
+            "desired_state": self.desired,
+            "error": self.error,
+            "exit_code": self.exit_code,
+            "image": self.image,
+            "created_at": self.created,
+            "updated_at": self.updated,
+        }
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One place that a service fills: a replica, or a node of a global service."""
+
+    name: str
+    verdict: str  # running | complete | starting | restarting | outdated | failed
+    task: Task
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    name: str
+    full_name: str
+    mode: str
+    wanted: int
+    slots: list[Slot]
+    update_state: str
+    update_started: str
+    update_message: str
+    constraints: list[str]
+    generic_resources: list[str]
+    image: str
+
+    def count(self, *verdicts: str) -> int:
+        return sum(slot.verdict in verdicts for slot in self.slots)
+
+    @property
+    def missing(self) -> int:
+        return max(0, self.wanted - len(self.slots))
+
+    @property
+    def failed(self) -> bool:
+        return self.count("failed") > 0 or self.update_state in BAD_UPDATES
+
+    def reached(self, goal: str) -> bool:
+        """Whether every place is filled as `goal` (running or complete) asks."""
+        good = self.count("complete") if goal == "complete" else self.count("running", "complete")
+        return good == len(self.slots) and not self.missing and not self.failed
+
+    def as_result(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "full_name": self.full_name,
+            "image": self.image,
+            "mode": self.mode,
+            "wanted": self.wanted,
+            "running": self.count("running"),
+            "complete": self.count("complete"),
+            "failed": self.count("failed"),
+            "starting": self.count("starting", "restarting", "outdated") + self.missing,
+            "update_state": self.update_state,
+            "converged": self.reached("running"),
+            "constraints": self.constraints,
+        }
+
+
+@dataclass
+class Live:
+    """A stack as the swarm has it: raw inspections by full name, and tasks, newest first."""
+
+    stack: str
+    services: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tasks: list[Task] = field(default_factory=list)
+    networks: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def states(self) -> list[ServiceState]:
+        return [judge_service(self.stack, self.services[name], self.tasks) for name in sorted(self.services)]
+
+    @property
+    def running(self) -> bool:
+        return any(task.active for task in self.tasks)
+
+    @property
+    def own_networks(self) -> dict[str, str]:
+        """Name to id of the networks that belong to the stack."""
+        return {
+            row["Name"]: row["ID"]
+            for row in self.networks.values()
+            if f"{NAMESPACE}={self.stack}" in str(row.get("Labels", "")).split(",")
+        }
+
+
+# Reading
+
+
+def stack_filter(stack: str) -> tuple[str, str]:
+    return ("--filter", f"label={NAMESPACE}={stack}")
+
+
+def list_services(docker: DockerCli, stack: str) -> dict[str, str]:
+    """Id to full name. The first question to the swarm, so that it also says why a host cannot answer."""
+    try:
+        done = docker.run("service", "ls", *stack_filter(stack), "--format", "{{json .}}", timeout=ANSWER_TIMEOUT)
+    except DockerError as error:
+        raise SwarmUnavailable(explain_unavailable(docker, error)) from error
+    return {row["ID"]: row["Name"] for row in parse_json_lines(done.stdout)}
+
+
+def explain_unavailable(docker: DockerCli, error: DockerError) -> str:
+    host = platform.node()
+    try:
+        info = json.loads(docker.run("info", "--format", "{{json .}}", timeout=ANSWER_TIMEOUT).stdout)
+    except (DockerError, ValueError):
+        return f"Docker on {host} does not answer: {error}"
+    if info.get("ServerErrors"):
+        return f"Docker on {host} does not answer: {'; '.join(info['ServerErrors'])}"
+    host = info.get("Name") or host
+    swarm = info.get("Swarm") or {}
+    state = swarm.get("LocalNodeState", "inactive")
+    if state == "locked" or "needs to be unlocked" in str(error):
+        return f"The swarm on {host} is locked: run `docker swarm unlock` there with the unlock key, then try again."
+    if state == "inactive":
+        return f"{host} is not part of a swarm: initialise one with `docker swarm init`, or join one as a manager."
+    if _lost_quorum(f"{error} {swarm.get('Error', '')}"):
+        return (
+            f"The swarm of {host} has no quorum: more than half of its managers must be up to change or show a stack."
+        )
+    if state != "active":
+        return f"{host} is in swarm state {state}: {swarm.get('Error') or error}"
+    if not swarm.get("ControlAvailable"):
+        managers = ", ".join(peer.get("Addr", "") for peer in swarm.get("RemoteManagers") or []) or "unknown"
+        return f"{host} is a swarm worker, not a manager: run this on a manager ({managers})."
+    return f"The swarm of {host} does not answer: {error}"
+
+
+def _lost_quorum(text: str) -> bool:
+    return any(
+        sign in text
+        for sign in ("does not have a leader", "too few managers", "DeadlineExceeded", "deadline exceeded", "no answer")
+    )
+
+
+def list_tasks(docker: DockerCli, stack: str) -> list[dict[str, Any]]:
+    done = docker.run("stack", "ps", "--no-trunc", "--format", "{{json .}}", stack, check=False, timeout=ANSWER_TIMEOUT)
+    if done.rc != 0:
+        if "nothing found in stack" in done.stderr.lower():
+            return []
+        raise DockerError(f"docker stack ps: {done.stderr.strip()}", rc=done.rc, stderr=done.stderr)
+    rows: list[dict[str, Any]] = parse_json_lines(done.stdout)
+    return rows
+
+
+def inspect_all(docker: DockerCli, ids: Iterable[str]) -> list[dict[str, Any]]:
+    """Services and tasks by id in one command. What has gone since it was listed is left out."""
+    wanted = list(ids)
+    if not wanted:
+        return []
+    done = docker.run("inspect", *wanted, check=False, timeout=ANSWER_TIMEOUT)
+    if done.rc != 0 and "no such" not in done.stderr.lower():
+        raise DockerError(f"docker inspect: {done.stderr.strip()}", rc=done.rc, stderr=done.stderr)
+    found: list[Any] = json.loads(done.stdout or "[]")
+    return [item for item in found if isinstance(item, dict)]
+
+
+def list_networks(docker: DockerCli) -> dict[str, dict[str, Any]]:
+    return {row["ID"]: row for row in docker.json_lines("network", "ls", "--no-trunc")}
+
+
+def read_live(docker: DockerCli, stack: str, networks: bool = True) -> Live:
+    names = list_services(docker, stack)
+    rows = list_tasks(docker, stack) if names else []
+    live = Live(stack, networks=list_networks(docker) if networks else {})
+    found = inspect_all(docker, [*names, *(row["ID"] for row in rows)])
+    live.services = {item["Spec"]["Name"]: item for item in found if "ServiceID" not in item and "Spec" in item}
+    live.tasks = parse_tasks(stack, rows, found, live.services)
+    return live
+
+
+def parse_tasks(
+    stack: str, rows: list[dict[str, Any]], found: list[dict[str, Any]], services: dict[str, dict[str, Any]]
+) -> list[Task]:
+    """Join what `stack ps` knows (the node's name) with what `inspect` knows (all the rest). Newest first."""
+    nodes = {row["ID"]: row.get("Node", "") for row in rows}
+    names = {service["ID"]: name for name, service in services.items()}
+    tasks = []
+    for item in found:
+        if item.get("ServiceID") not in names:
+            continue
+        status = item.get("Status", {})
+        node = nodes.get(item["ID"]) or item.get("NodeID", "")
+        container = status.get("ContainerStatus") or {}
+        state = str(status.get("State", "new"))
+        # Until a container has ended, the engine reports exit code 0 for it.
+        ended = state in ("complete", "failed", "shutdown") and bool(container.get("ContainerID"))
+        tasks.append(
+            Task(
+                id=item["ID"],
+                service=short_name(stack, names[item["ServiceID"]]),
+                slot=str(item["Slot"]) if item.get("Slot") else item.get("NodeID", ""),
+                node=node,
+                state=state,
+                desired=str(item.get("DesiredState", "")),
+                error=str(status.get("Err", "")),
+                exit_code=int(container.get("ExitCode", 0)) if ended else None,
+                image=str(item.get("Spec", {}).get("ContainerSpec", {}).get("Image", "")),
+                created=str(item.get("CreatedAt", "")),
+                updated=str(status.get("Timestamp", "")),
+                spec=item.get("Spec", {}),
+                job_iteration=int((item.get("JobIteration") or {}).get("Index", 0)),
+            )
+        )
+    return sorted(tasks, key=lambda task: time_key(task.created), reverse=True)
+
+
+def short_name(stack: str, full_name: str) -> str:
+    return full_name[len(stack) + 1 :] if full_name.startswith(f"{stack}_") else full_name
+
+
+def time_key(stamp: str) -> str:
+    """RFC 3339 with Go's variable number of decimals, made to sort as text."""
+    seconds, _dot, rest = stamp.rstrip("Z").partition(".")
+    return f"{seconds}.{rest:0<9}"
+
+
+# Judging
+
+
+def judge_service(stack: str, service: dict[str, Any], tasks: list[Task]) -> ServiceState:
+    spec = service["Spec"]
+    name = short_name(stack, spec["Name"])
+    template = spec.get("TaskTemplate", {})
+    mode, wanted = service_mode(spec)
+    own = [task for task in tasks if task.service == name]
+    if mode.endswith("job"):
+        iteration = int(((service.get("JobStatus") or {}).get("JobIteration") or {}).get("Index", 0))
+        own = [task for task in own if task.job_iteration == iteration]
+    by_slot: dict[str, list[Task]] = {}
+    for task in own:
+        by_slot.setdefault(task.slot, []).append(task)
+    slots = []
+    for slot in sorted(by_slot):
+        verdict = judge_slot(template, by_slot[slot], job=mode.endswith("job"))
+        if verdict:
+            slots.append(Slot(slot, verdict, by_slot[slot][0]))
+    if mode == "global" or mode == "global-job":
+        wanted = max(1, len(slots))
+    update = service.get("UpdateStatus") or {}
+    return ServiceState(
+        name=name,
+        full_name=spec["Name"],
+        mode=mode,
+        wanted=wanted,
+        slots=slots,
+        update_state=str(update.get("State", "")),
+        update_started=str(update.get("StartedAt", "")),
+        update_message=str(update.get("Message", "")),
+        constraints=list((template.get("Placement") or {}).get("Constraints") or []),
+        generic_resources=generic_resources(template),
+        image=str(template.get("ContainerSpec", {}).get("Image", "")),
+    )
+
+
+def service_mode(spec: dict[str, Any]) -> tuple[str, int]:
+    """The mode's name as compose writes it, and how many tasks it asks for (global: unknown here, 0)."""
+    mode = spec.get("Mode") or {}
+    if "Global" in mode:
+        return "global", 0
+    if "GlobalJob" in mode:
+        return "global-job", 0
+    if "ReplicatedJob" in mode:
+        job = mode["ReplicatedJob"] or {}
+        return "replicated-job", int(job.get("TotalCompletions", job.get("MaxConcurrent", 1)))
+    replicas = (mode.get("Replicated") or {}).get("Replicas")
+    return "replicated", 1 if replicas is None else int(replicas)
+
+
+def restart_condition(template: dict[str, Any]) -> str:
+    return str((template.get("RestartPolicy") or {}).get("Condition") or "any")
+
+
+def judge_slot(template: dict[str, Any], history: list[Task], job: bool = False) -> str:
+    """The verdict on one slot from its tasks, newest first; empty when the slot is no longer part of the service."""
+    newest = history[0]
+    if newest.desired == "remove" or (newest.state in ("shutdown", "remove") and newest.desired == "shutdown"):
+        return ""
+    if not same_template(newest.spec, template):
+        return "outdated"
+    if newest.state == "complete":
+        # Under condition `any`, the default, swarm starts it again at once.
+        return "complete" if job or restart_condition(template) != "any" else "restarting"
+    if newest.state in FAILED_STATES:
+        # Swarm creates the next attempt in the transaction that shuts the failed one down: if this is
+        # still the newest and its desired state is shutdown, there will be no other.
+        return "failed" if newest.desired == "shutdown" else "restarting"
+    if newest.state == "running":
+        return "running" if newest.desired in ("running", "complete") else "outdated"
+    rejected = 0
+    for task in history[1:]:
+        if task.state != "rejected":
+            break
+        rejected += 1
+    if rejected >= HOPELESS_REJECTIONS:
+        return "failed"
+    return "restarting" if len(history) > 1 and history[1].state in FAILED_STATES else "starting"
+
+
+def same_template(left: dict[str, Any], right: dict[str, Any]) -> bool:
+    """Whether a task was made from this template. Placement does not count: swarm keeps a task that still fits it."""
+
+    def essence(template: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in template.items() if key != "Placement" and value not in (None, {}, [], 0)}
+
+    return not left or essence(left) == essence(right)
+
+
+def generic_resources(template: dict[str, Any]) -> list[str]:
+    reservations = (template.get("Resources") or {}).get("Reservations") or {}
+    wanted = []
+    for entry in reservations.get("GenericResources") or []:
+        spec = entry.get("DiscreteResourceSpec") or entry.get("NamedResourceSpec") or {}
+        wanted.append(f"{spec.get('Kind')}={spec.get('Value')}")
+    return wanted
+
+
+# Explaining
+
+
+def failed_task(
+    docker: DockerCli | None, live: Live, state: ServiceState, slot: Slot, log_lines: int
+) -> dict[str, Any]:
+    """One entry of `failures`. The newest task may be a retry that has said nothing yet: report the last that ended."""
+    history = [task for task in live.tasks if task.service == state.name and task.slot == slot.name]
+    task = slot.task
+    if task.state not in FAILED_STATES:
+        task = next((older for older in history if older.state in FAILED_STATES), task)
+    return describe_task(docker, state, task, log_lines)
+
+
+def describe_task(docker: DockerCli | None, state: ServiceState, task: Task, log_lines: int) -> dict[str, Any]:
+    return {
+        "service": state.full_name,
+        "task_id": task.id,
+        "node": task.node,
+        "slot": task.slot,
+        "state": task.state,
+        "exit_code": task.exit_code,
+        "error": task.error,
+        "log": task_log(docker, task.id, log_lines) if docker and log_lines and task.node else [],
+        "hint": hint_for(state, task),
+    }
+
+
+def task_log(docker: DockerCli, task_id: str, lines: int) -> list[str]:
+    """The last lines of one task. Its two streams arrive apart; the timestamps put them together again."""
+    try:
+        done = docker.run(
+            "service", "logs", "--raw", "--timestamps", "--tail", str(lines), task_id, check=False, timeout=LOG_TIMEOUT
+        )
+    except DockerError as error:
+        return [f"(no log: {error})"]
+    if done.rc != 0:
+        return [f"(no log: {done.stderr.strip()})"]
+    return merge_streams(done.stdout, done.stderr)[-lines:]
+
+
+def merge_streams(*streams: str) -> list[str]:
+    rows: list[tuple[str, str]] = []
+    for stream in streams:
+        stamp = ""
+        for line in stream.splitlines():
+            first, _space, rest = line.partition(" ")
+            if re.match(r"\d{4}-\d\d-\d\dT", first):
+                stamp = time_key(first)
+                rows.append((stamp, rest))
+            else:
+                rows.append((stamp, line))
+    return [line for _stamp, line in sorted(rows, key=lambda row: row[0])]
+
+
+def hint_for(state: ServiceState, task: Task) -> str:
+    error = task.error
+    lowered = error.lower()
+    node = task.node or "the node"
+    if any(
+        sign in lowered for sign in ("no such image", "pull access denied", "manifest unknown", "not found: manifest")
+    ):
+        return f"Image {task.image} is not on {node}: build it there, or load it there (`docker save | docker load`)."
+    if "no suitable node" in lowered:
+        return _hint_unscheduled(state, lowered)
+    if "oom" in lowered or "out of memory" in lowered or task.exit_code == 137:
+        return (
+            f"Killed, most likely out of memory: see `dmesg` on {node}; raise deploy.resources.limits.memory, "
+            "or make the batch smaller."
+        )
+    if "bind source path does not exist" in lowered:
+        path = error.rsplit(":", 1)[-1].strip()
+        return f"Swarm does not create bind sources: make {path} on {node}, or use a named volume."
+    if "unknown runtime" in lowered or "invalid runtime" in lowered or "unknown or invalid runtime" in lowered:
+        return f"The engine on {node} does not know that runtime: install it and name it in daemon.json."
+    if "port is already allocated" in lowered or "address already in use" in lowered:
+        return f"Another process on {node} holds that port: see `ss -ltnp` there."
+    if "network" in lowered and ("not found" in lowered or "sandbox join failed" in lowered):
+        return (
+            f"{node} could not attach the network: check ports 7946 and 4789 to it, and `docker network inspect` there."
+        )
+    if task.exit_code in (126, 127) or "executable file not found" in lowered:
+        return f"The command was not found or is not executable in image {task.image}."
+    if task.exit_code == 139:
+        return "Segmentation fault in the container."
+    if task.exit_code == 134:
+        return "The process aborted (SIGABRT): its own last log lines say why."
+    if task.exit_code == 143:
+        return "Stopped by SIGTERM before it was done."
+    if task.state == "orphaned" or "heartbeat failure" in lowered or "node is down" in lowered:
+        return f"{node} was lost: see `docker node ls`, and whether port 7946 to it is open."
+    return ""
+
+
+def _hint_unscheduled(state: ServiceState, lowered: str) -> str:
+    hints = []
+    if "constraints not satisfied" in lowered and state.constraints:
+        hints.append(
+            f"No node fulfils {' and '.join(state.constraints)}: see `docker node inspect`, set the node's label."
+        )
+    if "insufficient resources" in lowered:
+        if state.generic_resources:
+            hints.append(
+                f"No node has {', '.join(state.generic_resources)} free: see node-generic-resources in its daemon.json, "
+                "and what other tasks hold."
+            )
+        else:
+            hints.append("No node has the reserved CPU or memory free: lower deploy.resources.reservations.")
+    if "host-mode port already in use" in lowered:
+        hints.append("A published host port is taken on each node: choose another, or stop what holds it.")
+    if "nodes are not available" in lowered or "not available for new tasks" in lowered:
+        hints.append("A node is drained, paused or down: see `docker node ls`.")
+    if "max replicas per node" in lowered:
+        hints.append("placement.max_replicas_per_node is reached on every node.")
+    return " ".join(hints) or "See `docker node ls`: which nodes are ready and active?"
+
+
+def sentence(failure: dict[str, Any], several: bool = False) -> str:
+    """One failure for a message that a person reads first."""
+    name = f"{failure['service']}.{failure['slot']}" if several else failure["service"]
+    where = f" on {failure['node']}" if failure["node"] else ""
+    error = str(failure["error"]).rstrip(".")
+    if failure["exit_code"]:
+        what = f"failed with exit code {failure['exit_code']}"
+    elif failure["state"] == "rejected":
+        what = "was rejected"
+    else:
+        what = str(failure.get("what") or f"is {failure['state']}")
+    text = f"{name}{where} {what}" + (f": {error}." if error else ".")
+    if failure["hint"]:
+        text += f" {failure['hint']}"
+    if failure["log"]:
+        text += f" Last {len(failure['log'])} log lines:\n" + "\n".join(f"  {line}" for line in failure["log"])
+    return text
+
+
+def find_failures(
+    docker: DockerCli | None, live: Live, log_lines: int, ignore_updates: Iterable[str] = ()
+) -> list[dict[str, Any]]:
+    """Every final failure of a stack. `ignore_updates` holds the StartedAt of updates that ended before we came."""
+    failures = []
+    old = set(ignore_updates)
+    for state in live.states():
+        for slot in state.slots:
+            if slot.verdict == "failed":
+                failures.append(failed_task(docker, live, state, slot, log_lines))
+        if state.update_state in BAD_UPDATES and state.update_started not in old:
+            failures.append(describe_update(docker, live, state, log_lines))
+    return failures
+
+
+def describe_update(docker: DockerCli | None, live: Live, state: ServiceState, log_lines: int) -> dict[str, Any]:
+    """A paused or rolled-back update, with the task that broke it when it is still known."""
+    broken = next((task for task in live.tasks if task.service == state.name and task.state in FAILED_STATES), None)
+    message = f"{BAD_UPDATES[state.update_state]} ({state.update_message})"
+    if broken is None:
+        entry: dict[str, Any] = {"task_id": "", "node": "", "slot": "", "exit_code": None, "log": [], "hint": ""}
+    else:
+        entry = describe_task(docker, state, broken, log_lines)
+        message += f", after: {broken.error}" if broken.error else ""
+    entry.update(service=state.full_name, state=f"update {state.update_state}", error=message)
+    return entry
+
+
+def summary(live: Live) -> dict[str, bool]:
+    """The stack in five words that a playbook can branch on."""
+    states = live.states()
+    return {
+        "exists": bool(states),
+        "running": live.running,
+        "converged": bool(states) and all(state.reached("running") for state in states),
+        "complete": bool(states) and all(state.reached("complete") for state in states),
+        "failed": any(state.failed for state in states),
+    }
