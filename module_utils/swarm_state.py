@@ -370,13 +370,29 @@ def judge_slot(template: dict[str, Any], history: list[Task], job: bool = False)
     return "restarting" if len(history) > 1 and history[1].state in FAILED_STATES else "starting"
 
 
+# `docker inspect` fills these in for a service, and leaves them out for a task.
+TEMPLATE_DEFAULTS = {
+    "Runtime": "container",
+    "StopGracePeriod": 10_000_000_000,
+    "Isolation": "default",
+    "Condition": "any",
+    "Delay": 5_000_000_000,
+}
+
+
 def same_template(left: dict[str, Any], right: dict[str, Any]) -> bool:
     """Whether a task was made from this template. Placement does not count: swarm keeps a task that still fits it."""
+    return not left or without_defaults({**left, "Placement": None}) == without_defaults({**right, "Placement": None})
 
-    def essence(template: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in template.items() if key != "Placement" and value not in (None, {}, [], 0)}
 
-    return not left or essence(left) == essence(right)
+def without_defaults(value: Any) -> Any:
+    """What is left of a specification when all that goes without saying is taken away."""
+    if isinstance(value, list):
+        return [without_defaults(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: without_defaults(item) for key, item in value.items() if item != TEMPLATE_DEFAULTS.get(key)}
+    return {key: item for key, item in kept.items() if item not in (None, "", 0, {}, [])}
 
 
 def generic_resources(template: dict[str, Any]) -> list[str]:

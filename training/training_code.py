@@ -441,7 +441,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     if "OMP_NUM_THREADS" not in os.environ:  # torchrun sets it to 1 when it starts several ranks on a host
-        torch.set_num_threads(max(1, cpu_cores() // LOCAL_WORLD_SIZE))
+        torch.set_num_threads(max(1, cpu_cores() // LOCAL_WORLD_SIZE - 1))  # one core for communication
     for name, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 12355}.items():
         os.environ.setdefault(name, str(value))  # plain `python training_code.py ...` is one rank
     # Gloo for what the ranks agree on, always; the gradients take nccl as well where each rank has a GPU.

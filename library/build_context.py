@@ -1,0 +1,161 @@
+#!/usr/bin/python
+# MIT License (see LICENSE)
+"""Ansible module: a Docker build context as one reproducible archive, named by its content."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: build_context
+short_description: Pack a Docker build context reproducibly and name it by its content
+description:
+  - Reads a directory as C(docker build) would, honouring its C(.dockerignore), together with further directories,
+    and returns a fingerprint of the content that is the same on every machine and at every time.
+  - With O(dest), writes the context as a tar archive whose bytes depend on the content only.
+  - Runs on the controller. Needs the Python package C(docker) there, for the rules of C(.dockerignore).
+author:
+  - ddp-swarm contributors (@ddp-swarm)
+options:
+  path:
+    description: The directory to build from. It holds a C(Dockerfile).
+    type: path
+    required: true
+  add:
+    description: Further directories or lists of files, by the name of the folder in the context to put them in.
+    type: dict
+    default: {}
+  args:
+    description: Build arguments. They are part of the fingerprint.
+    type: dict
+    default: {}
+  dest:
+    description: Where to write the archive. Without it nothing is written.
+    type: path
+requirements: ["docker (Python package)"]
+"""
+
+EXAMPLES = r"""
+- name: Name the training image by its content
+  build_context:
+    path: training
+    args: {BASE_IMAGE: "python:3.11-slim-bookworm"}
+  delegate_to: localhost
+  register: context
+"""
+
+RETURN = r"""
+fingerprint:
+  description: SHA-256 of the content (names, execute bits, bytes) and of the build arguments, in hexadecimal.
+  returned: always
+  type: str
+size:
+  description: Bytes of all files together.
+  returned: always
+  type: int
+files:
+  description: Number of files.
+  returned: always
+  type: int
+largest:
+  description: The five largest files, each with C(path) and C(size) in bytes.
+  returned: always
+  type: list
+  elements: dict
+"""
+
+import hashlib  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import tarfile  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+
+ALWAYS_LEFT_OUT = ["**/__pycache__", "**/.git", "**/.*_cache"]
+
+
+def context_files(root: Path, ignored: list[str]) -> dict[str, Path]:
+    """Every file that C(docker build) would send, by its name in the context."""
+    from docker.utils.build import exclude_paths
+
+    names = exclude_paths(str(root), [*ignored, *ALWAYS_LEFT_OUT], dockerfile="Dockerfile")
+    return {name: root / name for name in names if (root / name).is_file()}
+
+
+def read_ignored(root: Path) -> list[str]:
+    file = root / ".dockerignore"
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def added_files(add: dict[str, Any]) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for folder, source in add.items():
+        paths = [Path(p) for p in source] if isinstance(source, list) else sorted(Path(source).iterdir())
+        files.update({f"{folder}/{path.name}": path for path in paths if path.is_file()})
+    return files
+
+
+def fingerprint(files: dict[str, Path], args: dict[str, Any]) -> str:
+    total = hashlib.sha256(json.dumps(args, sort_keys=True).encode())
+    for name in sorted(files):
+        with files[name].open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        total.update(f"{name}\0{int(os.access(files[name], os.X_OK))}\0{content}\n".encode())
+    return total.hexdigest()
+
+
+def write_archive(files: dict[str, Path], dest: Path) -> None:
+    """The same files give the same bytes: sorted, no times, no owners."""
+
+    def plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
+        info.mtime = 0
+        info.uid = info.gid = 0
+        info.uname = info.gname = ""
+        info.mode = 0o755 if info.mode & 0o100 else 0o644
+        return info
+
+    part = dest.with_name(dest.name + ".part")
+    with tarfile.open(part, "w", format=tarfile.PAX_FORMAT, dereference=True) as archive:
+        for name in sorted(files):
+            archive.add(files[name], arcname=name, recursive=False, filter=plain)
+    part.replace(dest)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "add": {"type": "dict", "default": {}},
+            "args": {"type": "dict", "default": {}},
+            "dest": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    root = Path(module.params["path"])
+    if not (root / "Dockerfile").is_file():
+        module.fail_json(msg=f"There is no Dockerfile in {root}, so no image can be built from it.")
+    try:
+        files = {**context_files(root, read_ignored(root)), **added_files(module.params["add"])}
+    except ImportError:
+        module.fail_json(msg="The Python package 'docker' is missing on the controller: pip install docker.")
+    except OSError as error:
+        module.fail_json(msg=f"The build context cannot be read: {error}.")
+    name = fingerprint(files, module.params["args"])
+    sizes = sorted(((path.stat().st_size, key) for key, path in files.items()), reverse=True)
+    changed = False
+    if module.params["dest"] and not Path(module.params["dest"]).exists():
+        changed = True
+        if not module.check_mode:
+            write_archive(files, Path(module.params["dest"]))
+    module.exit_json(
+        changed=changed,
+        fingerprint=name,
+        size=sum(size for size, _ in sizes),
+        files=len(files),
+        largest=[{"path": key, "size": size} for size, key in sizes[:5]],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1275 @@
+#!/usr/bin/python
+# MIT License (see LICENSE)
+"""Ansible module: does what DDP is about to use work, and if not, on which host and why."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nccl_check
+short_description: Observe the preflight probe on a host, and judge all hosts' observations
+description:
+  - Has two uses, told apart by their options. With O(service) it observes on a training host,
+    with O(reports) it judges on the controller.
+  - To observe is to wait until the local container of a swarm service has printed the probe's report line,
+    and to look at the host around it, such as its engine, kernel, clock, disk and ports.
+  - To judge is to compare every rank's observation, in fourteen layers from the clock to stragglers,
+    and to name the hosts, the peer and the remedy at the first layer that fails.
+    Layers after it are marked as not reached, never as passed.
+  - Needs Python 3.9, and for observing the docker command line (20.10 or newer). Changes nothing.
+author:
+  - ddp-swarm contributors (@ddp-swarm)
+options:
+  service:
+    description:
+      - Full name of the swarm service whose local container runs the probe. Selects observing.
+    type: str
+  rank:
+    description:
+      - The rank that O(service) runs. Required with O(service).
+    type: int
+  host:
+    description:
+      - Name under which results speak of this host. The default is the host's own node name.
+    type: str
+  run_id:
+    description:
+      - Only a report that carries this identifier (the probe's E(PROBE_RUN_ID)) counts, so that the log of an
+        earlier preflight is not taken for this one's.
+    type: str
+    default: ""
+  timeout:
+    description:
+      - Seconds to wait for the report. Should exceed the probe's own E(PROBE_TIMEOUT) by the time a task needs to start.
+    type: int
+    default: 90
+  start_timeout:
+    description:
+      - Seconds to wait until a container of O(service) exists on this host at all.
+    type: int
+    default: 45
+  sent_at:
+    description:
+      - The controller's clock when the task was sent, in seconds since the epoch.
+      - Used to bound the clock skew of hosts whose probes cannot talk to each other.
+    type: float
+  control_peers:
+    description:
+      - Swarm control ports to connect to from this host.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      host:
+        description: Name of the host to reach.
+        type: str
+        required: true
+      address:
+        description: Address of the host to reach.
+        type: str
+        required: true
+      ports:
+        description: TCP ports to connect to, 7946 on every host and 2377 too on managers.
+        type: list
+        elements: int
+        default: [7946]
+  reports:
+    description:
+      - The RV(report) of every host. Selects judging. Hosts that could not be asked are left out, and reported.
+    type: list
+    elements: dict
+  ranks:
+    description:
+      - The ranks that must pass. Required with O(reports).
+    type: list
+    elements: dict
+    suboptions:
+      rank:
+        description: The rank.
+        type: int
+        required: true
+      host:
+        description: The host that carries it.
+        type: str
+        required: true
+  enforce:
+    description:
+      - Fail when the verdict is bad. Otherwise a bad verdict is only returned.
+    type: bool
+    default: false
+  network:
+    description:
+      - Name of the network, for messages.
+    type: str
+    default: ddp-net
+  network_mode:
+    description:
+      - Which remedy to name, that of an overlay or that of the hosts' own network.
+    type: str
+    choices: [overlay, host]
+    default: overlay
+  network_mtu:
+    description:
+      - The value of the network's MTU option, in bytes. An overlay's interfaces have 50 bytes less.
+      - V(0) means that the option is not set, which is 1500.
+    type: int
+    default: 0
+  expected_mtu:
+    description:
+      - MTU in bytes that the training's interface must have. V(0) accepts any that is the same on every rank.
+    type: int
+    default: 0
+  training_interface:
+    description:
+      - The interface that training was told to use, for messages.
+    type: str
+    default: ""
+  max_clock_skew:
+    description:
+      - Largest accepted difference between two hosts' clocks, in seconds.
+    type: float
+    default: 5
+  min_disk:
+    description:
+      - Least free space under the engine's data directory, in bytes.
+    type: int
+    default: 268435456
+  min_shm:
+    description:
+      - Smallest accepted size of /dev/shm in the container, in bytes. The default is what engines give a container.
+    type: int
+    default: 67108864
+  min_gpus:
+    description:
+      - Fewest GPUs that every rank must see.
+    type: int
+    default: 0
+  min_bus_bandwidth:
+    description:
+      - Smallest accepted bus bandwidth of a 16 MiB all-reduce, in MB/s (10^6 bytes per second). V(0) accepts any.
+    type: float
+    default: 0
+  straggler_factor:
+    description:
+      - A rank is a straggler when its computing or its sending is this many times slower than the median of the
+        other ranks. V(0) switches the comparison off.
+    type: float
+    default: 3
+  docker_cli:
+    description:
+      - Path of the docker command line. Searched in PATH by default.
+    type: path
+  docker_host:
+    description:
+      - The engine to talk to, such as V(unix:///var/run/docker.sock) or V(tcp://192.0.2.1:2376).
+      - The default is what the command line uses by itself.
+    type: str
+    aliases: [docker_url]
+  cli_context:
+    description:
+      - The context of the docker command line to use. Excludes O(docker_host).
+    type: str
+  api_version:
+    description:
+      - The version of the Docker API to use. Negotiated by default.
+    type: str
+    aliases: [docker_api_version]
+  tls:
+    description:
+      - Use TLS without verifying the engine's certificate.
+    type: bool
+    default: false
+  validate_certs:
+    description:
+      - Use TLS and verify the engine's certificate.
+    type: bool
+    default: false
+    aliases: [tls_verify]
+  ca_path:
+    description:
+      - The CA certificate to verify the engine with.
+    type: path
+    aliases: [tls_ca_cert, cacert_path]
+  client_cert:
+    description:
+      - The client certificate to present to the engine.
+    type: path
+    aliases: [tls_client_cert, cert_path]
+  client_key:
+    description:
+      - The key of the client certificate.
+    type: path
+    aliases: [tls_client_key, key_path]
+attributes:
+  check_mode:
+    description: Does the same in check mode, because it changes nothing.
+    support: full
+  diff_mode:
+    description: Has no difference to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Read the probe's report on every training host
+  nccl_check:
+    service: simple-training-preflight_node0
+    rank: 0
+    host: "{{ inventory_hostname }}"
+    sent_at: "{{ now(utc=true).timestamp() }}"
+    control_peers:
+      - host: worker1
+        address: 192.0.2.12
+        ports: [7946]
+  register: observed
+
+- name: Judge what the hosts have reported
+  nccl_check:
+    reports: "{{ groups['swarm'] | map('extract', hostvars) | map(attribute='observed.report') }}"
+    ranks:
+      - {rank: 0, host: manager1}
+      - {rank: 1, host: worker1}
+    min_bus_bandwidth: 100
+    enforce: true
+  delegate_to: localhost
+  run_once: true
+"""
+
+RETURN = r"""
+report:
+  description: What was seen on this host.
+  returned: with O(service)
+  type: dict
+  contains:
+    rank:
+      description: The rank.
+      type: int
+      returned: always
+    host:
+      description: The host.
+      type: str
+      returned: always
+    probe:
+      description: The probe's own report, or null when it printed none.
+      type: dict
+      returned: always
+    host_checks:
+      description: What the host itself says about its engine, kernel, clock, disk, ports and the probe's container.
+      type: dict
+      returned: always
+ok:
+  description: Whether every expected rank has reported and every layer has passed on each.
+  returned: with O(reports)
+  type: bool
+findings:
+  description: What is wrong, at the first layer that fails, on every host.
+  returned: with O(reports)
+  type: list
+  elements: dict
+  contains:
+    layer:
+      description: Number of the layer, 1 to 14.
+      type: int
+      returned: always
+    layer_name:
+      description: Name of the layer.
+      type: str
+      returned: always
+    rank:
+      description: The rank that saw it.
+      type: int
+      returned: always
+    host:
+      description: The host of that rank.
+      type: str
+      returned: always
+    peer:
+      description: The host towards which it failed, or null.
+      type: str
+      returned: always
+    check:
+      description: What was checked.
+      type: str
+      returned: always
+    observed:
+      description: What was seen.
+      type: str
+      returned: always
+    expected:
+      description: What would have been right.
+      type: str
+      returned: always
+    hint:
+      description: What to change.
+      type: str
+      returned: always
+layers:
+  description: For every layer, its number, its name and a mapping from rank to V(ok), V(fail) or V(not reached).
+  returned: with O(reports)
+  type: list
+  elements: dict
+table:
+  description: The layers against the ranks, and latency and bandwidth between the ranks, as text.
+  returned: with O(reports)
+  type: str
+pairs:
+  description: Latency in microseconds and bandwidth in MB/s (10^6 bytes per second) of one connection from a rank to a peer.
+  returned: with O(reports)
+  type: list
+  elements: dict
+backend:
+  description: The backend that the process group used, or null when none was tried.
+  returned: with O(reports)
+  type: str
+backend_reason:
+  description: Why it was chosen.
+  returned: with O(reports)
+  type: str
+bus_bandwidth:
+  description: Smallest bus bandwidth that a rank measured, in MB/s (10^6 bytes per second), or null.
+  returned: with O(reports)
+  type: float
+latency:
+  description: Largest median time of a 4 byte all-reduce, in microseconds, or null.
+  returned: with O(reports)
+  type: float
+message:
+  description: The verdict in one to three sentences.
+  returned: with O(reports)
+  type: str
+"""
+
+import json
+import os
+import platform
+import shutil
+import socket
+import statistics
+import time
+from typing import Any, Optional
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.docker_cli import CONNECTION_ARGUMENTS, CONNECTION_MUTUALLY_EXCLUSIVE, DockerCli, DockerError
+
+MARKER = "DDP_PROBE_REPORT "
+LAYERS = {
+    1: "clock",
+    2: "engine and kernel",
+    3: "swarm control",
+    4: "image identity",
+    5: "GPU and memory",
+    6: "interface",
+    7: "names",
+    8: "TCP between ranks",
+    9: "path MTU",
+    10: "master port",
+    11: "process group",
+    12: "all-reduce",
+    13: "bus bandwidth",
+    14: "straggler",
+}
+# SSH and Ansible's own start-up lie between the controller's stamp and the host's: no more than this, one hopes.
+TRANSIT_SECONDS = 60.0
+VXLAN_BYTES = 50
+# A figure above this is limited by the CPU's mood, not by a network that needs repair.
+FAST_ENOUGH_MB_S = 200.0
+COMPUTE_NOISE_SECONDS = 0.0005
+
+Json = dict[str, Any]
+
+
+# ---------------------------------------------------------------- observe
+
+
+def parse_report(text: str, run_id: str = "") -> Optional[Json]:
+    """The probe's last report in a container's output; a line that is cut or of another run is none."""
+    for line in reversed(text.splitlines()):
+        if not line.startswith(MARKER):
+            continue
+        try:
+            report = json.loads(line[len(MARKER) :])
+        except ValueError:
+            continue
+        if isinstance(report, dict) and (not run_id or report.get("run_id") == run_id):
+            return report
+    return None
+
+
+def vxlan_support(release: str, root: str = "/") -> Optional[bool]:
+    """Whether this kernel can do VXLAN: True, False, or None where nothing says so (a container, a custom kernel)."""
+    if os.path.isdir(os.path.join(root, "sys/module/vxlan")):
+        return True
+    modules = os.path.join(root, "lib/modules", release)
+    seen = False
+    for name in ("modules.builtin", "modules.dep"):
+        try:
+            with open(os.path.join(modules, name), encoding="utf-8", errors="replace") as stream:
+                seen = True
+                if "/vxlan.ko" in stream.read():
+                    return True
+        except OSError:
+            continue
+    return False if seen else None
+
+
+def check_port(address: str, port: int, tries: int = 3, timeout: float = 2.0) -> str:
+    """An empty string when the port answers, else why not."""
+    problem = ""
+    for attempt in range(tries):
+        try:
+            with socket.create_connection((address, port), timeout=timeout):
+                return ""
+        except OSError as error:
+            problem = (error.strerror or str(error) or "timed out").lower()
+        if attempt + 1 < tries:
+            time.sleep(0.5)
+    return problem
+
+
+def engine_facts(docker: Any) -> Json:
+    try:
+        info = json.loads(docker.run("info", "--format", "{{json .}}", timeout=20).stdout)
+    except (DockerError, ValueError) as error:
+        return {"ok": False, "error": str(error)[:500]}
+    problems = "; ".join(info.get("ServerErrors") or [])
+    swarm = info.get("Swarm") or {}
+    return {
+        "ok": not problems,
+        "error": problems,
+        "version": info.get("ServerVersion"),
+        "kernel": info.get("KernelVersion"),
+        "root": info.get("DockerRootDir"),
+        "swarm_state": swarm.get("LocalNodeState"),
+        "swarm_error": swarm.get("Error") or "",
+        "manager": bool(swarm.get("ControlAvailable")),
+    }
+
+
+def container_of(docker: Any, service: str) -> Optional[Json]:
+    """The newest local container of a swarm service, as the engine tells it."""
+    rows = docker.json_lines(
+        "ps", "--all", "--no-trunc", "--filter", f"label=com.docker.swarm.service.name={service}"
+    )
+    if not rows:
+        return None
+    name = str(rows[0].get("ID"))
+    done = docker.run("inspect", "--type", "container", name, check=False, timeout=20)
+    try:
+        details = json.loads(done.stdout)[0]
+    except (ValueError, IndexError):
+        return None
+    state = details.get("State") or {}
+    return {
+        "id": name,
+        "image": (details.get("Config") or {}).get("Image"),
+        "state": state.get("Status"),
+        "exit_code": state.get("ExitCode"),
+        "error": state.get("Error") or "",
+        "oom_killed": bool(state.get("OOMKilled")),
+    }
+
+
+def service_tasks(docker: Any, service: str) -> list[Json]:
+    """What the swarm says about the tasks of the whole stack; only a manager knows."""
+    stack = service.rsplit("_", 1)[0]
+    tasks = []
+    try:
+        rows = docker.json_lines("stack", "ps", "--no-trunc", stack)
+    except DockerError:
+        return []
+    for row in rows:
+        tasks.append(
+            {
+                "name": str(row.get("Name", "")).lstrip("\\_ ").rsplit(".", 1)[0],
+                "node": row.get("Node") or "",
+                "desired": row.get("DesiredState"),
+                "state": row.get("CurrentState"),
+                "error": row.get("Error") or "",
+            }
+        )
+    return tasks
+
+
+def observe(params: Json, docker: Any) -> Json:
+    """Everything that one host can say. Never raises for a fault that it was sent to find."""
+    arrived = time.time()
+    began = time.monotonic()
+    service = params["service"]
+    engine = engine_facts(docker)
+    probe: Optional[Json] = None
+    container: Optional[Json] = None
+    error = ""
+    log: list[str] = []
+    while engine["ok"]:
+        try:
+            current = container_of(docker, service)
+            if current is not None:
+                container = current
+                done = docker.run("logs", current["id"], check=False, timeout=20)
+                probe = parse_report(done.stdout, params["run_id"])
+                log = [line[:300] for line in (done.stdout + done.stderr).splitlines() if MARKER not in line][-10:]
+            error = ""
+        except DockerError as problem:
+            error = str(problem)[:500]
+        waited = time.monotonic() - began
+        # An exited container prints no more, but swarm may be about to replace it: that is worth a moment.
+        over = container is not None and container["state"] in ("exited", "dead") and waited > 10
+        if probe is not None or over or waited > params["timeout"]:
+            break
+        if container is None and waited > params["start_timeout"]:
+            break
+        time.sleep(0.5)
+    if not engine["ok"]:
+        error = engine["error"]
+    ports = [
+        {"host": peer["host"], "address": peer["address"], "port": port, "error": check_port(peer["address"], port)}
+        for peer in params["control_peers"]
+        for port in peer["ports"]
+    ]
+    try:
+        free: Optional[int] = shutil.disk_usage(engine.get("root") or "/var/lib/docker").free
+    except OSError:
+        free = None
+    kernel = engine.get("kernel") or platform.release()
+    return {
+        "rank": params["rank"],
+        "host": params["host"] or platform.node(),
+        "probe": probe,
+        "host_checks": {
+            "engine": engine,
+            "kernel": kernel,
+            "vxlan": vxlan_support(kernel),
+            "clock": {"epoch": arrived, "sent_at": params["sent_at"]},
+            "disk_free_bytes": free,
+            "ports": ports,
+            "service": service,
+            "container": container,
+            "log_tail": log,
+            "error": error,
+            "tasks": service_tasks(docker, service) if engine.get("manager") else [],
+            "waited_s": round(time.monotonic() - began, 1),
+        },
+    }
+
+
+# ---------------------------------------------------------------- judge
+
+
+class Case:
+    """Everything that is known, indexed by rank, and the verdicts that are drawn from it."""
+
+    def __init__(self, reports: list[Json], ranks: list[Json], limits: Json) -> None:
+        self.limits = limits
+        self.hosts = {int(entry["rank"]): str(entry["host"]) for entry in sorted(ranks, key=lambda e: int(e["rank"]))}
+        self.reports: dict[int, Json] = {}
+        for report in reports:
+            if isinstance(report, dict) and report.get("rank") in self.hosts:
+                self.reports[int(report["rank"])] = report
+        self.verdicts: list[Json] = []
+
+    def probe(self, rank: int) -> Json:
+        return (self.reports.get(rank) or {}).get("probe") or {}
+
+    def checks(self, rank: int) -> Json:
+        return (self.reports.get(rank) or {}).get("host_checks") or {}
+
+    def host(self, rank: Optional[int]) -> Optional[str]:
+        return None if rank is None else self.hosts.get(rank, f"rank {rank}")
+
+    def say(
+        self,
+        layer: int,
+        rank: int,
+        check: str,
+        ok: Optional[bool],
+        observed: Any = "",
+        expected: Any = "",
+        hint: str = "",
+        peer: Optional[int] = None,
+    ) -> None:
+        self.verdicts.append(
+            {
+                "layer": layer,
+                "layer_name": LAYERS[layer],
+                "rank": rank,
+                "host": self.hosts[rank],
+                "peer": self.host(peer),
+                "check": check,
+                "ok": ok,
+                "observed": "" if observed is None else str(observed),
+                "expected": "" if expected is None else str(expected),
+                "hint": hint,
+            }
+        )
+
+
+def judge(reports: list[Json], ranks: list[Json], limits: Json) -> Json:
+    """The verdict over all ranks. A pure function: the same input always has the same answer."""
+    case = Case(reports, ranks, limits)
+    judge_clock(case)
+    judge_hosts(case)
+    judge_presence(case)
+    for rank in case.hosts:
+        judge_records(case, rank)
+    judge_identity(case)
+    judge_resources(case)
+    judge_mtu(case)
+    judge_bandwidth(case)
+    judge_stragglers(case)
+    return conclude(case)
+
+
+def judge_clock(case: Case) -> None:
+    """Layer 1. The probes' own round trips are exact; without them only a bound from the controller's stamp is left."""
+    limit = case.limits["max_clock_skew"]
+    bounds: dict[int, tuple[float, float]] = {}
+    for rank in case.hosts:
+        clock = case.checks(rank).get("clock") or {}
+        if clock.get("epoch") is not None and clock.get("sent_at") is not None:
+            ahead = float(clock["epoch"]) - float(clock["sent_at"])
+            bounds[rank] = (ahead - TRANSIT_SECONDS, ahead)
+    for rank in case.hosts:
+        if rank not in case.reports:
+            continue
+        if len(case.hosts) == 1:
+            case.say(1, rank, "clock skew", True, "one host")
+            continue
+        measured = {int(peer): entry for peer, entry in (case.probe(rank).get("clock") or {}).items()}
+        bad = False
+        for peer, entry in sorted(measured.items()):
+            offset = float(entry["offset_s"])
+            if abs(offset) - float(entry["round_trip_s"]) / 2 > limit and peer in case.hosts:
+                bad = True
+                case.say(
+                    1, rank, "clock skew", False, f"{case.host(peer)} is {offset:+.1f} s off", f"within {limit:g} s",
+                    f"synchronise the clocks of {case.hosts[rank]} and {case.host(peer)} "
+                    "(enable chrony or systemd-timesyncd on both)", peer,
+                )  # fmt: skip
+        for peer, (low, high) in bounds.items():
+            if rank not in bounds or peer == rank or peer in measured:
+                continue
+            own_low, own_high = bounds[rank]
+            skew = max(low - own_high, own_low - high)
+            if skew > limit:
+                bad = True
+                case.say(
+                    1, rank, "clock skew", False, f"at least {skew:.0f} s from {case.host(peer)}", f"within {limit:g} s",
+                    f"synchronise the clocks of {case.hosts[rank]} and {case.host(peer)} "
+                    "(enable chrony or systemd-timesyncd on both)", peer,
+                )  # fmt: skip
+        if not bad:
+            known = bool(measured) or (rank in bounds and len(bounds) > 1)
+            worst = max((abs(float(entry["offset_s"])) for entry in measured.values()), default=None)
+            seen = "not measured" if worst is None else f"{worst:.3f} s"
+            case.say(1, rank, "clock skew", True if known else None, seen, f"within {limit:g} s")
+
+
+def judge_hosts(case: Case) -> None:
+    """Layers 2 and 3: what each host says about its engine, kernel, disk and its way to the other hosts."""
+    for rank, host in case.hosts.items():
+        if rank not in case.reports:
+            continue
+        checks = case.checks(rank)
+        engine = checks.get("engine") or {}
+        if not engine.get("ok"):
+            case.say(
+                2, rank, "engine", False, checks.get("error") or engine.get("error") or "no answer", "a running engine",
+                f"start Docker on {host} (systemctl status docker), or run playbooks/docker.yml on it",
+            )  # fmt: skip
+            continue
+        case.say(2, rank, "engine", True, engine.get("version"))
+        works = checks.get("vxlan")
+        if works is not True and (case.probe(rank).get("clock") or case.limits["network_mode"] == "host"):
+            works = True  # frames have crossed, or none need to
+        if works is not True and len(case.hosts) == 1 and case.probe(rank):
+            works = True
+        case.say(
+            2, rank, "vxlan", works, f"kernel {checks.get('kernel')}", "a kernel with vxlan",
+            "" if works else f"load the vxlan module on {host} (modprobe vxlan), or boot a kernel that has it",
+        )  # fmt: skip
+        free = checks.get("disk_free_bytes")
+        if free is not None:
+            case.say(
+                2, rank, "disk", free >= case.limits["min_disk"],
+                f"{free / 1e6:.0f} MB free under {engine.get('root')}", f"{case.limits['min_disk'] / 1e6:.0f} MB",
+                f"free space on {host} (docker system df, docker image prune)",
+            )  # fmt: skip
+        state = engine.get("swarm_state")
+        case.say(
+            3, rank, "swarm membership", state == "active" and not engine.get("swarm_error"),
+            " ".join(filter(None, [state, engine.get("swarm_error")])), "active",
+            f"run playbooks/swarm.yml: {host} is not an active member of the swarm",
+        )  # fmt: skip
+        for port in checks.get("ports") or []:
+            target = next((other for other, name in case.hosts.items() if name == port["host"]), None)
+            hint = (
+                f"{port['port']}/tcp is closed from {host} to {port['host']}: open 2377/tcp towards managers and "
+                "7946/tcp+udp between all hosts"
+            )
+            case.say(3, rank, f"port {port['port']}", not port["error"], port["error"] or "answers",
+                     f"{port['host']} answers on {port['port']}/tcp", "" if not port["error"] else hint, target)  # fmt: skip
+
+
+def judge_presence(case: Case) -> None:
+    """A rank without a report: was there no task, no image, no exit, no answer, or not even a host that spoke?"""
+    tasks: dict[str, Json] = {}
+    for rank in case.hosts:
+        for task in case.checks(rank).get("tasks") or []:
+            known = tasks.get(task["name"])
+            if known is None or (task["error"] and not known["error"]):
+                tasks[task["name"]] = task
+    any_service = next(
+        (str(case.checks(r)["service"]) for r in case.hosts if case.checks(r).get("service")), "_node0"
+    )
+    prefix = any_service.rsplit("_", 1)[0]
+    for rank, host in case.hosts.items():
+        if case.probe(rank):
+            continue
+        if rank not in case.reports:
+            case.say(2, rank, "host", False, "no report from this host", "a report",
+                     f"{host} was not asked or could not be reached over SSH: look at its errors above")  # fmt: skip
+            continue
+        checks = case.checks(rank)
+        if not (checks.get("engine") or {}).get("ok"):
+            continue
+        container = checks.get("container")
+        if container is None:
+            judge_no_container(case, rank, tasks.get(checks.get("service") or f"{prefix}_node{rank}"))
+            continue
+        state = str(container.get("state"))
+        words = " | ".join(checks.get("log_tail") or [])[-300:]
+        if state in ("exited", "dead", "created", "removing"):
+            code = container.get("exit_code")
+            observed = f"the container is {state} with code {code} {container.get('error') or ''} {words}".strip()
+            hint = f"the image on {host} cannot run the probe (it needs python3 and torch): run playbooks/image.yml on {host}"
+            if container.get("oom_killed"):
+                hint = f"the container ran out of memory on {host}: raise its memory limit, or free memory there"
+            case.say(4, rank, "probe", False, observed, "a report", hint)
+            continue
+        if state == "paused":
+            hint = f"the container on {host} is paused: docker unpause {str(container.get('id'))[:12]}"
+        else:
+            hint = (
+                f"the probe on {host} hangs: its container is {state} and printed no report. Look for a stopped or "
+                "starved process there (ps, uptime, dmesg)"
+            )
+        case.say(blamed_layer(case, rank), rank, "probe", False,
+                 f"no report, the container is {state}, waited {checks.get('waited_s')} s", "a report", hint)  # fmt: skip
+
+
+def judge_no_container(case: Case, rank: int, task: Optional[Json]) -> None:
+    host = case.hosts[rank]
+    error = str((task or {}).get("error") or "")
+    seen = error or (f"task {task['state']} on {task['node'] or 'no node'}" if task else "no task on this host")
+    if "no suitable node" in error:
+        hint = (
+            f"no node takes rank {rank}: {host} is drained, down or without its label. Run playbooks/swarm.yml "
+            f"(docker node ls; docker node inspect {host})"
+        )
+        case.say(3, rank, "task", False, error, "a running task", hint)
+    elif "no such image" in error.lower():
+        case.say(4, rank, "image", False, error, "the image is on the host", f"run playbooks/image.yml on host {host}")
+    elif "address already in use" in error.lower() or "already allocated" in error.lower():
+        case.say(10, rank, "task", False, error, "a free port", f"free that port on {host}")
+    else:
+        hint = (
+            f"the swarm gave {host} no task for rank {rank}: see docker node ls (drained, down, or another machine "
+            "carries its label), and run playbooks/swarm.yml"
+        )
+        case.say(3, rank, "task", False, seen, "a running task", hint)
+
+
+def blamed_layer(case: Case, rank: int) -> int:
+    """The first layer at which another rank met trouble with this one."""
+    layers = [
+        int(record["layer"])
+        for other in case.hosts
+        for record in case.probe(other).get("records") or []
+        if record.get("ok") is False and record.get("peer") == rank
+    ]
+    return min(layers, default=8)
+
+
+def judge_records(case: Case, rank: int) -> None:
+    """Take over what the probe has judged itself, with a hint for what failed."""
+    for record in case.probe(rank).get("records") or []:
+        layer = record.get("layer")
+        if layer not in LAYERS:
+            continue
+        peer = record.get("peer")
+        ok = record.get("ok")
+        observed = record.get("observed")
+        if ok is None:
+            observed = record.get("detail") or "not reached"
+        elif ok is False and record.get("detail") and layer != 8:
+            observed = f"{observed} ({str(record['detail'])[:300]})"
+        hint = hint_for(case, rank, record) if ok is False else ""
+        case.say(layer, rank, str(record.get("name")), ok, observed, record.get("expected"), hint, peer)
+
+
+def hint_for(case: Case, rank: int, record: Json) -> str:
+    layer, check, peer = record["layer"], str(record.get("name")), record.get("peer")
+    host, other = case.hosts[rank], case.host(peer)
+    said = str(record.get("observed") or "")
+    if layer == 4:
+        return f"run playbooks/image.yml on host {host}: its image must have a torch that can be imported"
+    if layer == 5:
+        if check == "gpu":
+            return (
+                f"no GPU is visible in the task on {host}: nvidia must be the default runtime and the GPUs generic "
+                "resources (playbooks/docker.yml), or set training_backend=gloo"
+            )
+        if check == "memlock":
+            return f"raise memlock for containers on {host}, or set NCCL_IB_DISABLE=1 in training_env"
+        return f"mount a tmpfs on /dev/shm on {host} (training_mounts)"
+    if layer == 6:
+        if check == "interface" and "share" in str(record.get("detail")):
+            return f"the subnet of {case.limits['network']} collides with another network of {host}: choose another one"
+        name = case.probe(rank).get("interface") or record.get("expected")
+        if check == "interface":
+            return f"the task on {host} is not attached to {case.limits['network']}: run playbooks/swarm.yml"
+        if check.endswith("_IFNAME"):
+            return f"set training_interface to {name} ({check} on {host} leads elsewhere)"
+        return f"set training_interface to the interface of {case.limits['network']} on {host}"
+    if layer == 7:
+        if check == "own name":
+            return (
+                f"the name does not lead to the task on {host}: the service needs endpoint_mode dnsrr, and an old task "
+                "of the same name must be gone"
+            )
+        return (
+            f"{host} does not learn the name of rank {peer} on {other}: its task never started (docker stack ps), or "
+            f"7946/tcp+udp is blocked between {host} and {other}"
+        )
+    if layer == 8:
+        return tcp_hint(case, rank, check, peer, said)
+    if layer == 9:
+        return mtu_hint(case, rank, peer)
+    if layer == 10:
+        port = case.limits.get("master_port") or "the master port"
+        if check == "master port free":
+            return f"another program holds the port on {host}: stop it, or set training_master_port ({said})"
+        return f"{host} does not reach {port} of rank 0 on {case.host(0)}: {said}. Free it or set training_master_port"
+    if layer == 11:
+        return group_hint(case, rank, record)
+    if layer == 12:
+        if peer is not None:
+            return f"rank {peer} on {other} stopped taking part ({said}): look for a stopped or starved process on {other}"
+        if str(said).startswith("sum"):
+            return f"the sum is wrong on {host}: do not train on it. Suspect memory or the network card of a host"
+        return "the collective did not end: look at the probe's log for the backend's own words"
+    return ""
+
+
+def tcp_hint(case: Case, rank: int, check: str, peer: Optional[int], said: str) -> str:
+    host, other = case.hosts[rank], case.host(peer)
+    if check == "listener":
+        return f"the probe's own port is taken on {host}: set PROBE_PORT to a free one"
+    if said.startswith("rank "):
+        return f"the name of rank {peer} leads to another rank's task: run playbooks/swarm.yml (rank labels)"
+    if said.startswith("connected"):
+        return f"the task on {other} accepts connections but does not answer: look for a stopped or starved process there"
+    if "refused" in said:
+        return f"{other} answers, but the probe there does not listen: look at the log of its container"
+    if case.limits["network_mode"] == "host":
+        return f"a firewall between {host} and {other} drops the training's TCP ports: open them in both directions"
+    blocked = f"UDP 4789 is blocked, or the VXLAN source address does not match, between {host} and {other}"
+    # Datagrams need no way back. Who has heard whom tells the direction that is closed.
+    heard_here = bool((case.probe(rank).get("heard") or {}).get(str(peer)))
+    there = case.probe(peer) if peer is not None else {}
+    if there:
+        heard_there = bool((there.get("heard") or {}).get(str(rank)))
+        if heard_here and not heard_there:
+            blocked += f" (only {host} to {other} is lost)"
+        elif heard_there and not heard_here:
+            blocked += f" (only {other} to {host} is lost)"
+        elif not heard_here:
+            blocked += " (both directions are lost)"
+    return blocked + ": open 4789/udp both ways (IP protocol 50 too if the overlay is encrypted)"
+
+
+def mtu_hint(case: Case, rank: int, peer: Optional[int]) -> str:
+    host, other = case.hosts[rank], case.host(peer)
+    paths = [
+        int(pair["path_mtu"])
+        for one in case.hosts
+        for pair in (case.probe(one).get("pairs") or {}).values()
+        if pair.get("path_mtu")
+    ]
+    mtu = case.probe(rank).get("mtu")
+    if not paths or (mtu and min(paths) >= min(int(mtu), 9216)):
+        return (
+            f"small messages pass between {host} and {other}, 1 MiB does not: check their links for loss, and "
+            "swarm_network_mtu against the hosts' own MTU"
+        )
+    largest = min(paths)
+    if case.limits["network_mode"] == "host":
+        return f"small messages pass, packets of {largest + 1} B and more are lost between {host} and {other}: set the hosts' MTU to {largest}"
+    # The option counts the underlay's packet, the interface has VXLAN's header less.
+    option = int(case.limits["network_mtu"] or 1500)
+    overhead = option - int(mtu) if mtu and 0 < option - int(mtu) <= 200 else VXLAN_BYTES
+    return (
+        f"small messages pass, packets of {largest + 1} B and more are lost between {host} and {other}: set the "
+        f"overlay's MTU to {largest + overhead} with swarm_network_mtu"
+    )
+
+
+def group_hint(case: Case, rank: int, record: Json) -> str:
+    peer, other = record.get("peer"), case.host(record.get("peer"))
+    text = f"{record.get('observed')} {record.get('detail')}".lower()
+    if "no socket interface found" in text or "unable to find address for" in text:
+        return f"the backend finds no such interface on {case.hosts[rank]}: set training_interface"
+    if "no cuda" in text or "no gpus" in text or "cuda driver" in text:
+        return f"no GPU is visible in the task on {case.hosts[rank]}: nvidia must be the default runtime (playbooks/docker.yml)"
+    if "duplicate gpu" in text:
+        return "two ranks were given the same GPU: check the generic resources of the hosts (playbooks/docker.yml)"
+    if "version mismatch" in text or "mismatched" in text:
+        return "the ranks have different NCCL versions: run playbooks/image.yml on every host"
+    if "address already in use" in text:
+        return f"another program holds the master port on {case.hosts[rank]}: stop it, or set training_master_port"
+    if peer is not None:
+        return f"rank {peer} on {other} is missing from the group: look for a stopped or starved process on {other}"
+    return "the group did not form: look at the probe's log for the backend's own words (NCCL_DEBUG=INFO)"
+
+
+def judge_identity(case: Case) -> None:
+    """Layer 4: the same content everywhere. The odd one out is the one that differs from most, or from rank 0."""
+    identities = {rank: case.probe(rank).get("identity") or {} for rank in case.hosts if case.probe(rank)}
+    if len(identities) < 2:
+        return
+    for key, label in (
+        ("python", "Python"), ("torch", "torch"), ("cuda", "CUDA"), ("nccl", "NCCL"), ("files_hash", "files"),
+    ):  # fmt: skip
+        values = {rank: identity.get(key) for rank, identity in identities.items()}
+        if key in ("torch", "files_hash"):
+            values = {rank: value for rank, value in values.items() if value}
+        if len(set(values.values())) < 2:
+            continue
+        shown = list(values.values())
+        most = max(shown.count(value) for value in shown)
+        # Dictionaries keep the ranks' order, so that a tie goes to the lowest rank.
+        right = next(value for value in shown if shown.count(value) == most)
+        model = next(rank for rank, value in values.items() if value == right)
+        for rank, value in values.items():
+            if value == right:
+                continue
+            observed, expected = str(value), f"{right} as on {case.hosts[model]}"
+            if key == "files_hash":
+                mine, theirs = identities[rank].get("files") or {}, identities[model].get("files") or {}
+                names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
+                observed = "different: " + (", ".join(names[:5]) or "files beyond those listed")
+                expected = f"the files of {case.hosts[model]}"
+            case.say(4, rank, label, False, observed, expected,
+                     f"run playbooks/image.yml on host {case.hosts[rank]}: the tag is the same, the content is not")  # fmt: skip
+
+
+def judge_resources(case: Case) -> None:
+    for rank, host in case.hosts.items():
+        probe = case.probe(rank)
+        size = probe.get("shm_bytes")
+        if size is not None:
+            floor = case.limits["min_shm"]
+            case.say(5, rank, "/dev/shm", size >= floor, f"{size} B", f"at least {floor} B",
+                     f"give the task on {host} a larger tmpfs on /dev/shm (training_mounts), or lower preflight_min_shm")  # fmt: skip
+        if probe and case.limits["min_gpus"]:
+            gpus = int(probe.get("gpus") or 0)
+            case.say(5, rank, "GPUs", gpus >= case.limits["min_gpus"], gpus, f"at least {case.limits['min_gpus']}",
+                     f"make the GPUs of {host} visible to swarm tasks: playbooks/docker.yml (generic resources, default runtime)")  # fmt: skip
+
+
+def judge_mtu(case: Case) -> None:
+    mtus = {rank: int(case.probe(rank)["mtu"]) for rank in case.hosts if case.probe(rank).get("mtu")}
+    if not mtus:
+        return
+    wanted = case.limits["expected_mtu"] or min(mtus.values())
+    for rank, mtu in mtus.items():
+        if mtu != wanted:
+            case.say(9, rank, "interface MTU", False, f"{mtu} B", f"{wanted} B as on the other ranks",
+                     f"the interface on {case.hosts[rank]} has another MTU: re-create the network with swarm_network_mtu")  # fmt: skip
+
+
+def judge_bandwidth(case: Case) -> None:
+    floor = case.limits["min_bus_bandwidth"]
+    if not floor or len(case.hosts) < 2:
+        return
+    for rank in case.hosts:
+        got = (case.probe(rank).get("allreduce") or {}).get("bus_bandwidth_mb_s")
+        if got is not None:
+            slow = slowest_pair(case)
+            hint = "the network is slower than preflight_min_bus_bandwidth asks" + (f"; {slow}" if slow else "")
+            case.say(13, rank, "bus bandwidth", got >= floor, f"{got:g} MB/s", f"at least {floor:g} MB/s", hint)
+
+
+def slowest_pair(case: Case) -> str:
+    slowest = min((pair for pair in pair_list(case) if pair["bandwidth"]), key=lambda p: p["bandwidth"], default=None)
+    if slowest is None:
+        return ""
+    return f"slowest pair: {slowest['host']} to {slowest['peer']}, {slowest['bandwidth']:g} MB/s"
+
+
+def judge_stragglers(case: Case) -> None:
+    """Layer 14: each rank against the median of the others, because with two ranks the median of all lies between."""
+    factor = case.limits["straggler_factor"]
+    if not factor or len(case.hosts) < 2:
+        return
+    times = {r: (case.probe(r).get("compute") or {}).get("seconds") for r in case.hosts}
+    known = {rank: float(value) for rank, value in times.items() if value}
+    for rank, own in known.items():
+        others = [value for other, value in known.items() if other != rank]
+        if others and own > factor * statistics.median(others) + COMPUTE_NOISE_SECONDS:
+            load = (case.probe(rank).get("compute") or {}).get("load")
+            case.say(
+                14, rank, "compute", False, f"{own * 1000:.2f} ms for a matrix product",
+                f"within {factor:g} times the others' median of {statistics.median(others) * 1000:.2f} ms",
+                f"{case.hosts[rank]} computes slower than the others (its load is {load}): stop what runs beside the "
+                "training, or look at its power and thermal limits",
+            )  # fmt: skip
+    sending: dict[int, float] = {}
+    for rank in case.hosts:
+        rates = [float(p["bandwidth_mb_s"]) for p in (case.probe(rank).get("pairs") or {}).values()
+                 if p.get("bandwidth_mb_s")]  # fmt: skip
+        if rates:
+            sending[rank] = statistics.median(rates)
+    for rank, own in sending.items():
+        others = [value for other, value in sending.items() if other != rank]
+        if others and own * factor < statistics.median(others) and own < FAST_ENOUGH_MB_S:
+            case.say(
+                14, rank, "sending", False, f"{own:g} MB/s to its peers",
+                f"within a {factor:g}th of the others' median of {statistics.median(others):g} MB/s",
+                f"{case.hosts[rank]} sends slower than the others: check its link speed, cable and traffic shaping",
+            )  # fmt: skip
+
+
+def pair_list(case: Case) -> list[Json]:
+    pairs = []
+    for rank in case.hosts:
+        for peer, pair in sorted((case.probe(rank).get("pairs") or {}).items(), key=lambda item: int(item[0])):
+            if int(peer) in case.hosts:
+                pairs.append(
+                    {
+                        "rank": rank,
+                        "host": case.hosts[rank],
+                        "peer_rank": int(peer),
+                        "peer": case.hosts[int(peer)],
+                        "latency": pair.get("latency_us"),
+                        "bandwidth": pair.get("bandwidth_mb_s"),
+                        "path_mtu": pair.get("path_mtu"),
+                    }
+                )
+    return pairs
+
+
+def conclude(case: Case) -> Json:
+    failed = [verdict for verdict in case.verdicts if verdict["ok"] is False]
+    first = min((verdict["layer"] for verdict in failed), default=None)
+    grid: dict[int, dict[int, str]] = {}
+    for layer in LAYERS:
+        grid[layer] = {}
+        for rank in case.hosts:
+            marks = [v["ok"] for v in case.verdicts if v["layer"] == layer and v["rank"] == rank]
+            if (first is not None and layer > first) or not marks:
+                grid[layer][rank] = "not reached"
+            elif False in marks:
+                grid[layer][rank] = "fail"
+            else:
+                grid[layer][rank] = "not reached" if None in marks else "ok"
+    findings = [finding(verdict) for verdict in failed if verdict["layer"] == first]
+    if not failed:
+        findings = not_reached(case, grid)
+    ok = bool(case.hosts) and not findings and all(m == "ok" for row in grid.values() for m in row.values())
+    results = [case.probe(rank) for rank in case.hosts]
+    rates = [probe["allreduce"]["bus_bandwidth_mb_s"] for probe in results if probe.get("allreduce")]
+    trips = [probe["allreduce"]["latency_us"] for probe in results if probe.get("allreduce")]
+    backend = next((probe["backend"] for probe in results if probe.get("backend")), None)
+    outcome: Json = {
+        "ok": ok,
+        "findings": findings,
+        "layers": [
+            {"layer": layer, "name": LAYERS[layer], "ranks": {str(rank): mark for rank, mark in row.items()}}
+            for layer, row in grid.items()
+        ],
+        "pairs": pair_list(case),
+        "backend": backend,
+        "backend_reason": name_hosts(case, next((p["backend_reason"] for p in results if p.get("backend")), None)),
+        "bus_bandwidth": min(rates) if rates and len(case.hosts) > 1 else None,
+        "latency": max(trips) if trips and len(case.hosts) > 1 else None,
+    }
+    outcome["table"] = render_table(case, grid, outcome["pairs"])
+    outcome["message"] = message(case, outcome)
+    return outcome
+
+
+def finding(verdict: Json) -> Json:
+    return {key: value for key, value in verdict.items() if key != "ok"}
+
+
+def not_reached(case: Case, grid: dict[int, dict[int, str]]) -> list[Json]:
+    """Nothing failed, yet something was not proven: that is no pass, and must be said."""
+    for layer, row in grid.items():
+        gaps = [rank for rank, mark in row.items() if mark != "ok"]
+        if not gaps:
+            continue
+        found = []
+        for rank in gaps:
+            why = next((v["observed"] for v in case.verdicts
+                        if v["layer"] == layer and v["rank"] == rank and v["ok"] is None), "")  # fmt: skip
+            error = case.probe(rank).get("error")
+            found.append(
+                {
+                    "layer": layer,
+                    "layer_name": LAYERS[layer],
+                    "rank": rank,
+                    "host": case.hosts[rank],
+                    "peer": None,
+                    "check": "not reached",
+                    "observed": error or why or "nothing reported",
+                    "expected": "the check was made",
+                    "hint": "run playbooks/preflight.yml again; if it stays, raise preflight_timeout",
+                }
+            )
+        return found
+    return []
+
+
+def name_hosts(case: Case, reason: Optional[str]) -> Optional[str]:
+    """The probe speaks of service names, people of hosts."""
+    if reason and reason.startswith("no GPU on "):
+        names = {}
+        for rank in case.hosts:
+            for other, name in enumerate(case.probe(rank).get("peers") or []):
+                names[name] = case.host(other)
+        return "no GPU on " + ", ".join(str(names.get(n, n)) for n in reason[len("no GPU on ") :].split(", "))
+    return reason
+
+
+def message(case: Case, outcome: Json) -> str:
+    findings = outcome["findings"]
+    if not case.hosts:
+        return "There is no rank to check."
+    if outcome["ok"]:
+        if len(case.hosts) == 1:
+            return f"1 rank on {next(iter(case.hosts.values()))} is ready: {outcome['backend']} ({outcome['backend_reason']})."
+        return (
+            f"{len(case.hosts)} ranks reach each other over {case.limits['network']}: {outcome['backend']} "
+            f"({outcome['backend_reason']}), bus bandwidth {outcome['bus_bandwidth']:.0f} MB/s, "
+            f"all-reduce latency {outcome['latency']:.0f} us."
+        )
+    first = findings[0]
+    common = [
+        host
+        for host in sorted(set(case.hosts.values()))
+        if len(findings) > 2 and all(host in (f["host"], f["peer"]) for f in findings)
+    ]
+    towards = f" towards {first['peer']}" if first["peer"] and first["peer"] != first["host"] else ""
+    verb = "was not reached" if first["check"] == "not reached" else "fails"
+    text = (
+        f"Layer {first['layer']} ({first['layer_name']}) {verb} on {first['host']} (rank {first['rank']}){towards}: "
+        f"{first['observed'].rstrip('.')}. {first['hint'][:1].upper()}{first['hint'][1:].rstrip('.')}."
+    )
+    if common:
+        text += f" Every failing pair has {' and '.join(common)} in it."
+    elif len(findings) > 1:
+        hosts = sorted({f["host"] for f in findings[1:]})
+        text += f" {len(findings) - 1} more at this layer, on {', '.join(hosts)}."
+    return text
+
+
+def render_table(case: Case, grid: dict[int, dict[int, str]], pairs: list[Json], per_block: int = 6) -> str:
+    ranks = list(case.hosts)
+    marks = {"ok": "ok", "fail": "FAIL", "not reached": "-"}
+    lines: list[str] = []
+    for start in range(0, len(ranks), per_block):
+        block = ranks[start : start + per_block]
+        heads = {rank: f"{rank} {case.hosts[rank]}" for rank in block}
+        rows = [["layer", *heads.values()]]
+        rows += [[f"{n:2d} {LAYERS[n]}", *(marks[grid[n][rank]] for rank in block)] for n in LAYERS]
+        lines += [*columns(rows), ""]
+    lines.append("ok: passed, FAIL: failed, -: not reached")
+    known = {(pair["rank"], pair["peer_rank"]): pair for pair in pairs if pair["latency"] is not None}
+    if known:
+        lines += ["", "latency in us / bandwidth in MB/s of one connection, from the row's rank to the column's"]
+        for start in range(0, len(ranks), per_block):
+            block = ranks[start : start + per_block]
+            rows = [["", *(f"{rank} {case.hosts[rank]}" for rank in block)]]
+            for rank in ranks:
+                cells = []
+                for peer in block:
+                    pair = known.get((rank, peer))
+                    rate = "-" if not pair or not pair["bandwidth"] else f"{pair['bandwidth']:.0f}"
+                    cells.append("." if peer == rank else f"{pair['latency']:.0f} / {rate}" if pair else "-")
+                rows.append([f"{rank} {case.hosts[rank]}", *cells])
+            lines += columns(rows)
+    return "\n".join(lines)
+
+
+def columns(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+
+
+# ---------------------------------------------------------------- main
+
+LIMITS = (
+    "network", "network_mode", "network_mtu", "expected_mtu", "training_interface", "max_clock_skew", "min_disk",
+    "min_shm", "min_gpus", "min_bus_bandwidth", "straggler_factor",
+)  # fmt: skip
+
+
+def argument_spec() -> Json:
+    return {
+        "service": {"type": "str"},
+        "rank": {"type": "int"},
+        "host": {"type": "str"},
+        "run_id": {"type": "str", "default": ""},
+        "timeout": {"type": "int", "default": 90},
+        "start_timeout": {"type": "int", "default": 45},
+        "sent_at": {"type": "float"},
+        "control_peers": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "host": {"type": "str", "required": True},
+                "address": {"type": "str", "required": True},
+                "ports": {"type": "list", "elements": "int", "default": [7946]},
+            },
+        },
+        "reports": {"type": "list", "elements": "dict"},
+        "ranks": {
+            "type": "list",
+            "elements": "dict",
+            "options": {"rank": {"type": "int", "required": True}, "host": {"type": "str", "required": True}},
+        },
+        "enforce": {"type": "bool", "default": False},
+        "network": {"type": "str", "default": "ddp-net"},
+        "network_mode": {"type": "str", "choices": ["overlay", "host"], "default": "overlay"},
+        "network_mtu": {"type": "int", "default": 0},
+        "expected_mtu": {"type": "int", "default": 0},
+        "training_interface": {"type": "str", "default": ""},
+        "max_clock_skew": {"type": "float", "default": 5},
+        "min_disk": {"type": "int", "default": 268435456},
+        "min_shm": {"type": "int", "default": 67108864},
+        "min_gpus": {"type": "int", "default": 0},
+        "min_bus_bandwidth": {"type": "float", "default": 0},
+        "straggler_factor": {"type": "float", "default": 3},
+        **CONNECTION_ARGUMENTS,
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        mutually_exclusive=[("service", "reports"), *CONNECTION_MUTUALLY_EXCLUSIVE],
+        required_one_of=[("service", "reports")],
+        required_by={"service": ["rank"], "reports": ["ranks"]},
+        supports_check_mode=True,
+    )
+    if module.params["service"] is not None:
+        module.exit_json(changed=False, report=observe(module.params, DockerCli(module)))
+    limits = {name: module.params[name] for name in LIMITS}
+    outcome = judge(module.params["reports"], module.params["ranks"], limits)
+    if module.params["enforce"] and not outcome["ok"]:
+        module.fail_json(msg=outcome["message"], changed=False, **outcome)
+    module.exit_json(changed=False, **outcome)
+
+
+if __name__ == "__main__":
+    main()
