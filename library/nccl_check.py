@@ -344,7 +344,7 @@ import shutil
 import socket
 import statistics
 import time
-from typing import Any, Optional
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.docker_cli import CONNECTION_ARGUMENTS, CONNECTION_MUTUALLY_EXCLUSIVE, DockerCli, DockerError
@@ -379,7 +379,7 @@ Json = dict[str, Any]
 # ---------------------------------------------------------------- observe
 
 
-def parse_report(text: str, run_id: str = "") -> Optional[Json]:
+def parse_report(text: str, run_id: str = "") -> Json | None:
     """The probe's last report in a container's output; a line that is cut or of another run is none."""
     for line in reversed(text.splitlines()):
         if not line.startswith(MARKER):
@@ -393,7 +393,7 @@ def parse_report(text: str, run_id: str = "") -> Optional[Json]:
     return None
 
 
-def vxlan_support(release: str, root: str = "/") -> Optional[bool]:
+def vxlan_support(release: str, root: str = "/") -> bool | None:
     """Whether this kernel can do VXLAN: True, False, or None where nothing says so (a container, a custom kernel)."""
     if os.path.isdir(os.path.join(root, "sys/module/vxlan")):
         return True
@@ -443,7 +443,7 @@ def engine_facts(docker: Any) -> Json:
     }
 
 
-def container_of(docker: Any, service: str) -> Optional[Json]:
+def container_of(docker: Any, service: str) -> Json | None:
     """The newest local container of a swarm service, as the engine tells it."""
     rows = docker.json_lines(
         "ps", "--all", "--no-trunc", "--filter", f"label=com.docker.swarm.service.name={service}"
@@ -494,8 +494,8 @@ def observe(params: Json, docker: Any) -> Json:
     began = time.monotonic()
     service = params["service"]
     engine = engine_facts(docker)
-    probe: Optional[Json] = None
-    container: Optional[Json] = None
+    probe: Json | None = None
+    container: Json | None = None
     error = ""
     log: list[str] = []
     while engine["ok"]:
@@ -525,7 +525,7 @@ def observe(params: Json, docker: Any) -> Json:
         for port in peer["ports"]
     ]
     try:
-        free: Optional[int] = shutil.disk_usage(engine.get("root") or "/var/lib/docker").free
+        free: int | None = shutil.disk_usage(engine.get("root") or "/var/lib/docker").free
     except OSError:
         free = None
     kernel = engine.get("kernel") or platform.release()
@@ -571,7 +571,7 @@ class Case:
     def checks(self, rank: int) -> Json:
         return (self.reports.get(rank) or {}).get("host_checks") or {}
 
-    def host(self, rank: Optional[int]) -> Optional[str]:
+    def host(self, rank: int | None) -> str | None:
         return None if rank is None else self.hosts.get(rank, f"rank {rank}")
 
     def say(
@@ -579,11 +579,11 @@ class Case:
         layer: int,
         rank: int,
         check: str,
-        ok: Optional[bool],
+        ok: bool | None,
         observed: Any = "",
         expected: Any = "",
         hint: str = "",
-        peer: Optional[int] = None,
+        peer: int | None = None,
     ) -> None:
         self.verdicts.append(
             {
@@ -755,7 +755,7 @@ def judge_presence(case: Case) -> None:
                  f"no report, the container is {state}, waited {checks.get('waited_s')} s", "a report", hint)  # fmt: skip
 
 
-def judge_no_container(case: Case, rank: int, task: Optional[Json]) -> None:
+def judge_no_container(case: Case, rank: int, task: Json | None) -> None:
     host = case.hosts[rank]
     error = str((task or {}).get("error") or "")
     seen = error or (f"task {task['state']} on {task['node'] or 'no node'}" if task else "no task on this host")
@@ -769,6 +769,9 @@ def judge_no_container(case: Case, rank: int, task: Optional[Json]) -> None:
         case.say(4, rank, "image", False, error, "the image is on the host", f"run playbooks/image.yml on host {host}")
     elif "address already in use" in error.lower() or "already allocated" in error.lower():
         case.say(10, rank, "task", False, error, "a free port", f"free that port on {host}")
+    elif error:
+        case.say(3, rank, "task", False, error, "a running task",
+                 f"the task of rank {rank} cannot start on {host}: docker stack ps --no-trunc tells more")  # fmt: skip
     else:
         hint = (
             f"the swarm gave {host} no task for rank {rank}: see docker node ls (drained, down, or another machine "
@@ -859,7 +862,7 @@ def hint_for(case: Case, rank: int, record: Json) -> str:
     return ""
 
 
-def tcp_hint(case: Case, rank: int, check: str, peer: Optional[int], said: str) -> str:
+def tcp_hint(case: Case, rank: int, check: str, peer: int | None, said: str) -> str:
     host, other = case.hosts[rank], case.host(peer)
     if check == "listener":
         return f"the probe's own port is taken on {host}: set PROBE_PORT to a free one"
@@ -886,7 +889,7 @@ def tcp_hint(case: Case, rank: int, check: str, peer: Optional[int], said: str) 
     return blocked + ": open 4789/udp both ways (IP protocol 50 too if the overlay is encrypted)"
 
 
-def mtu_hint(case: Case, rank: int, peer: Optional[int]) -> str:
+def mtu_hint(case: Case, rank: int, peer: int | None) -> str:
     host, other = case.hosts[rank], case.host(peer)
     paths = [
         int(pair["path_mtu"])
@@ -1129,7 +1132,7 @@ def not_reached(case: Case, grid: dict[int, dict[int, str]]) -> list[Json]:
     return []
 
 
-def name_hosts(case: Case, reason: Optional[str]) -> Optional[str]:
+def name_hosts(case: Case, reason: str | None) -> str | None:
     """The probe speaks of service names, people of hosts."""
     if reason and reason.startswith("no GPU on "):
         names = {}

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Proves, from inside the training's container, that what DDP is about to use works.
 
 One copy runs per rank, in the image, network, environment and mounts of the training. It needs Python 3.9 and torch,
@@ -36,7 +35,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 MARKER = "DDP_PROBE_REPORT "
 SCHEMA = 1
@@ -82,7 +81,7 @@ class Settings:
         self.files = env.get("PROBE_FILES", ".") or "."
         self.host = env.get("PROBE_HOST") or socket.gethostname()
         self.run_id = env.get("PROBE_RUN_ID", "")
-        self.subnet: Optional[ipaddress.IPv4Network] = None
+        self.subnet: ipaddress.IPv4Network | None = None
         text = env.get("PROBE_SUBNET", "")
         if text:
             try:
@@ -126,11 +125,11 @@ class Report:
         self,
         layer: int,
         check: str,
-        ok: Optional[bool],
+        ok: bool | None,
         observed: Any = None,
         expected: Any = None,
         detail: str = "",
-        peer: Optional[int] = None,
+        peer: int | None = None,
         seconds: float = 0.0,
     ) -> bool:
         record = {
@@ -154,7 +153,7 @@ class Report:
             if not self._closed:
                 self.facts.update(facts)
 
-    def first_failure(self) -> Optional[int]:
+    def first_failure(self) -> int | None:
         with self._lock:
             failed = [record["layer"] for record in self.records if record["ok"] is False]
         return min(failed) if failed else None
@@ -272,7 +271,7 @@ def interfaces() -> list[dict[str, Any]]:
     return found
 
 
-def interface_mtu(name: str) -> Optional[int]:
+def interface_mtu(name: str) -> int | None:
     try:
         with open(f"/sys/class/net/{name}/mtu", encoding="ascii") as stream:
             return int(stream.read())
@@ -317,7 +316,7 @@ def read_line(sock: socket.socket, rest: bytearray) -> dict[str, Any]:
     rest[:] = after
     message = json.loads(line)
     if not isinstance(message, dict):
-        raise ValueError("not a message of the probe")
+        raise ValueError("not a message of the probe")  # noqa: TRY004 - callers know one kind of bad talk
     return message
 
 
@@ -327,7 +326,7 @@ class Peer:
     def __init__(self, rank: int, name: str) -> None:
         self.rank = rank
         self.name = name
-        self.address: Optional[str] = None
+        self.address: str | None = None
         self.reached = False
         self.bulk_ok = False
         self.hello: dict[str, Any] = {}
@@ -446,10 +445,10 @@ class Probe:
         self.appear_deadline = self.report.started + settings.appear_timeout
         self.peers = {rank: Peer(rank, settings.peers[rank]) for rank in settings.others()}
         self.child = Child()
-        self.listener: Optional[Listener] = None
-        self.master: Optional[socket.socket] = None
-        self.address: Optional[str] = None
-        self.mtu: Optional[int] = None
+        self.listener: Listener | None = None
+        self.master: socket.socket | None = None
+        self.address: str | None = None
+        self.mtu: int | None = None
         self.stage = "starting"
         self.status = "busy"
         self.finished = threading.Event()
@@ -461,7 +460,7 @@ class Probe:
         """The worker thread: every check in its order."""
         try:
             self._run()
-        except Exception:  # whatever it was, the report must say it
+        except Exception:  # noqa: BLE001 - whatever it was, the report must say it
             lines = traceback.format_exc().strip().splitlines()
             self.report.note(error=" | ".join(lines[-3:])[:600])
             self.blocked_by = self.blocked_by or f"the probe itself failed: {lines[-1][:200]}"
@@ -526,12 +525,12 @@ class Probe:
     def gpus(self) -> int:
         return int(self.child.facts.get("gpus") or 0)
 
-    def nccl_version(self) -> Optional[str]:
+    def nccl_version(self) -> str | None:
         return self.child.facts.get("nccl")
 
     # -- layer 4 and 5
 
-    def check_identity(self, facts: Optional[dict[str, Any]], identity: dict[str, Any]) -> None:
+    def check_identity(self, facts: dict[str, Any] | None, identity: dict[str, Any]) -> None:
         facts = facts or {}
         self.report.note(
             identity={
@@ -815,7 +814,7 @@ class Probe:
             answer = read_line(sock, bytearray())
             return time.monotonic() - began, answer
 
-    def path_mtu(self, peer: Peer) -> Optional[int]:
+    def path_mtu(self, peer: Peer) -> int | None:
         """The largest IP packet that reaches the peer, by unfragmentable datagrams of many sizes at once."""
         top = min(self.mtu or 1500, 9216)
         floor = min(400, top)
@@ -1095,7 +1094,7 @@ class Probe:
         """Ask every rank over the probe's own connections, which a stuck collective does not block, where it is."""
         error = self.child.failure()
         words = error or f"no result after {took:.0f} s"
-        culprits: list[tuple[Optional[int], str]] = []
+        culprits: list[tuple[int, str]] = []
         answers: dict[int, str] = {}
 
         def question(peer: Peer) -> None:
@@ -1119,11 +1118,11 @@ class Probe:
             if rank not in [c[0] for c in culprits] and rank != self.settings.rank:
                 culprits.append((rank, "did not join"))
         stages = "; ".join(f"rank {rank}: {answers.get(rank, 'silent')}" for rank in sorted(self.peers))
-        for rank, said in culprits or [(None, words)]:
-            self.report.add(
-                layer, event, False, said if rank is not None else words, "every rank takes part",
-                f"{words}; {stages}"[:900], rank, took,
-            )  # fmt: skip
+        detail = f"{words}; {stages}"[:900]
+        for rank, said in culprits:
+            self.report.add(layer, event, False, said, "every rank takes part", detail, rank, took)
+        if not culprits:
+            self.report.add(layer, event, False, words, "every rank takes part", detail, None, took)
         self.report.note(log_tail=list(self.child.log)[-25:])
 
     # -- the end
@@ -1195,7 +1194,7 @@ class Child:
     """The process with torch in it: its events come over a pipe of their own, its prints are kept as a log."""
 
     def __init__(self) -> None:
-        self.process: Optional[subprocess.Popen[bytes]] = None
+        self.process: subprocess.Popen[bytes] | None = None
         self.events: dict[str, dict[str, Any]] = {}
         self.facts: dict[str, Any] = {}
         self.log: deque[str] = deque(maxlen=CHILD_LOG_LINES)
@@ -1245,7 +1244,7 @@ class Child:
         except OSError:
             pass
 
-    def wait_for(self, event: str, deadline: float) -> Optional[dict[str, Any]]:
+    def wait_for(self, event: str, deadline: float) -> dict[str, Any] | None:
         """The event, or None when it will not come any more."""
         with self.changed:
             while event not in self.events:
@@ -1293,7 +1292,7 @@ def child_main(writer: int) -> None:
         try:
             import torch
             import torch.distributed as dist
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - a broken torch can raise anything
             say("versions", error=f"{type(error).__name__}: {error}"[:500])
             return
         facts: dict[str, Any] = {"torch": torch.__version__, "cuda": torch.version.cuda, "gpus": 0, "nccl": None}
@@ -1303,7 +1302,7 @@ def child_main(writer: int) -> None:
             facts["gpu_names"] = [torch.cuda.get_device_name(i) for i in range(facts["gpus"])]
             if dist.is_available() and dist.is_nccl_available():
                 facts["nccl"] = ".".join(str(part) for part in torch.cuda.nccl.version())
-        except Exception as error:  # a driver that does not fit says so here
+        except Exception as error:  # noqa: BLE001 - a driver that does not fit says so here
             facts["gpu_error"] = f"{type(error).__name__}: {error}"[:300]
         say("versions", **facts)
         line = sys.stdin.readline()
@@ -1313,7 +1312,7 @@ def child_main(writer: int) -> None:
         # The parent closes this pipe when it dies, and an orphan in a collective would stay for ever.
         threading.Thread(target=lambda: (sys.stdin.read(), os._exit(3)), daemon=True).start()
         collectives(order, say)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - the parent must hear of it
         say("failed", error=f"{type(error).__name__}: {error}"[:600])
     finally:
         pipe.flush()
@@ -1425,7 +1424,7 @@ def compute(torch: Any, device: Any, cuda: bool) -> dict[str, Any]:
     torch.set_num_threads(1)
     size = 2048 if cuda else 256
     left = torch.ones(size, size, device=device)
-    times = []
+    times: list[float] = []
     end = time.perf_counter() + 0.4
     while len(times) < 8 or (time.perf_counter() < end and len(times) < 200):
         start = time.perf_counter()

@@ -1,0 +1,262 @@
+"""The probe itself: real processes on loopback addresses, a real gloo group, and faults planted in them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import nccl_check
+
+PROBE = Path(__file__).resolve().parents[2] / "roles" / "preflight" / "files" / "probe.py"
+spec = importlib.util.spec_from_file_location("ddp_probe", PROBE)
+assert spec and spec.loader
+probe = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(probe)
+
+
+def free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("0.0.0.0", 0))
+        two.bind(("0.0.0.0", 0))
+        return one.getsockname()[1], two.getsockname()[1]
+
+
+class Swarm:
+    """Probe processes under the addresses 127.0.0.1, 127.0.0.2, ..."""
+
+    def __init__(self, work: Path, size: int, **common: str) -> None:
+        self.master_port, port = free_ports()
+        self.work = work
+        (work / "training_code.py").write_text("print('one')\n")
+        self.size = size
+        self.processes: dict[int, subprocess.Popen[str]] = {}
+        self.common = {
+            "PROBE_WORLD_SIZE": str(size),
+            "PROBE_PEERS": ",".join(f"127.0.0.{rank + 1}" for rank in range(size)),
+            "PROBE_MASTER_PORT": str(self.master_port),
+            "PROBE_PORT": str(port),
+            "PROBE_SUBNET": "127.0.0.0/8",
+            "PROBE_TIMEOUT": "40",
+            "NCCL_SOCKET_IFNAME": "lo",
+            "GLOO_SOCKET_IFNAME": "lo",
+            "OMP_NUM_THREADS": "1",
+            **common,
+        }
+
+    def start(self, rank: int, **special: str) -> subprocess.Popen[str]:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("PROBE_", "NCCL_", "GLOO_"))}
+        env.update(self.common, PROBE_RANK=str(rank), PROBE_HOST=f"host{rank + 1}", **special)
+        self.processes[rank] = subprocess.Popen(
+            [sys.executable, str(PROBE)], env=env, cwd=self.work, text=True, stdout=subprocess.PIPE
+        )
+        return self.processes[rank]
+
+    def report(self, rank: int, timeout: float = 50) -> dict:
+        out, _ = self.processes[rank].communicate(timeout=timeout)
+        assert self.processes[rank].returncode == 0
+        lines = out.splitlines()
+        assert len(lines) == 1 and lines[0].startswith(probe.MARKER)
+        return json.loads(lines[0][len(probe.MARKER) :])
+
+    def run(self, **special: str) -> list[dict]:
+        for rank in range(self.size):
+            self.start(rank, **special)
+        return [self.report(rank) for rank in range(self.size)]
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+
+
+@pytest.fixture
+def swarm(tmp_path):
+    made = []
+
+    def make(size: int, **common: str) -> Swarm:
+        made.append(Swarm(tmp_path, size, **common))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+def failures(report: dict) -> list[dict]:
+    return [record for record in report["records"] if record["ok"] is False]
+
+
+def unreached(report: dict) -> set[int]:
+    return {record["layer"] for record in report["records"] if record["ok"] is None}
+
+
+def test_two_ranks_pass_every_layer(swarm):
+    began = time.monotonic()
+    reports = swarm(2).run()
+    assert time.monotonic() - began < 20
+    for report in reports:
+        assert [record for record in report["records"] if record["ok"] is not True] == []
+        assert {record["layer"] for record in report["records"]} == set(range(4, 15))
+        assert report["backend"] == "gloo" and report["backend_reason"] == "no GPU on 127.0.0.1, 127.0.0.2"
+        assert report["allreduce"]["bus_bandwidth_mb_s"] > 1
+        peer = str(1 - report["rank"])
+        assert abs(report["clock"][peer]["offset_s"]) < 0.5
+        assert report["pairs"][peer]["bandwidth_mb_s"] > 1 and report["pairs"][peer]["latency_us"] > 0
+        assert report["heard"][peer] >= 1
+    assert reports[0]["identity"]["files_hash"] == reports[1]["identity"]["files_hash"]
+    assert "training_code.py" in reports[0]["identity"]["files"]
+    # What the real probe says, the real judge accepts.
+    healthy = {"engine": {"ok": True, "swarm_state": "active", "manager": False}, "vxlan": True}
+    seen = [{"rank": r["rank"], "host": r["host"], "probe": r, "host_checks": healthy} for r in reports]
+    limits = {name: nccl_check.argument_spec()[name].get("default") for name in nccl_check.LIMITS}
+    verdict = nccl_check.judge(seen, [{"rank": r["rank"], "host": r["host"]} for r in reports], limits)
+    assert verdict["ok"], verdict["table"]
+    assert "no GPU on host1, host2" in verdict["message"]
+
+
+def test_a_single_rank_passes(swarm):
+    report = swarm(1).run()[0]
+    assert [record for record in report["records"] if record["ok"] is not True] == []
+
+
+def test_three_ranks_of_which_one_never_appears(swarm):
+    trio = swarm(3, PROBE_APPEAR_TIMEOUT="5")
+    trio.start(0)
+    trio.start(1)
+    for rank in (0, 1):
+        report = trio.report(rank)
+        assert [(record["layer"], record["peer"]) for record in failures(report)] == [(8, 2)]
+        assert unreached(report) >= {11, 12, 13, 14}
+        assert [r["ok"] for r in report["records"] if r["layer"] == 8 and r["peer"] == 1 - rank] == [True]
+
+
+def test_a_name_that_does_not_resolve_is_layer_7(swarm):
+    pair = swarm(2, PROBE_PEERS="127.0.0.1,node1.invalid", PROBE_APPEAR_TIMEOUT="2")
+    pair.start(0)
+    record = failures(pair.report(0))[0]
+    assert (record["layer"], record["peer"]) == (7, 1)
+    assert "does not resolve" in record["observed"]
+
+
+def test_a_wrong_interface_is_named_and_the_other_rank_does_not_hang(swarm):
+    pair = swarm(2)
+    pair.start(0)
+    pair.start(1, NCCL_SOCKET_IFNAME="wlan9")
+    began = time.monotonic()
+    right, wrong = pair.report(0), pair.report(1)
+    assert time.monotonic() - began < 20
+    assert [(record["layer"], record["name"]) for record in failures(wrong)] == [(6, "NCCL_SOCKET_IFNAME")]
+    assert failures(right) == []
+    assert unreached(right) >= {11, 12, 13, 14}
+    assert "rank 1" in next(record["detail"] for record in right["records"] if record["layer"] == 11)
+
+
+def test_no_address_in_the_subnet(swarm):
+    report = swarm(1, PROBE_SUBNET="198.51.100.0/24").run()[0]
+    record = failures(report)[0]
+    assert (record["layer"], record["name"]) == (6, "interface")
+    assert "198.51.100.0/24" in record["expected"]
+
+
+def test_a_taken_master_port(swarm):
+    pair = swarm(2)
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", pair.master_port))
+        taken.listen()
+        reports = pair.run()
+    assert [(record["layer"], record["name"]) for record in failures(reports[0])] == [(10, "master port free")]
+    assert all(record["layer"] == 10 for record in failures(reports[1]))
+
+
+def test_a_rank_that_hangs_is_named_by_the_other(swarm):
+    pair = swarm(2, PROBE_TIMEOUT="14", PROBE_APPEAR_TIMEOUT="5")
+    pair.start(0)
+    stopped = pair.start(1)
+    time.sleep(1.0)
+    os.kill(stopped.pid, signal.SIGSTOP)
+    try:
+        report = pair.report(0, timeout=20)
+    finally:
+        os.kill(stopped.pid, signal.SIGCONT)
+    assert {record["peer"] for record in failures(report)} == {1}
+    assert min(record["layer"] for record in failures(report)) in (8, 10, 11, 12)
+    assert 14 in unreached(report)
+
+
+def test_a_torch_that_cannot_be_imported(swarm, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "torch.py").write_text("raise ImportError('libcudart.so is missing')\n")
+    record = failures(swarm(1, PYTHONPATH=str(broken)).run()[0])[0]
+    assert record["layer"] == 4
+    assert "libcudart" in record["detail"]
+
+
+def test_bad_settings_still_give_a_report(swarm):
+    report = swarm(1, PROBE_MASTER_PORT="many").run()[0]
+    assert "PROBE_MASTER_PORT" in report["error"]
+    assert unreached(report) == set(range(4, 15))
+
+
+def test_told_to_stop_it_reports_at_once(swarm):
+    pair = swarm(2)
+    pair.start(0)
+    time.sleep(1.0)
+    pair.processes[0].send_signal(signal.SIGTERM)
+    report = pair.report(0, timeout=5)
+    assert 11 in unreached(report)
+
+
+@pytest.mark.parametrize(
+    ("value", "chosen"),
+    [
+        ("eth0", ["eth0"]),
+        ("eth", ["eth0", "eth1"]),
+        ("=eth", []),
+        ("=eth1", ["eth1"]),
+        ("^lo,eth1", ["eth0"]),
+        ("^=eth0", ["eth1", "lo"]),
+        ("ib0,eth1", ["eth1"]),
+    ],
+)
+def test_interface_variable_of_nccl(value, chosen):
+    assert probe.nccl_selects(value, ["eth0", "eth1", "lo"]) == chosen
+
+
+def test_identity_tells_content_and_leaves_caches_out(tmp_path):
+    (tmp_path / "a.py").write_text("1")
+    first = probe.file_identity(str(tmp_path))
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.pyc").write_text("x")
+    assert probe.file_identity(str(tmp_path))["hash"] == first["hash"]
+    (tmp_path / "a.py").write_text("2")
+    assert probe.file_identity(str(tmp_path))["hash"] != first["hash"]
+    assert probe.file_identity(str(tmp_path / "none"))["files"] == {str(tmp_path / "none"): "missing"}
+
+
+def test_recorded_nccl_log_tells_transport_and_interface():
+    log = [
+        "node0:7:7 [0] NCCL INFO NCCL version 2.27.5+cuda12.9",
+        "node0:7:21 [0] NCCL INFO NET/IB : No device found.",
+        "node0:7:21 [0] NCCL INFO NET/Socket : Using [0]eth0:10.0.1.3<0>",
+        "node0:7:21 [0] NCCL INFO Channel 00/0 : 1[0] -> 0[0] [receive] via NET/Socket/0",
+        "node0:7:21 [0] misc/socket.cc:1 NCCL WARN something odd",
+    ]
+    facts = probe.nccl_facts(log)
+    assert facts["transports"] == ["NET/Socket"]
+    assert facts["interfaces"] == ["eth0"]
+    assert facts["version"] == "2.27.5+cuda12.9"
+    assert len(facts["warnings"]) == 1
