@@ -39,7 +39,8 @@ options:
     default: ""
   timeout:
     description:
-      - Seconds to wait for the report. Should exceed the probe's own E(PROBE_TIMEOUT) by the time a task needs to start.
+      - Seconds to wait for the report.
+      - Should exceed the probe's own E(PROBE_TIMEOUT) by the time that a task needs to start.
     type: int
     default: 90
   start_timeout:
@@ -311,7 +312,7 @@ table:
   returned: with O(reports)
   type: str
 pairs:
-  description: Latency in microseconds and bandwidth in MB/s (10^6 bytes per second) of one connection from a rank to a peer.
+  description: For each rank and peer, a connection's latency in microseconds and bandwidth in MB/s (10^6 bytes per second).
   returned: with O(reports)
   type: list
   elements: dict
@@ -445,9 +446,7 @@ def engine_facts(docker: Any) -> Json:
 
 def container_of(docker: Any, service: str) -> Json | None:
     """The newest local container of a swarm service, as the engine tells it."""
-    rows = docker.json_lines(
-        "ps", "--all", "--no-trunc", "--filter", f"label=com.docker.swarm.service.name={service}"
-    )
+    rows = docker.json_lines("ps", "--all", "--no-trunc", "--filter", f"label=com.docker.swarm.service.name={service}")
     if not rows:
         return None
     name = str(rows[0].get("ID"))
@@ -651,7 +650,8 @@ def judge_clock(case: Case) -> None:
             if skew > limit:
                 bad = True
                 case.say(
-                    1, rank, "clock skew", False, f"at least {skew:.0f} s from {case.host(peer)}", f"within {limit:g} s",
+                    1, rank, "clock skew", False, f"at least {skew:.0f} s from {case.host(peer)}",
+                    f"within {limit:g} s",
                     f"synchronise the clocks of {case.hosts[rank]} and {case.host(peer)} "
                     "(enable chrony or systemd-timesyncd on both)", peer,
                 )  # fmt: skip
@@ -704,8 +704,10 @@ def judge_hosts(case: Case) -> None:
                 f"{port['port']}/tcp is closed from {host} to {port['host']}: open 2377/tcp towards managers and "
                 "7946/tcp+udp between all hosts"
             )
-            case.say(3, rank, f"port {port['port']}", not port["error"], port["error"] or "answers",
-                     f"{port['host']} answers on {port['port']}/tcp", "" if not port["error"] else hint, target)  # fmt: skip
+            case.say(
+                3, rank, f"port {port['port']}", not port["error"], port["error"] or "answers",
+                f"{port['host']} answers on {port['port']}/tcp", hint if port["error"] else "", target,
+            )  # fmt: skip
 
 
 def judge_presence(case: Case) -> None:
@@ -716,9 +718,7 @@ def judge_presence(case: Case) -> None:
             known = tasks.get(task["name"])
             if known is None or (task["error"] and not known["error"]):
                 tasks[task["name"]] = task
-    any_service = next(
-        (str(case.checks(r)["service"]) for r in case.hosts if case.checks(r).get("service")), "_node0"
-    )
+    any_service = next((str(case.checks(r)["service"]) for r in case.hosts if case.checks(r).get("service")), "_node0")
     prefix = any_service.rsplit("_", 1)[0]
     for rank, host in case.hosts.items():
         if case.probe(rank):
@@ -739,7 +739,7 @@ def judge_presence(case: Case) -> None:
         if state in ("exited", "dead", "created", "removing"):
             code = container.get("exit_code")
             observed = f"the container is {state} with code {code} {container.get('error') or ''} {words}".strip()
-            hint = f"the image on {host} cannot run the probe (it needs python3 and torch): run playbooks/image.yml on {host}"
+            hint = f"the image on {host} cannot run the probe, which needs python3 and torch: run playbooks/image.yml on {host}"
             if container.get("oom_killed"):
                 hint = f"the container ran out of memory on {host}: raise its memory limit, or free memory there"
             case.say(4, rank, "probe", False, observed, "a report", hint)
@@ -751,8 +751,8 @@ def judge_presence(case: Case) -> None:
                 f"the probe on {host} hangs: its container is {state} and printed no report. Look for a stopped or "
                 "starved process there (ps, uptime, dmesg)"
             )
-        case.say(blamed_layer(case, rank), rank, "probe", False,
-                 f"no report, the container is {state}, waited {checks.get('waited_s')} s", "a report", hint)  # fmt: skip
+        observed = f"no report, the container is {state}, waited {checks.get('waited_s')} s"
+        case.say(blamed_layer(case, rank), rank, "probe", False, observed, "a report", hint)
 
 
 def judge_no_container(case: Case, rank: int, task: Json | None) -> None:
@@ -855,7 +855,7 @@ def hint_for(case: Case, rank: int, record: Json) -> str:
         return group_hint(case, rank, record)
     if layer == 12:
         if peer is not None:
-            return f"rank {peer} on {other} stopped taking part ({said}): look for a stopped or starved process on {other}"
+            return f"rank {peer} on {other} stopped taking part ({said}): look for a stopped or starved process there"
         if str(said).startswith("sum"):
             return f"the sum is wrong on {host}: do not train on it. Suspect memory or the network card of a host"
         return "the collective did not end: look at the probe's log for the backend's own words"
@@ -869,7 +869,7 @@ def tcp_hint(case: Case, rank: int, check: str, peer: int | None, said: str) -> 
     if said.startswith("rank "):
         return f"the name of rank {peer} leads to another rank's task: run playbooks/swarm.yml (rank labels)"
     if said.startswith("connected"):
-        return f"the task on {other} accepts connections but does not answer: look for a stopped or starved process there"
+        return f"the task on {other} accepts connections but does not answer: look for a stopped process there"
     if "refused" in said:
         return f"{other} answers, but the probe there does not listen: look at the log of its container"
     if case.limits["network_mode"] == "host":
@@ -905,7 +905,10 @@ def mtu_hint(case: Case, rank: int, peer: int | None) -> str:
         )
     largest = min(paths)
     if case.limits["network_mode"] == "host":
-        return f"small messages pass, packets of {largest + 1} B and more are lost between {host} and {other}: set the hosts' MTU to {largest}"
+        return (
+            f"small messages pass, packets of {largest + 1} B and more are lost between {host} and {other}: set the "
+            f"hosts' MTU to {largest}"
+        )
     # The option counts the underlay's packet, the interface has VXLAN's header less.
     option = int(case.limits["network_mtu"] or 1500)
     overhead = option - int(mtu) if mtu and 0 < option - int(mtu) <= 200 else VXLAN_BYTES
@@ -921,7 +924,10 @@ def group_hint(case: Case, rank: int, record: Json) -> str:
     if "no socket interface found" in text or "unable to find address for" in text:
         return f"the backend finds no such interface on {case.hosts[rank]}: set training_interface"
     if "no cuda" in text or "no gpus" in text or "cuda driver" in text:
-        return f"no GPU is visible in the task on {case.hosts[rank]}: nvidia must be the default runtime (playbooks/docker.yml)"
+        return (
+            f"no GPU is visible in the task on {case.hosts[rank]}: nvidia must be the default runtime "
+            "(playbooks/docker.yml)"
+        )
     if "duplicate gpu" in text:
         return "two ranks were given the same GPU: check the generic resources of the hosts (playbooks/docker.yml)"
     if "version mismatch" in text or "mismatched" in text:
@@ -960,8 +966,8 @@ def judge_identity(case: Case) -> None:
                 names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
                 observed = "different: " + (", ".join(names[:5]) or "files beyond those listed")
                 expected = f"the files of {case.hosts[model]}"
-            case.say(4, rank, label, False, observed, expected,
-                     f"run playbooks/image.yml on host {case.hosts[rank]}: the tag is the same, the content is not")  # fmt: skip
+            hint = f"run playbooks/image.yml on host {case.hosts[rank]}: the tag is the same, the content is not"
+            case.say(4, rank, label, False, observed, expected, hint)
 
 
 def judge_resources(case: Case) -> None:
@@ -970,12 +976,17 @@ def judge_resources(case: Case) -> None:
         size = probe.get("shm_bytes")
         if size is not None:
             floor = case.limits["min_shm"]
-            case.say(5, rank, "/dev/shm", size >= floor, f"{size} B", f"at least {floor} B",
-                     f"give the task on {host} a larger tmpfs on /dev/shm (training_mounts), or lower preflight_min_shm")  # fmt: skip
+            hint = f"give the task on {host} a larger tmpfs on /dev/shm (training_mounts), or lower preflight_min_shm"
+            case.say(5, rank, "/dev/shm", size >= floor, f"{size} B", f"at least {floor} B", hint)
         if probe and case.limits["min_gpus"]:
             gpus = int(probe.get("gpus") or 0)
-            case.say(5, rank, "GPUs", gpus >= case.limits["min_gpus"], gpus, f"at least {case.limits['min_gpus']}",
-                     f"make the GPUs of {host} visible to swarm tasks: playbooks/docker.yml (generic resources, default runtime)")  # fmt: skip
+            hint = (
+                f"make the GPUs of {host} visible to swarm tasks: playbooks/docker.yml (generic resources, default "
+                "runtime)"
+            )
+            case.say(
+                5, rank, "GPUs", gpus >= case.limits["min_gpus"], gpus, f"at least {case.limits['min_gpus']}", hint
+            )
 
 
 def judge_mtu(case: Case) -> None:
@@ -985,8 +996,8 @@ def judge_mtu(case: Case) -> None:
     wanted = case.limits["expected_mtu"] or min(mtus.values())
     for rank, mtu in mtus.items():
         if mtu != wanted:
-            case.say(9, rank, "interface MTU", False, f"{mtu} B", f"{wanted} B as on the other ranks",
-                     f"the interface on {case.hosts[rank]} has another MTU: re-create the network with swarm_network_mtu")  # fmt: skip
+            hint = f"the interface on {case.hosts[rank]} has another MTU: re-create the network with swarm_network_mtu"
+            case.say(9, rank, "interface MTU", False, f"{mtu} B", f"{wanted} B", hint)
 
 
 def judge_bandwidth(case: Case) -> None:
@@ -1149,7 +1160,8 @@ def message(case: Case, outcome: Json) -> str:
         return "There is no rank to check."
     if outcome["ok"]:
         if len(case.hosts) == 1:
-            return f"1 rank on {next(iter(case.hosts.values()))} is ready: {outcome['backend']} ({outcome['backend_reason']})."
+            only = next(iter(case.hosts.values()))
+            return f"1 rank on {only} is ready: {outcome['backend']} ({outcome['backend_reason']})."
         return (
             f"{len(case.hosts)} ranks reach each other over {case.limits['network']}: {outcome['backend']} "
             f"({outcome['backend_reason']}), bus bandwidth {outcome['bus_bandwidth']:.0f} MB/s, "

@@ -299,6 +299,9 @@ failures:
     hint:
       description: What to do about it, if that is known.
       type: str
+    update_state:
+      description: State of the service's update, if that is what failed.
+      type: str
 calls:
   description: How many docker commands were run.
   returned: always
@@ -347,6 +350,8 @@ from ansible.module_utils.swarm_state import (
 RECORD_FORMAT = 1
 POLL = 1.0
 READY_LOG_LINES = 2000
+# NAME=VALUE, but not the == of a placement constraint.
+NAMED_VALUE = re.compile(r"[^\s=]+=(?!=)")
 SECRETISH = re.compile(r"(?i)(passw|passphrase|secret|token|credential|private_?key|api_?key|access_?key)")
 
 
@@ -427,7 +432,7 @@ def without_empty(value: Any) -> Any:
 
 def flatten(value: Any, path: str = "") -> dict[str, Any]:
     """Dotted paths to values; a list of NAME=VALUE texts counts as a mapping."""
-    if isinstance(value, list) and value and all(isinstance(item, str) and "=" in item for item in value):
+    if isinstance(value, list) and value and all(isinstance(item, str) and NAMED_VALUE.match(item) for item in value):
         value = dict(item.split("=", 1) for item in value)
     if isinstance(value, list):
         value = {str(number): item for number, item in enumerate(value)}
@@ -835,8 +840,7 @@ class Waiter:
         deadline = time.monotonic() + self.params["wait_timeout"]
         while True:
             live = self._only_wanted(live)
-            failures = find_failures(None, live, 0, old_updates)
-            if failures:
+            if find_failures(None, live, 0, old_updates):
                 raise self._failed(live, old_updates)
             if self._reached(live) and (self._stable(live) or (settled and self._old_enough(live))):
                 return live
@@ -893,6 +897,9 @@ class Waiter:
         )
 
     def _failed(self, live: Live, old_updates: set[str]) -> StackFailure:
+        # A moment later swarm knows more: the task that broke an update, the peers that failed with it.
+        time.sleep(POLL)
+        live = self._only_wanted(read_live(self.docker, self.stack, networks=False))
         failures = find_failures(self.docker, live, self.params["log_lines"], old_updates)
         several = any(state.wanted > 1 for state in live.states())
         return StackFailure("\n".join(sentence(failure, several) for failure in failures), failures)
@@ -1106,6 +1113,7 @@ def present(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
     if plan.deploy:
         missing = missing_externals(docker, stack, prepared, live)
         if missing and not module.check_mode:
+            result["changed"] = False
             raise StackFailure(f"Stack {stack} cannot be deployed: {'; '.join(missing)}")
         for text in missing:
             module.warn(text)

@@ -528,10 +528,12 @@ def sentence(failure: dict[str, Any], several: bool = False) -> str:
     error = str(failure["error"]).rstrip(".")
     if failure["exit_code"]:
         what = f"failed with exit code {failure['exit_code']}"
-    elif failure["state"] == "rejected":
-        what = "was rejected"
+    elif failure["state"] in ("rejected", "orphaned"):
+        what = f"was {failure['state']}"
+    elif failure["state"] == "update":
+        what = "was not updated"
     else:
-        what = str(failure.get("what") or f"is {failure['state']}")
+        what = "failed"
     text = f"{name}{where} {what}" + (f": {error}." if error else ".")
     if failure["hint"]:
         text += f" {failure['hint']}"
@@ -547,25 +549,25 @@ def find_failures(
     failures = []
     old = set(ignore_updates)
     for state in live.states():
-        for slot in state.slots:
-            if slot.verdict == "failed":
-                failures.append(failed_task(docker, live, state, slot, log_lines))
-        if state.update_state in BAD_UPDATES and state.update_started not in old:
+        broken = [slot for slot in state.slots if slot.verdict == "failed"]
+        failures += [failed_task(docker, live, state, slot, log_lines) for slot in broken]
+        if state.update_state in BAD_UPDATES and state.update_started not in old and not broken:
             failures.append(describe_update(docker, live, state, log_lines))
     return failures
 
 
 def describe_update(docker: DockerCli | None, live: Live, state: ServiceState, log_lines: int) -> dict[str, Any]:
-    """A paused or rolled-back update, with the task that broke it when it is still known."""
-    broken = next((task for task in live.tasks if task.service == state.name and task.state in FAILED_STATES), None)
-    message = f"{BAD_UPDATES[state.update_state]} ({state.update_message})"
-    if broken is None:
-        entry: dict[str, Any] = {"task_id": "", "node": "", "slot": "", "exit_code": None, "log": [], "hint": ""}
+    """A paused or rolled-back update, told by the task that broke it, as long as swarm still knows that task."""
+    broken = [task for task in live.tasks if task.service == state.name and task.state in FAILED_STATES]
+    broken.sort(key=lambda task: task.id not in state.update_message)
+    what = BAD_UPDATES[state.update_state]
+    if broken:
+        entry = describe_task(docker, state, broken[0], log_lines)
+        entry["error"] = f"{broken[0].error} ({what})".strip()
     else:
-        entry = describe_task(docker, state, broken, log_lines)
-        message += f", after: {broken.error}" if broken.error else ""
-    entry.update(service=state.full_name, state=f"update {state.update_state}", error=message)
-    return entry
+        entry = {"service": state.full_name, "task_id": "", "node": "", "slot": "", "state": "update", "exit_code": None}
+        entry.update(error=f"{what} ({state.update_message})", log=[], hint="")
+    return {**entry, "update_state": state.update_state}
 
 
 def summary(live: Live) -> dict[str, bool]:

@@ -133,7 +133,7 @@ def test_a_single_rank_passes(swarm):
 
 
 def test_three_ranks_of_which_one_never_appears(swarm):
-    trio = swarm(3, PROBE_APPEAR_TIMEOUT="5")
+    trio = swarm(3, PROBE_APPEAR_TIMEOUT="4")
     trio.start(0)
     trio.start(1)
     for rank in (0, 1):
@@ -182,7 +182,7 @@ def test_a_taken_master_port(swarm):
 
 
 def test_a_rank_that_hangs_is_named_by_the_other(swarm):
-    pair = swarm(2, PROBE_TIMEOUT="14", PROBE_APPEAR_TIMEOUT="5")
+    pair = swarm(2, PROBE_TIMEOUT="12", PROBE_APPEAR_TIMEOUT="4")
     pair.start(0)
     stopped = pair.start(1)
     time.sleep(1.0)

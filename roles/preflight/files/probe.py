@@ -441,7 +441,7 @@ class Probe:
         self.report = Report(settings)
         self.deadline = self.report.started + settings.timeout
         # The last seconds belong to printing.
-        self.work_deadline = self.deadline - min(3.0, 0.1 * settings.timeout)
+        self.work_deadline = self.deadline - max(3.0, min(5.0, 0.1 * settings.timeout))
         self.appear_deadline = self.report.started + settings.appear_timeout
         self.peers = {rank: Peer(rank, settings.peers[rank]) for rank in settings.others()}
         self.child = Child()
@@ -636,9 +636,7 @@ class Probe:
             except OSError as error:
                 own = describe(error)
             inside_too = own in [entry["address"] for entry in inside]
-            self.report.add(
-                6, "GLOO_SOCKET_IFNAME", inside_too, f"unset, the host name resolves to {own}", holders[0]
-            )
+            self.report.add(6, "GLOO_SOCKET_IFNAME", inside_too, f"unset, the host name resolves to {own}", holders[0])
 
     # -- layer 7
 
@@ -920,6 +918,13 @@ class Probe:
                 said = describe(error)
             if not ok:
                 time.sleep(0.3)
+                try:
+                    master = ask(self.settings, str(self.peers[0].address), {"op": "status"}, timeout=2)
+                except (OSError, ValueError):
+                    continue
+                if str(master.get("status")).startswith("failed"):
+                    said = f"{said}; rank 0 {master['status']}"
+                    break
         self.report.add(
             10, "master port reachable", ok, f"{self.settings.peers[0]}:{self.settings.master_port} {said}",
             "rank 0 answers", peer=0, seconds=time.monotonic() - began,
@@ -938,8 +943,9 @@ class Probe:
                     peer.hello = ask(self.settings, str(peer.address), {"op": "status"}, timeout=2)
                     silent.pop(rank, None)
                 except (OSError, ValueError) as error:
-                    silent.setdefault(rank, time.monotonic())
-                    if time.monotonic() - silent[rank] > 10:
+                    now = time.monotonic()
+                    silent.setdefault(rank, now - 2)
+                    if now - silent[rank] > 10 or now > self.work_deadline:
                         self.blocked_by = f"rank {rank} ({peer.name}) answered before and is silent now"
                         self.report.add(
                             11, "ready", False, describe(error), "every rank is ready", self.blocked_by, rank
@@ -1456,7 +1462,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
     threading.Thread(target=probe.run, daemon=True).start()
-    probe.finished.wait(max(0.1, probe.deadline - 1 - time.monotonic()))
+    probe.finished.wait(max(0.1, probe.deadline - 0.5 - time.monotonic()))
     if probe.blocked_by:
         why = probe.blocked_by
     elif stop.is_set():

@@ -1,0 +1,58 @@
+# `make demo` and `make test` set themselves up on a fresh machine; `make help` lists the rest.
+PYTHON ?= python3
+SHELL := /bin/bash
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+.PHONY: help demo demo-clean lab test lint unit e2e molecule clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+.venv/.installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; say PYTHON=..." if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv .venv || { echo "Python's venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing Ansible into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/.tested: .venv/.installed tests/requirements.txt training/requirements.txt
+	@echo "Installing the test tools into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+lab: .venv/.installed ## two lab hosts on this machine, without anything on them
+	ansible-playbook -i localhost, playbooks/lab.yml
+
+demo: lab ## the whole way: two lab hosts, Docker, swarm, image, check, training, results
+	ansible-playbook -i .lab/inventory.yml site.yml -e training_wait_for=complete
+	@echo
+	@echo "Results:       artifacts/simple-training/"; ls artifacts/simple-training
+	@echo "Again:         $(BIN)/ansible-playbook -i .lab/inventory.yml site.yml   (says changed=0)"
+	@echo "Look:          $(BIN)/ansible-playbook -i .lab/inventory.yml playbooks/status.yml"
+	@echo "Remove:        make demo-clean"
+
+demo-clean: .venv/.installed ## remove the lab's hosts, disks and network, and nothing else
+	ansible-playbook -i localhost, playbooks/lab.yml -e lab_state=absent
+
+test: lint unit e2e molecule ## everything
+
+lint: .venv/.tested ## ansible-lint, yamllint, ruff, mypy
+	yamllint .
+	ruff check .
+	mypy library module_utils
+	ansible-lint --profile production --offline
+
+unit: .venv/.tested ## modules, template, trainer and probe; no hosts needed
+	$(BIN)/python -m pytest tests/unit
+
+e2e: .venv/.tested ## the playbooks on a lab of their own, driven through ansible-runner
+	$(BIN)/python -m pytest tests/e2e
+
+molecule: .venv/.tested ## the molecule scenarios
+	molecule test --all
+
+clean: ## remove .venv and caches, not the lab, not artifacts
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,521 @@
+"""The judge: every layer's fault leads to the right host, layer and remedy, and what was not reached never passes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import types
+
+import nccl_check
+import pytest
+from ansible.module_utils.docker_cli import CompletedDocker, DockerError
+from ansible.module_utils.testing import patch_module_args
+
+LIMITS = {name: nccl_check.argument_spec()[name].get("default") for name in nccl_check.LIMITS}
+
+
+def record(layer, rank, ok=True, peer=None, name="check", observed="seen", expected="wanted", detail=""):
+    return {
+        "layer": layer, "name": name, "rank": rank, "peer": peer, "ok": ok, "observed": observed,
+        "expected": expected, "detail": detail, "seconds": 0.1,
+    }  # fmt: skip
+
+
+def healthy_report(rank, size):
+    others = [other for other in range(size) if other != rank]
+    return {
+        "rank": rank,
+        "host": f"host{rank + 1}",
+        "host_checks": {
+            "engine": {"ok": True, "error": "", "version": "26.1.5", "root": "/var/lib/docker",
+                       "swarm_state": "active", "swarm_error": "", "manager": rank == 0},
+            "kernel": "6.1", "vxlan": True, "clock": {"epoch": 1000.0 + rank, "sent_at": 999.0},
+            "disk_free_bytes": 10**11, "ports": [], "service": f"t-preflight_node{rank}",
+            "container": {"id": "0123456789abcdef", "state": "exited", "exit_code": 0}, "log_tail": [],
+            "error": "", "tasks": [], "waited_s": 5.0,
+        },
+        "probe": {
+            "rank": rank, "world_size": size, "peers": [f"node{r}" for r in range(size)], "interface": "eth0",
+            "mtu": 1450, "shm_bytes": 67108864, "gpus": 0, "backend": "gloo",
+            "backend_reason": "no GPU on " + ", ".join(f"node{r}" for r in range(size)),
+            "identity": {"python": "3.11.2", "torch": "2.13.0", "cuda": None, "nccl": None,
+                         "files_hash": "aa", "files": {"training_code.py": "a", "util.py": "b"}},
+            "clock": {str(o): {"offset_s": 0.001, "round_trip_s": 0.0002} for o in others},
+            "heard": {str(o): 3 for o in others},
+            "pairs": {str(o): {"latency_us": 80.0, "bandwidth_mb_s": 410.0, "path_mtu": 1450} for o in others},
+            "allreduce": {"bus_bandwidth_mb_s": 400.0 + rank, "latency_us": 300.0},
+            "compute": {"seconds": 0.002, "load": 0.5},
+            "records": [record(layer, rank) for layer in range(4, 15)],
+        },
+    }  # fmt: skip
+
+
+@pytest.fixture
+def pair():
+    return [healthy_report(0, 2), healthy_report(1, 2)]
+
+
+@pytest.fixture
+def trio():
+    return [healthy_report(rank, 3) for rank in range(3)]
+
+
+def verdict(reports, size=None, **limits):
+    size = len(reports) if size is None else size
+    ranks = [{"rank": rank, "host": f"host{rank + 1}"} for rank in range(size)]
+    before = copy.deepcopy(reports)
+    result = nccl_check.judge(reports, ranks, {**LIMITS, **limits})
+    assert reports == before, "judging must not change what was observed"
+    assert set(result) >= {"ok", "findings", "layers", "table", "backend", "backend_reason", "message"}
+    for one in result["findings"]:
+        assert set(one) == {
+            "layer", "layer_name", "rank", "host", "peer", "check", "observed", "expected", "hint",
+        }  # fmt: skip
+        assert one["hint"]
+    json.dumps(result)
+    return result
+
+
+def only(result, layer, host, peer=None):
+    """All findings are of one layer; return the one of this host."""
+    assert not result["ok"]
+    assert {one["layer"] for one in result["findings"]} == {layer}, result["message"]
+    for row in result["layers"]:
+        if row["layer"] > layer and result["findings"][0]["check"] != "not reached":
+            assert set(row["ranks"].values()) == {"not reached"}
+    found = [one for one in result["findings"] if one["host"] == host and (peer is None or one["peer"] == peer)]
+    assert found, result["findings"]
+    assert f"Layer {layer} " in result["message"]
+    return found[0]
+
+
+def fail(report, layer, peer=None, **facts):
+    """Let the probe of a report fail at a layer and reach none after it."""
+    records = report["probe"]["records"]
+    report["probe"]["records"] = [r for r in records if r["layer"] < layer] + [
+        record(layer, report["rank"], False, peer, **facts),
+        *(record(later, report["rank"], None, detail="not reached") for later in range(layer + 1, 15)),
+    ]
+    return report
+
+
+def test_healthy(pair):
+    result = verdict(pair)
+    assert result["ok"] and result["findings"] == []
+    assert all(set(row["ranks"].values()) == {"ok"} for row in result["layers"])
+    assert result["message"].startswith(
+        "2 ranks reach each other over ddp-net: gloo (no GPU on host1, host2), bus bandwidth 400 MB/s"
+    )
+    assert "80 / 410" in result["table"]
+    assert "FAIL" not in result["table"].splitlines()[0:16][1]
+
+
+def test_single_host():
+    report = healthy_report(0, 1)
+    report["probe"]["allreduce"]["bus_bandwidth_mb_s"] = 0.0
+    result = verdict([report], min_bus_bandwidth=100)
+    assert result["ok"] and result["bus_bandwidth"] is None
+    assert result["message"].startswith("1 rank on host1 is ready")
+
+
+def test_many_ranks_fit_the_table():
+    table = verdict([healthy_report(rank, 8) for rank in range(8)])["table"]
+    assert "7 host8" in table
+    assert all(len(line) < 160 for line in table.splitlines())
+
+
+def test_layer_1_measured_skew(pair):
+    pair[0]["probe"]["clock"]["1"]["offset_s"] = -12.5
+    found = only(verdict(pair), 1, "host1", "host2")
+    assert "chrony" in found["hint"] and "-12.5" in found["observed"]
+
+
+def test_layer_1_bound_from_the_controllers_stamp(pair):
+    pair[0]["probe"]["clock"] = pair[1]["probe"]["clock"] = {}
+    assert verdict(pair)["ok"], "seconds of transit are no skew"
+    pair[1]["host_checks"]["clock"]["epoch"] -= 3600
+    only(verdict(pair), 1, "host2", "host1")
+
+
+def test_layer_1_unmeasured_is_not_passed(pair):
+    for one in pair:
+        one["probe"]["clock"] = {}
+        one["host_checks"]["clock"]["sent_at"] = None
+    found = only(verdict(pair), 1, "host1")
+    assert found["check"] == "not reached"
+
+
+def test_layer_2_engine_stopped(pair):
+    pair[1]["probe"] = None
+    pair[1]["host_checks"].update(engine={"ok": False, "error": "Cannot connect to the Docker daemon"}, container=None)
+    fail(pair[0], 7, 1, name="peer name", observed="node1: does not resolve")
+    found = only(verdict(pair), 2, "host2")
+    assert "start Docker on host2" in found["hint"]
+
+
+def test_layer_2_no_vxlan(pair):
+    pair[1]["host_checks"]["vxlan"] = False
+    pair[0]["probe"]["clock"] = pair[1]["probe"]["clock"] = {}
+    assert "modprobe vxlan" in only(verdict(pair), 2, "host2")["hint"]
+
+
+def test_layer_2_traffic_proves_vxlan(pair):
+    pair[1]["host_checks"]["vxlan"] = None
+    assert verdict(pair)["ok"]
+
+
+def test_layer_2_disk_full(pair):
+    pair[1]["host_checks"]["disk_free_bytes"] = 1000
+    assert "free space on host2" in only(verdict(pair), 2, "host2")["hint"]
+
+
+def test_layer_2_host_without_report(pair):
+    found = only(verdict(pair[:1], size=2), 2, "host2")
+    assert "SSH" in found["hint"]
+
+
+def test_layer_3_not_in_the_swarm(pair):
+    pair[1]["host_checks"]["engine"]["swarm_state"] = "inactive"
+    assert "playbooks/swarm.yml" in only(verdict(pair), 3, "host2")["hint"]
+
+
+def test_layer_3_control_port(pair):
+    pair[0]["host_checks"]["ports"] = [{"host": "host2", "address": "192.0.2.2", "port": 7946, "error": "timed out"}]
+    found = only(verdict(pair), 3, "host1", "host2")
+    assert "7946/tcp" in found["hint"] and "2377/tcp" in found["hint"]
+
+
+@pytest.mark.parametrize(
+    ("error", "layer", "hint"),
+    [
+        ("no suitable node (scheduling constraints not satisfied on 2 nodes)", 3, "drained"),
+        ("No such image: my-ddp-trainer:abc", 4, "run playbooks/image.yml on host host2"),
+        ("invalid mount config for type bind", 3, "cannot start"),
+        ("", 3, "gave host2 no task"),
+    ],
+)
+def test_rank_that_never_starts(pair, error, layer, hint):
+    pair[1]["probe"] = None
+    pair[1]["host_checks"]["container"] = None
+    pair[0]["host_checks"]["tasks"] = [
+        {"name": "t-preflight_node0", "node": "host1", "desired": "Running", "state": "Running", "error": ""},
+        {"name": "t-preflight_node1", "node": "", "desired": "Running", "state": "Pending", "error": error},
+    ]
+    fail(pair[0], 7, 1, name="peer name", observed="node1: does not resolve")
+    assert hint in only(verdict(pair), layer, "host2")["hint"]
+
+
+def test_layer_4_container_died(pair):
+    pair[1]["probe"] = None
+    pair[1]["host_checks"]["container"].update(exit_code=127)
+    pair[1]["host_checks"]["log_tail"] = ["python3: not found"]
+    found = only(verdict(pair), 4, "host2")
+    assert "127" in found["observed"] and "playbooks/image.yml" in found["hint"]
+
+
+def test_layer_4_other_torch(pair):
+    pair[1]["probe"]["identity"]["torch"] = "2.12.0"
+    found = only(verdict(pair), 4, "host2")
+    assert (found["check"], found["observed"]) == ("torch", "2.12.0")
+    assert "run playbooks/image.yml on host host2" in found["hint"]
+
+
+def test_layer_4_the_odd_one_out_need_not_be_the_last(trio):
+    trio[0]["probe"]["identity"].update(files_hash="bb", files={"training_code.py": "z", "util.py": "b"})
+    found = only(verdict(trio), 4, "host1")
+    assert "training_code.py" in found["observed"] and "util.py" not in found["observed"]
+
+
+def test_layer_5_small_shm(pair):
+    pair[1]["probe"]["shm_bytes"] = 65536
+    found = only(verdict(pair), 5, "host2")
+    assert found["observed"] == "65536 B" and "preflight_min_shm" in found["hint"]
+
+
+def test_layer_5_gpu_missing(pair):
+    fail(pair[1], 5, name="gpu", observed=0, expected="at least 1")
+    assert "default runtime" in only(verdict(pair), 5, "host2")["hint"]
+    pair[0]["probe"]["gpus"] = 1
+    assert only(verdict(pair, min_gpus=1), 5, "host2")
+
+
+def test_layer_6_wrong_interface(pair):
+    fail(pair[1], 6, name="NCCL_SOCKET_IFNAME", observed="eth1, which is eth1", expected="eth0")
+    found = only(verdict(pair), 6, "host2")
+    assert "set training_interface to eth0" in found["hint"]
+
+
+def test_layer_6_colliding_subnet(pair):
+    fail(pair[1], 6, name="interface", observed="eth0, eth1", detail="two networks share this subnet")
+    assert "collides" in only(verdict(pair), 6, "host2")["hint"]
+
+
+def test_layer_7_peer_does_not_resolve(pair):
+    fail(pair[0], 7, 1, name="peer name", observed="node1: does not resolve")
+    assert "7946" in only(verdict(pair), 7, "host1", "host2")["hint"]
+
+
+def test_layer_7_own_name(pair):
+    fail(pair[0], 7, name="own name", observed="node0: 10.0.0.2")
+    assert "dnsrr" in only(verdict(pair), 7, "host1")["hint"]
+
+
+def test_layer_8_blocked_both_ways(pair):
+    for rank in (0, 1):
+        fail(pair[rank], 8, 1 - rank, name="tcp", observed="timed out")
+        pair[rank]["probe"].update(heard={}, clock={})
+    result = verdict(pair)
+    for here, there in (("host1", "host2"), ("host2", "host1")):
+        hint = only(result, 8, here, there)["hint"]
+        assert hint.startswith("UDP 4789 is blocked, or the VXLAN source address does not match, between")
+        assert "both directions are lost" in hint
+    assert "host1" in result["message"] and "host2" in result["message"] and "4789" in result["message"]
+
+
+def test_layer_8_blocked_one_way(pair):
+    for rank in (0, 1):
+        fail(pair[rank], 8, 1 - rank, name="tcp", observed="timed out")
+    pair[0]["probe"]["heard"] = {}
+    assert "only host2 to host1 is lost" in only(verdict(pair), 8, "host1")["hint"]
+    assert "only host2 to host1 is lost" in only(verdict(pair), 8, "host2")["hint"]
+
+
+def test_layer_8_names_the_host_that_all_failures_share(trio):
+    fail(trio[0], 8, 2, name="tcp", observed="timed out")
+    fail(trio[1], 8, 2, name="tcp", observed="timed out")
+    fail(trio[2], 8, 0, name="tcp", observed="timed out")
+    trio[2]["probe"]["records"].append(record(8, 2, False, 1, name="tcp", observed="timed out"))
+    assert "Every failing pair has host3 in it" in verdict(trio)["message"]
+
+
+def test_layer_8_on_the_hosts_network(pair):
+    fail(pair[0], 8, 1, name="tcp", observed="timed out")
+    found = only(verdict(pair, network_mode="host"), 8, "host1")
+    assert "firewall" in found["hint"] and "4789" not in found["hint"]
+
+
+@pytest.mark.parametrize(("option", "wanted"), [(0, "1400"), (1500, "1400"), (1520, "1420")])
+def test_layer_9_black_hole(pair, option, wanted):
+    pair[0]["probe"]["pairs"]["1"]["path_mtu"] = 1350
+    for one in pair:
+        one["probe"]["mtu"] = (option or 1500) - (50 if option != 1520 else 70)
+    fail(pair[0], 9, 1, name="path mtu", observed="1 MiB did not pass (timed out)")
+    found = only(verdict(pair, network_mtu=option), 9, "host1", "host2")
+    assert "packets of 1351 B and more are lost" in found["hint"]
+    assert f"overlay's MTU to {wanted} with swarm_network_mtu" in found["hint"]
+
+
+def test_layer_9_different_mtu(pair):
+    pair[0]["probe"]["mtu"] = 8950
+    assert "swarm_network_mtu" in only(verdict(pair), 9, "host1")["hint"]
+    pair[0]["probe"]["mtu"] = 1450
+    assert verdict(pair, expected_mtu=1450)["ok"]
+    only(verdict(pair, expected_mtu=8950), 9, "host1")
+
+
+def test_layer_10_port_taken(pair):
+    fail(pair[0], 10, name="master port free", observed="port 12355: address already in use")
+    found = only(verdict(pair), 10, "host1")
+    assert "training_master_port" in found["hint"] and "12355" in found["hint"]
+
+
+def test_layer_10_not_reachable(pair):
+    fail(pair[1], 10, 0, name="master port reachable", observed="node0:12355 timed out")
+    only(verdict(pair), 10, "host2", "host1")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("Bootstrap : no socket interface found", "training_interface"),
+        ("ProcessGroupNCCL is only supported with GPUs, no GPUs found!", "default runtime"),
+        ("Duplicate GPU detected : rank 0 and rank 1", "same GPU"),
+        ("unexpected", "NCCL_DEBUG"),
+    ],
+)
+def test_layer_11_backend_refuses(pair, words, hint):
+    fail(pair[1], 11, name="group", observed="DistBackendError", detail=words)
+    assert hint in only(verdict(pair), 11, "host2")["hint"]
+
+
+def test_layer_11_missing_rank(pair):
+    fail(pair[0], 11, 1, name="group", observed="did not join")
+    assert "rank 1 on host2 is missing" in only(verdict(pair), 11, "host1", "host2")["hint"]
+
+
+def test_layer_12_wrong_value(pair):
+    fail(pair[1], 12, name="all-reduce 65536 B", observed="sum 7 at element 0", expected="3")
+    found = only(verdict(pair), 12, "host2")
+    assert "do not train" in found["hint"]
+
+
+def test_layer_12_hung_peer_without_report(pair):
+    pair[1]["probe"] = None
+    pair[1]["host_checks"]["container"].update(state="running")
+    fail(pair[0], 12, 1, name="reduce 16777216", observed="silent (timed out)")
+    result = verdict(pair)
+    assert "host2" in only(result, 12, "host2")["hint"]
+    assert "stopped or starved" in only(result, 12, "host1", "host2")["hint"]
+
+
+def test_paused_container(pair):
+    pair[1]["probe"] = None
+    pair[1]["host_checks"]["container"].update(state="paused")
+    fail(pair[0], 8, 1, name="tcp", observed="connected, no answer (timed out)")
+    assert "docker unpause 0123456789ab" in only(verdict(pair), 8, "host2")["hint"]
+
+
+def test_layer_13_floor(pair):
+    pair[1]["probe"]["pairs"]["0"]["bandwidth_mb_s"] = 250.0
+    found = only(verdict(pair, min_bus_bandwidth=1000), 13, "host1")
+    assert "slowest pair: host2 to host1, 250 MB/s" in found["hint"]
+    assert verdict(pair, min_bus_bandwidth=399)["ok"]
+
+
+def test_layer_14_slow_computing(pair):
+    pair[1]["probe"]["compute"]["seconds"] = 0.02
+    found = only(verdict(pair), 14, "host2")
+    assert found["check"] == "compute" and "load" in found["hint"]
+    assert verdict(pair, straggler_factor=0)["ok"]
+
+
+def test_layer_14_slow_sending(pair):
+    pair[1]["probe"]["pairs"]["0"]["bandwidth_mb_s"] = 11.0
+    assert only(verdict(pair), 14, "host2")["check"] == "sending"
+
+
+def test_layer_14_noise_is_no_alarm(trio):
+    for one, (seconds, rate) in zip(trio, ((0.0020, 900.0), (0.0050, 310.0), (0.0029, 2500.0))):
+        one["probe"]["compute"]["seconds"] = seconds
+        for entry in one["probe"]["pairs"].values():
+            entry["bandwidth_mb_s"] = rate
+    assert verdict(trio)["ok"]
+
+
+@pytest.mark.parametrize("layer", range(4, 15))
+def test_what_was_not_reached_never_passes(pair, layer):
+    for entry in pair[1]["probe"]["records"]:
+        if entry["layer"] == layer:
+            entry.update(ok=None, detail="time was over")
+    found = only(verdict(pair), layer, "host2")
+    assert found["check"] == "not reached" and found["observed"] == "time was over"
+    pair[1]["probe"]["records"] = [r for r in pair[1]["probe"]["records"] if r["layer"] != layer]
+    shown = verdict(pair)
+    assert not shown["ok"] and shown["layers"][layer - 1]["ranks"]["1"] == "not reached"
+
+
+def test_the_first_failing_layer_wins_and_lists_every_host(trio):
+    fail(trio[0], 11, name="group", observed="timeout")
+    fail(trio[1], 6, name="interface", observed="none")
+    fail(trio[2], 6, name="interface", observed="none")
+    result = verdict(trio)
+    assert [one["host"] for one in result["findings"]] == ["host2", "host3"]
+    only(result, 6, "host3")
+
+
+def test_no_reports_at_all():
+    result = verdict([], size=2)
+    assert {one["host"] for one in result["findings"]} == {"host1", "host2"}
+    assert result["backend"] is None
+
+
+# ---------------------------------------------------------------- observing
+
+
+def test_report_line_is_found_among_others():
+    good = nccl_check.MARKER + json.dumps({"rank": 1, "run_id": "b"})
+    old = nccl_check.MARKER + json.dumps({"rank": 0, "run_id": "a"})
+    text = f"noise\n{old}\n{good}\nmore\n{nccl_check.MARKER}{{cut"
+    assert nccl_check.parse_report(text) == {"rank": 1, "run_id": "b"}
+    assert nccl_check.parse_report(text, "a") == {"rank": 0, "run_id": "a"}
+    assert nccl_check.parse_report(text, "c") is None
+    assert nccl_check.parse_report("") is None
+
+
+def test_vxlan_support(tmp_path):
+    assert nccl_check.vxlan_support("6.1", str(tmp_path)) is None
+    modules = tmp_path / "lib" / "modules" / "6.1"
+    modules.mkdir(parents=True)
+    (modules / "modules.dep").write_text("kernel/drivers/net/veth.ko:\n")
+    assert nccl_check.vxlan_support("6.1", str(tmp_path)) is False
+    (modules / "modules.builtin").write_text("kernel/drivers/net/vxlan/vxlan.ko\n")
+    assert nccl_check.vxlan_support("6.1", str(tmp_path)) is True
+
+
+class Engine:
+    """Answers docker commands from a table."""
+
+    def __init__(self, **answers):
+        self.answers = answers
+
+    def run(self, *args, check=True, **_):
+        answer = self.answers.get(args[0], "")
+        if isinstance(answer, Exception):
+            raise answer
+        return CompletedDocker(0, answer, "")
+
+    def json_lines(self, *args):
+        return [json.loads(line) for line in self.run(*args).stdout.splitlines()]
+
+
+INFO = json.dumps(
+    {"ServerVersion": "26.1.5", "KernelVersion": "6.1", "DockerRootDir": "/",
+     "Swarm": {"LocalNodeState": "active", "ControlAvailable": True, "Error": ""}}
+)  # fmt: skip
+
+
+def params(**changes):
+    return {"service": "t-preflight_node0", "rank": 0, "host": "host1", "run_id": "", "timeout": 0,
+            "start_timeout": 0, "sent_at": 1.0, "control_peers": [], **changes}  # fmt: skip
+
+
+def test_observe_reads_the_report():
+    engine = Engine(
+        info=INFO,
+        ps='{"ID": "abc"}',
+        inspect=json.dumps([{"State": {"Status": "running", "ExitCode": 0}, "Config": {"Image": "x"}}]),
+        logs=f"hello\n{nccl_check.MARKER}" + '{"rank": 0}',
+        stack='{"Name": "t-preflight_node1.1", "Node": "", "CurrentState": "Pending", "Error": "no suitable node"}\n'
+        '{"Name": " \\\\_ t-preflight_node1.1", "Node": "h", "CurrentState": "Failed", "Error": "x"}',
+    )
+    report = nccl_check.observe(params(), engine)
+    assert report["probe"] == {"rank": 0}
+    assert report["host_checks"]["container"]["state"] == "running"
+    assert report["host_checks"]["log_tail"] == ["hello"]
+    assert [task["name"] for task in report["host_checks"]["tasks"]] == ["t-preflight_node1"] * 2
+    assert report["host_checks"]["disk_free_bytes"] > 0
+
+
+def test_observe_reports_a_stopped_engine():
+    report = nccl_check.observe(params(), Engine(info=DockerError("Cannot connect to the Docker daemon")))
+    assert report["probe"] is None
+    assert "Cannot connect" in report["host_checks"]["error"]
+    assert report["host_checks"]["engine"]["ok"] is False
+
+
+def test_observe_gives_up_on_a_service_without_container():
+    report = nccl_check.observe(params(), Engine(info=INFO))
+    assert report["probe"] is None and report["host_checks"]["container"] is None
+
+
+def call(capsys, **arguments):
+    with patch_module_args(arguments), pytest.raises(SystemExit) as left:
+        nccl_check.main()
+    return types.SimpleNamespace(code=left.value.code, **{"out": json.loads(capsys.readouterr().out)})
+
+
+def test_module_warns_or_enforces(capsys, pair):
+    ranks = [{"rank": 0, "host": "host1"}, {"rank": 1, "host": "host2"}]
+    pair[1]["probe"]["shm_bytes"] = 1
+    warned = call(capsys, reports=pair, ranks=ranks, _ansible_check_mode=True)
+    assert warned.code == 0 and warned.out["ok"] is False and warned.out["changed"] is False
+    refused = call(capsys, reports=pair, ranks=ranks, enforce=True)
+    assert refused.code == 1 and refused.out["failed"] and refused.out["findings"][0]["layer"] == 5
+    assert refused.out["msg"] == refused.out["message"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [{}, {"service": "a"}, {"reports": []}, {"service": "a", "rank": 0, "reports": [], "ranks": []}]
+)
+def test_module_wants_one_of_its_two_uses(capsys, arguments):
+    assert call(capsys, **arguments).code == 1
