@@ -312,7 +312,7 @@ table:
   returned: with O(reports)
   type: str
 pairs:
-  description: For each rank and peer, a connection's latency in microseconds and bandwidth in MB/s (10^6 bytes per second).
+  description: For each rank and peer, a connection's latency in microseconds and bandwidth in MB/s (10^6 bytes/s).
   returned: with O(reports)
   type: list
   elements: dict
@@ -739,7 +739,7 @@ def judge_presence(case: Case) -> None:
         if state in ("exited", "dead", "created", "removing"):
             code = container.get("exit_code")
             observed = f"the container is {state} with code {code} {container.get('error') or ''} {words}".strip()
-            hint = f"the image on {host} cannot run the probe, which needs python3 and torch: run playbooks/image.yml on {host}"
+            hint = f"the image on {host} cannot run the probe, which needs python3 and torch: run playbooks/image.yml there"
             if container.get("oom_killed"):
                 hint = f"the container ran out of memory on {host}: raise its memory limit, or free memory there"
             case.say(4, rank, "probe", False, observed, "a report", hint)
@@ -793,7 +793,12 @@ def blamed_layer(case: Case, rank: int) -> int:
 
 def judge_records(case: Case, rank: int) -> None:
     """Take over what the probe has judged itself, with a hint for what failed."""
-    for record in case.probe(rank).get("records") or []:
+    records = case.probe(rank).get("records") or []
+    for layer in LAYERS if case.probe(rank) else ():
+        # Comparisons between the ranks, made below, do not stand in for what the probe should have said itself.
+        if layer >= 4 and not any(record.get("layer") == layer for record in records):
+            case.say(layer, rank, "probe", None, "the probe says nothing about it")
+    for record in records:
         layer = record.get("layer")
         if layer not in LAYERS:
             continue

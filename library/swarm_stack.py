@@ -899,8 +899,11 @@ class Waiter:
     def _failed(self, live: Live, old_updates: set[str]) -> StackFailure:
         # A moment later swarm knows more: the task that broke an update, the peers that failed with it.
         time.sleep(POLL)
-        live = self._only_wanted(read_live(self.docker, self.stack, networks=False))
-        failures = find_failures(self.docker, live, self.params["log_lines"], old_updates)
+        now = self._only_wanted(read_live(self.docker, self.stack, networks=False))
+        lines: int = self.params["log_lines"]
+        failures = find_failures(self.docker, now, lines, old_updates) or find_failures(
+            self.docker, live, lines, old_updates
+        )
         several = any(state.wanted > 1 for state in live.states())
         return StackFailure("\n".join(sentence(failure, several) for failure in failures), failures)
 

@@ -565,7 +565,14 @@ def describe_update(docker: DockerCli | None, live: Live, state: ServiceState, l
         entry = describe_task(docker, state, broken[0], log_lines)
         entry["error"] = f"{broken[0].error} ({what})".strip()
     else:
-        entry = {"service": state.full_name, "task_id": "", "node": "", "slot": "", "state": "update", "exit_code": None}
+        entry = {
+            "service": state.full_name,
+            "task_id": "",
+            "node": "",
+            "slot": "",
+            "state": "update",
+            "exit_code": None,
+        }
         entry.update(error=f"{what} ({state.update_message})", log=[], hint="")
     return {**entry, "update_state": state.update_state}
 

@@ -501,7 +501,7 @@ def test_observe_gives_up_on_a_service_without_container():
 def call(capsys, **arguments):
     with patch_module_args(arguments), pytest.raises(SystemExit) as left:
         nccl_check.main()
-    return types.SimpleNamespace(code=left.value.code, **{"out": json.loads(capsys.readouterr().out)})
+    return types.SimpleNamespace(code=left.value.code, out=json.loads(capsys.readouterr().out))
 
 
 def test_module_warns_or_enforces(capsys, pair):

@@ -1,0 +1,157 @@
+"""From two bare hosts to a finished training run, and back. The tests build on each other, in the order they stand."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import LAB_NAME, Play
+
+pytestmark = pytest.mark.usefixtures("lab")
+
+
+def test_bad_settings_are_refused_before_anything_is_changed(play: Play) -> None:
+    for variables, expected in [
+        ({"training_nproc_per_node": 0}, "training_nproc_per_node is 0"),
+        ({"training_dir": "/nowhere"}, "/nowhere"),
+        ({"training_script": "missing.py"}, "missing.py"),
+        ({"image_min_free_mb": 10**9}, "MB free under /var/lib/docker"),
+        ({"training_wait_for": "tomorrow"}, "tomorrow"),
+    ]:
+        run = play("site.yml", **variables)
+        assert run.rc != 0, variables
+        assert expected in run.failure(), (variables, run.failure())
+        assert run.changed() == [], variables
+
+
+def test_a_bare_host_is_checked_without_being_changed(play: Play) -> None:
+    run = play("playbooks/docker.yml", options="--check")
+    assert run.rc == 0, run.stdout[-4000:]
+    assert docker_on("host1") == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda groups: groups.update(managers={"hosts": {}}, workers={"hosts": {}}), "group 'swarm' is empty"),
+        (lambda groups: groups["managers"].update(hosts={}), "group 'managers' is empty"),
+        (lambda groups: groups["workers"]["hosts"].update(host1=None), "host1 is in 'managers' and in 'workers'"),
+        (lambda groups: groups["workers"]["hosts"]["host2"].update(groups["managers"]["hosts"]["host1"]), "same address"),
+        (lambda groups: groups["workers"]["hosts"]["host2"].update(ansible_port=9), "host2"),
+    ],
+    ids=["no hosts", "no manager", "in both groups", "same address", "unreachable"],
+)
+def test_bad_inventories_are_refused(play: Play, lab: Path, tmp_path: Path, change, expected: str) -> None:  # type: ignore[no-untyped-def]
+    inventory = yaml.safe_load((lab / "inventory.yml").read_text())
+    change(inventory["all"]["children"]["swarm"]["children"])
+    (tmp_path / "inventory.yml").write_text(yaml.safe_dump(inventory))
+    run = play("site.yml", inventory=str(tmp_path / "inventory.yml"))
+    assert run.rc != 0
+    assert expected in run.failure(), run.failure()
+    assert run.changed() == []
+
+
+def test_site_trains_to_completion(play: Play, lab_dir: Path) -> None:
+    run = play("site.yml", options="-vvv", training_wait_for="complete")
+    assert run.rc == 0, run.stdout[-6000:]
+    artifacts = lab_dir / "artifacts"
+    for rank in (0, 1):
+        log = (artifacts / f"node{rank}.log").read_text()
+        for epoch in range(10):
+            assert f"[GPU{rank}] epoch {epoch} | batch_size: 32 | steps: 64" in log
+    log = (artifacts / "node0.log").read_text()
+    assert "Epoch 0 | train snapshot saved at /snapshots/snapshot.pt" in log
+    assert "weights are identical on all 2 ranks" in log
+    verdict = json.loads((artifacts / "preflight.json").read_text())
+    assert verdict["ok"] is True
+    assert verdict["backend"] == "gloo"
+    losses = [
+        line["loss"] for line in map(json.loads, (artifacts / "metrics.jsonl").read_text().splitlines()) if line.get("event") == "epoch"
+    ]
+    assert len(losses) == 10
+    assert losses[-1] < losses[0] / 10
+    torch = pytest.importorskip("torch")
+    assert torch.load(artifacts / "snapshot.pt", weights_only=True)
+
+
+def test_a_second_run_changes_nothing(play: Play) -> None:
+    run = play("site.yml", training_wait_for="complete")
+    assert run.rc == 0, run.stdout[-4000:]
+    assert run.changed() == []
+    assert not [event for event in run.events if event["event_data"]["task"] == "Start a probe on every rank"]
+
+
+def test_check_mode_agrees_that_nothing_is_to_do(play: Play) -> None:
+    run = play("site.yml", options="--check --diff")
+    assert run.rc == 0, run.stdout[-4000:]
+    assert run.changed() == []
+
+
+def test_each_playbook_runs_alone_and_for_one_worker(play: Play) -> None:
+    for playbook in ["docker", "swarm", "image", "preflight", "training", "collect"]:
+        run = play(f"playbooks/{playbook}.yml", limit="host2")
+        assert run.rc == 0, run.stdout[-4000:]
+        assert run.changed() == [], playbook
+
+
+def test_status_names_nodes_tasks_and_the_last_lines(play: Play) -> None:
+    run = play("playbooks/status.yml")
+    assert run.rc == 0, run.stdout[-4000:]
+    assert "node0 on host1: complete" in run.stdout
+    assert "node1 on host2: complete" in run.stdout
+    assert "weights are identical" in run.stdout
+
+
+def test_a_worker_that_left_is_brought_back(play: Play) -> None:
+    subprocess.run(["docker", "exec", f"{LAB_NAME}-host2", "docker", "swarm", "leave"], check=True)
+    run = play("playbooks/swarm.yml", limit="host2")
+    assert run.rc == 0, run.stdout[-4000:]
+    assert swarm_state("host2") == "active"
+
+
+def test_no_join_token_is_left_anywhere(lab_dir: Path) -> None:
+    """The first run was at -vvv, and ansible-runner keeps every event: they must not hold the token."""
+    files = [path for path in lab_dir.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    assert [str(path) for path in files if re.search(rb"SWMTKN-1-\w", path.read_bytes())] == []
+
+
+def test_teardown_leaves_no_swarm_and_keeps_the_snapshots(play: Play) -> None:
+    run = play("playbooks/teardown.yml")
+    assert run.rc == 0, run.stdout[-4000:]
+    assert swarm_state("host1") == swarm_state("host2") == "inactive"
+    assert "simple-training_snapshots" in docker_on("host1", "volume", "ls")
+    again = play("playbooks/teardown.yml")
+    assert again.rc == 0
+    assert again.changed() == []
+
+
+def test_site_brings_all_back_and_does_not_train_again(play: Play, lab_dir: Path) -> None:
+    run = play("site.yml", training_wait_for="complete")
+    assert run.rc == 0, run.stdout[-4000:]
+    assert "nothing left to train" in (lab_dir / "artifacts" / "node0.log").read_text()
+
+
+def test_a_script_that_fails_is_shown_with_its_own_words(play: Play, tmp_path: Path) -> None:
+    training = tmp_path / "training"
+    subprocess.run(["cp", "-r", str(Path(__file__).parents[2] / "training"), str(training)], check=True)
+    (training / "broken.py").write_text('raise SystemExit("the data are not here")\n')
+    common = {"training_dir": str(training), "training_script": "broken.py", "training_stack": "broken", "training_max_restarts": 0}
+    assert play("playbooks/image.yml", **common).rc == 0
+    run = play("playbooks/training.yml", training_wait_for="complete", **common)
+    assert run.rc != 0
+    assert "broken_node" in run.failure()
+    assert "the data are not here" in run.failure()
+
+
+def docker_on(host: str, *command: str) -> str:
+    done = subprocess.run(
+        ["docker", "exec", f"{LAB_NAME}-{host}", "docker", *(command or ("version",))], capture_output=True, text=True, check=False
+    )
+    return done.stdout if done.returncode == 0 else ""
+
+
+def swarm_state(host: str) -> str:
+    return docker_on(host, "info", "--format", "{{.Swarm.LocalNodeState}}").strip()
