@@ -62,14 +62,14 @@ largest:
   elements: dict
 """
 
-import hashlib  # noqa: E402
-import json  # noqa: E402
-import os  # noqa: E402
-import tarfile  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+import hashlib
+import json
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
 
 ALWAYS_LEFT_OUT = ["**/__pycache__", "**/.git", "**/.*_cache"]
 

@@ -215,7 +215,7 @@ EXAMPLES = r"""
     service: simple-training-preflight_node0
     rank: 0
     host: "{{ inventory_hostname }}"
-    sent_at: "{{ now(utc=true).timestamp() }}"
+    sent_at: "{{ now().timestamp() }}"
     control_peers:
       - host: worker1
         address: 192.0.2.12
@@ -941,6 +941,11 @@ def group_hint(case: Case, rank: int, record: Json) -> str:
         return f"another program holds the master port on {case.hosts[rank]}: stop it, or set training_master_port"
     if peer is not None:
         return f"rank {peer} on {other} is missing from the group: look for a stopped or starved process on {other}"
+    if "no result" in text or "timed out" in text:
+        return (
+            f"the probe's own ports pass, those that {case.probe(rank).get('backend')} picks by itself do not: look for "
+            "a firewall that lets only known ports pass between the hosts, and at training_interface"
+        )
     return "the group did not form: look at the probe's log for the backend's own words (NCCL_DEBUG=INFO)"
 
 
@@ -1179,10 +1184,13 @@ def message(case: Case, outcome: Json) -> str:
         if len(findings) > 2 and all(host in (f["host"], f["peer"]) for f in findings)
     ]
     towards = f" towards {first['peer']}" if first["peer"] and first["peer"] != first["host"] else ""
+    remedy = first["hint"]
+    if not remedy.startswith(tuple(case.hosts.values())):
+        remedy = remedy[:1].upper() + remedy[1:]
     verb = "was not reached" if first["check"] == "not reached" else "fails"
     text = (
         f"Layer {first['layer']} ({first['layer_name']}) {verb} on {first['host']} (rank {first['rank']}){towards}: "
-        f"{first['observed'].rstrip('.')}. {first['hint'][:1].upper()}{first['hint'][1:].rstrip('.')}."
+        f"{first['observed'].rstrip('.')}. {remedy.rstrip('.')}."
     )
     if common:
         text += f" Every failing pair has {' and '.join(common)} in it."

@@ -760,7 +760,7 @@ def stack_deploy(docker: DockerCli, stack: str, prepared: Prepared, params: dict
         done = docker.run("stack", "deploy", *flags, stack, input=text, check=False, cwd=prepared.directory)
     if done.rc != 0:
         raise DockerError(f"docker stack deploy: {done.stderr.strip() or done.stdout.strip()}", done.rc, done.stderr)
-    return done.stderr.strip()
+    return str(done.stderr).strip()
 
 
 def force_restart(docker: DockerCli, full_name: str, with_registry_auth: bool) -> None:

@@ -105,8 +105,17 @@ class ServiceState:
         return max(0, self.wanted - len(self.slots))
 
     @property
+    def filled(self) -> bool:
+        return not self.missing and self.count("running", "complete") == len(self.slots)
+
+    @property
+    def update_failed(self) -> bool:
+        """Swarm pauses an update also for a task that finished well soon after it started; then nothing is amiss."""
+        return self.update_state in BAD_UPDATES and not (self.update_state == "paused" and self.filled)
+
+    @property
     def failed(self) -> bool:
-        return self.count("failed") > 0 or self.update_state in BAD_UPDATES
+        return self.count("failed") > 0 or self.update_failed
 
     def reached(self, goal: str) -> bool:
         """Whether every place is filled as `goal` (running or complete) asks."""
@@ -551,15 +560,15 @@ def find_failures(
     for state in live.states():
         broken = [slot for slot in state.slots if slot.verdict == "failed"]
         failures += [failed_task(docker, live, state, slot, log_lines) for slot in broken]
-        if state.update_state in BAD_UPDATES and state.update_started not in old and not broken:
+        if state.update_failed and state.update_started not in old and not broken:
             failures.append(describe_update(docker, live, state, log_lines))
     return failures
 
 
 def describe_update(docker: DockerCli | None, live: Live, state: ServiceState, log_lines: int) -> dict[str, Any]:
     """A paused or rolled-back update, told by the task that broke it, as long as swarm still knows that task."""
-    broken = [task for task in live.tasks if task.service == state.name and task.state in FAILED_STATES]
-    broken.sort(key=lambda task: task.id not in state.update_message)
+    own = [task for task in live.tasks if task.service == state.name]
+    broken = [task for task in own if task.id in state.update_message] or [t for t in own if t.state in FAILED_STATES]
     what = BAD_UPDATES[state.update_state]
     if broken:
         entry = describe_task(docker, state, broken[0], log_lines)

@@ -48,21 +48,26 @@ def lab_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def play(lab_dir: Path) -> Play:
-    def run(playbook: str, inventory: str | None = None, limit: str | None = None, options: str = "", **variables: Any) -> Run:
+    artifacts = str(lab_dir / "artifacts")
+
+    def run(
+        playbook: str, inventory: str | None = None, limit: str | None = None, options: str = "", **variables: Any
+    ) -> Run:
         runner = ansible_runner.run(
-            private_data_dir=str(lab_dir / "runner"),
+            # One of its own for each run: ansible-runner keeps options there and would use them again.
+            private_data_dir=tempfile.mkdtemp(dir=lab_dir / "runner"),
             project_dir=str(ROOT),
             playbook=str(ROOT / playbook),
             inventory=inventory or str(lab_dir / "lab" / "inventory.yml"),
             limit=limit,
             cmdline=options,
-            extravars={"training_artifacts_dir": str(lab_dir / "artifacts"), "preflight_artifacts_dir": str(lab_dir / "artifacts"), **variables},
+            extravars={"training_artifacts_dir": artifacts, "preflight_artifacts_dir": artifacts, **variables},
             envvars={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PATH": os.environ["PATH"]},
             quiet=True,
         )
         return Run(runner)
 
-    (lab_dir / "runner").mkdir()
+    (lab_dir / "runner").mkdir(exist_ok=True)
     return run
 
 

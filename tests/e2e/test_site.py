@@ -38,7 +38,7 @@ def test_a_bare_host_is_checked_without_being_changed(play: Play) -> None:
         (lambda groups: groups.update(managers={"hosts": {}}, workers={"hosts": {}}), "group 'swarm' is empty"),
         (lambda groups: groups["managers"].update(hosts={}), "group 'managers' is empty"),
         (lambda groups: groups["workers"]["hosts"].update(host1=None), "host1 is in 'managers' and in 'workers'"),
-        (lambda groups: groups["workers"]["hosts"]["host2"].update(groups["managers"]["hosts"]["host1"]), "same address"),
+        (lambda groups: groups["workers"]["hosts"].update(host2=groups["managers"]["hosts"]["host1"]), "same address"),
         (lambda groups: groups["workers"]["hosts"]["host2"].update(ansible_port=9), "host2"),
     ],
     ids=["no hosts", "no manager", "in both groups", "same address", "unreachable"],
@@ -67,9 +67,8 @@ def test_site_trains_to_completion(play: Play, lab_dir: Path) -> None:
     verdict = json.loads((artifacts / "preflight.json").read_text())
     assert verdict["ok"] is True
     assert verdict["backend"] == "gloo"
-    losses = [
-        line["loss"] for line in map(json.loads, (artifacts / "metrics.jsonl").read_text().splitlines()) if line.get("event") == "epoch"
-    ]
+    metrics = [json.loads(line) for line in (artifacts / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in metrics if line["event"] == "epoch"]
     assert len(losses) == 10
     assert losses[-1] < losses[0] / 10
     torch = pytest.importorskip("torch")
@@ -138,7 +137,12 @@ def test_a_script_that_fails_is_shown_with_its_own_words(play: Play, tmp_path: P
     training = tmp_path / "training"
     subprocess.run(["cp", "-r", str(Path(__file__).parents[2] / "training"), str(training)], check=True)
     (training / "broken.py").write_text('raise SystemExit("the data are not here")\n')
-    common = {"training_dir": str(training), "training_script": "broken.py", "training_stack": "broken", "training_max_restarts": 0}
+    common = {
+        "training_dir": str(training),
+        "training_script": "broken.py",
+        "training_stack": "broken",
+        "training_max_restarts": 0,
+    }
     assert play("playbooks/image.yml", **common).rc == 0
     run = play("playbooks/training.yml", training_wait_for="complete", **common)
     assert run.rc != 0
@@ -148,7 +152,10 @@ def test_a_script_that_fails_is_shown_with_its_own_words(play: Play, tmp_path: P
 
 def docker_on(host: str, *command: str) -> str:
     done = subprocess.run(
-        ["docker", "exec", f"{LAB_NAME}-{host}", "docker", *(command or ("version",))], capture_output=True, text=True, check=False
+        ["docker", "exec", f"{LAB_NAME}-{host}", "docker", *(command or ("version",))],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.stdout if done.returncode == 0 else ""
 

@@ -60,7 +60,7 @@ class FakeSwarm:
 
     # What docker does
 
-    def run(self, *args, check=True, input=None, timeout=None, cwd=None):  # noqa: A002
+    def run(self, *args, check=True, input=None, timeout=None, cwd=None):
         self.calls.append(args)
         try:
             out = self.answer(args, input)
@@ -442,7 +442,7 @@ class TestPrune:
 
 
 class TestContents:
-    def compose(self, text="one", secret="geheimnis"):  # noqa: S107
+    def compose(self, text="one", secret="geheimnis"):
         compose = definition(configs=[{"source": "c", "target": "/c"}], secrets=["s"])
         return {**compose, "configs": {"c": {"content": text}}, "secrets": {"s": {"content": secret}}}
 
@@ -544,17 +544,27 @@ class TestWaiting:
     def test_bad_updates_are_failures(self, swarm, call, state):
         call(compose=[definition()])
         swarm.updates = {"demo_node1": state}
+        swarm.outcomes = {"demo_node1": ("starting", 0, "")}
         result = call(compose=[definition(image="trainer:2")], wait_for="running")
         assert result["failed"]
         assert swarm_state.BAD_UPDATES[state] in result["msg"]
         assert result["failures"][0]["update_state"] == state
 
     def test_an_old_paused_update_is_repaired(self, swarm, call):
+        swarm.outcomes = {"demo_node1": ("starting", 0, "")}
         call(compose=[definition()])
+        swarm.outcomes = {}
         swarm.services["demo_node1"]["UpdateStatus"] = {"State": "paused", "StartedAt": "then", "Message": "m"}
         made = call(compose=[definition()], wait_for="running", redeploy="never")
         assert made["failed"]
         assert call(compose=[definition()])["actions"] == ["restart service node1: update paused"]
+
+    def test_an_update_paused_by_a_task_that_finished_well_is_no_failure(self, swarm, call):
+        """Engine 20.10: "update paused due to failure or early termination of task", and the task had exited with 0."""
+        call(compose=[definition()])
+        swarm.outcomes = dict.fromkeys(["demo_node0", "demo_node1"], ("complete", 0, ""))
+        swarm.updates = {"demo_node1": "paused"}
+        assert not call(compose=[definition(image="trainer:2")], wait_for="running").get("failed")
 
     def test_ready_pattern(self, swarm, call):
         swarm.logs = {"task2": "2025-01-01T10:00:01Z READY\n", "task3": "2025-01-01T10:00:01Z waiting\n"}

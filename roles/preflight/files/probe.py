@@ -1128,7 +1128,7 @@ class Probe:
         for rank, said in culprits:
             self.report.add(layer, event, False, said, "every rank takes part", detail, rank, took)
         if not culprits:
-            self.report.add(layer, event, False, words, "every rank takes part", detail, None, took)
+            self.report.add(layer, event, False, words, "every rank takes part", stages[:900], None, took)
         self.report.note(log_tail=list(self.child.log)[-25:])
 
     # -- the end

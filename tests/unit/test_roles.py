@@ -1,0 +1,114 @@
+"""What roles say about their variables is what they do."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+NAMES = sorted(path.name for path in ROLES.iterdir() if path.is_dir())
+
+# Ansible evaluates every option before the role's first task. A default that is made of facts which the role itself
+# gathers would fail there, so these are described in the text of the entry point instead.
+DESCRIBED_IN_TEXT = {"swarm": {"swarm_advertise_addr"}}
+
+
+class Loader(yaml.SafeLoader):
+    """Reads what Ansible reads, in which texts may be marked as not to be templated."""
+
+
+Loader.add_constructor("!unsafe", lambda loader, node: node.value)
+
+
+def read(path: Path) -> Any:
+    return yaml.load(path.read_text(), Loader)
+
+
+def entry_points(role: str) -> dict[str, Any]:
+    specs: dict[str, Any] = read(ROLES / role / "meta/argument_specs.yml")["argument_specs"]
+    return specs
+
+
+def options(role: str) -> dict[str, Any]:
+    found: dict[str, Any] = entry_points(role)["main"]["options"]
+    return found
+
+
+def defaults(role: str) -> dict[str, Any]:
+    found: dict[str, Any] = read(ROLES / role / "defaults/main.yml")
+    return found
+
+
+def is_expression(value: Any) -> bool:
+    return "{{" in str(value) or "{%" in str(value)
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_every_variable_is_an_option(role: str) -> None:
+    in_text = DESCRIBED_IN_TEXT.get(role, set())
+    assert set(options(role)) | in_text == set(defaults(role))
+    assert not set(options(role)) & in_text
+    text = " ".join(entry_points(role)["main"]["description"])
+    assert [name for name in in_text if name not in text] == []
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_defaults_agree(role: str) -> None:
+    for name, option in options(role).items():
+        value = defaults(role)[name]
+        if is_expression(value):
+            assert "default" not in option, name
+        else:
+            assert option["default"] == value, name
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_types_accept_the_defaults(role: str) -> None:
+    literal = {
+        name: value for name, value in defaults(role).items() if name in options(role) and not is_expression(value)
+    }
+    result = ArgumentSpecValidator(options(role)).validate(literal, validate_role_argument_spec=True)
+    assert result.error_messages == []
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_options_are_described(role: str) -> None:
+    for name, option in options(role).items():
+        assert option["type"], name
+        assert option["type"] != "list" or "elements" in option, name
+        assert all(line[0].isupper() and line.endswith(".") for line in option["description"]), name
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_variables_carry_their_role(role: str) -> None:
+    assert [name for name in defaults(role) if not name.startswith(f"{role}_")] == []
+    private = read(ROLES / role / "vars/main.yml")
+    assert [name for name in private if not name.startswith(f"_{role}_")] == []
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_entry_points_exist(role: str) -> None:
+    for name, spec in entry_points(role).items():
+        assert (ROLES / role / "tasks" / f"{name}.yml").is_file(), name
+        assert spec["short_description"], name
+
+
+def calls(value: Any) -> list[tuple[str, str]]:
+    """Every (role, tasks_from) in a file of tasks or plays."""
+    if isinstance(value, list):
+        return [pair for item in value for pair in calls(item)]
+    if not isinstance(value, dict):
+        return []
+    found = [pair for item in value.values() for pair in calls(item)]
+    if isinstance(value.get("tasks_from"), str):
+        found.append((value["name"], value["tasks_from"]))
+    return found
+
+
+def test_entry_points_that_are_called_are_described() -> None:
+    files = [*ROLES.glob("*/tasks/*.yml"), *(ROLES.parent / "playbooks").glob("*.yml")]
+    called = {pair for file in files for pair in calls(read(file))}
+    assert ("training", "plan") in called
+    assert [pair for pair in sorted(called) if pair[1] not in entry_points(pair[0])] == []

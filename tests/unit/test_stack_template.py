@@ -1,0 +1,158 @@
+"""The stack file, as Ansible itself renders it for one host and for many."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils.stack_compose import load, prepare, refusals
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZES = [1, 2, 3, 8]
+IMAGE = "my-ddp-trainer:0123456789ab"
+
+
+def render(size: int, **variables: Any) -> dict[str, Any]:
+    """Run a play on hosts h0, h1, ..., of which h0 is the manager, that writes the stack file and does nothing else."""
+    play = {
+        "name": "Render the stack",
+        "hosts": "swarm",
+        "gather_facts": False,
+        "tasks": [
+            {"ansible.builtin.import_role": {"name": "training", "tasks_from": "validate", "public": True}},
+            {
+                "ansible.builtin.copy": {
+                    "content": "{{ _training_definition }}",
+                    "dest": "{{ playbook_dir }}/stack.yml",
+                    "mode": "0644",
+                },
+                "run_once": True,
+                "vars": {"role_path": str(ROOT / "roles/training")},
+            },
+        ],
+    }
+    groups = {
+        "managers": {"hosts": {"h0": None}},
+        "workers": {"hosts": {f"h{number}": None for number in range(1, size)}},
+    }
+    common = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "image_ref": IMAGE,
+        **variables,
+    }
+    with TemporaryDirectory() as name:
+        work = Path(name)
+        (work / "play.yml").write_text(yaml.safe_dump([play]))
+        (work / "hosts.yml").write_text(
+            json.dumps({"all": {"vars": common, "children": {"swarm": {"children": groups}}}})
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "ansible", "playbook", "-i", work / "hosts.yml", work / "play.yml"],
+            env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_LOCAL_TEMP": str(work / "tmp")},
+            cwd=work,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        stack: dict[str, Any] = yaml.safe_load((work / "stack.yml").read_text())
+        return stack
+
+
+@cache
+def rendered(size: int) -> dict[str, Any]:
+    return render(size)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_one_service_for_each_rank(size: int) -> None:
+    services = rendered(size)["services"]
+    assert list(services) == [f"node{rank}" for rank in range(size)]
+    for rank, service in enumerate(services.values()):
+        assert service["image"] == IMAGE
+        assert service["deploy"]["endpoint_mode"] == "dnsrr"
+        assert service["deploy"]["placement"]["constraints"] == [f"node.labels.ddp_rank == {rank}"]
+        assert service["deploy"]["restart_policy"] == {"condition": "on-failure", "max_attempts": 3, "delay": "2s"}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_command(size: int) -> None:
+    for rank, service in enumerate(rendered(size)["services"].values()):
+        assert service["command"] == [
+            "torchrun",
+            "--nproc_per_node=1",
+            f"--nnodes={size}",
+            f"--node_rank={rank}",
+            "--master_addr=node0",
+            "--master_port=12355",
+            "training_code.py",
+            *["10", "2", "--batch_size", "32", "--snapshot_path", "/snapshots/snapshot.pt"],
+        ]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_environment(size: int) -> None:
+    for service in rendered(size)["services"].values():
+        environment = service["environment"]
+        assert environment["NCCL_SOCKET_IFNAME"] == environment["GLOO_SOCKET_IFNAME"] == "eth0"
+        assert environment["NCCL_IB_DISABLE"] == "1"
+        assert environment["NCCL_DEBUG"] == "INFO"
+        assert all(isinstance(value, str) for value in environment.values())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_network_and_mounts(size: int) -> None:
+    stack = rendered(size)
+    assert stack["networks"] == {"ddp-net": {"external": True}}
+    assert stack["volumes"] == {"snapshots": {"name": "simple-training_snapshots"}}
+    for service in stack["services"].values():
+        assert service["networks"] == ["ddp-net"]
+        assert service["volumes"] == [
+            {"type": "volume", "source": "snapshots", "target": "/snapshots"},
+            {"type": "tmpfs", "target": "/dev/shm", "tmpfs": {"size": 1073741824}},
+        ]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_swarm_ignores_nothing_of_it(size: int) -> None:
+    merged, _directory = load([rendered(size)])
+    assert refusals(merged) == []
+    prepared = prepare([rendered(size)], "simple-training", {})
+    assert prepared.warnings == []
+    assert len(prepared.definition["services"]) == size
+
+
+def test_what_a_user_sets() -> None:
+    stack = render(
+        3,
+        training_stack="mine",
+        training_hosts=["h2", "h0"],
+        training_args=["--name", "two words"],
+        training_env={"NCCL_DEBUG": "WARN", "SEED": 7, "WHO": "rank __RANK__"},
+        training_mounts=[{"type": "bind", "source": "/data", "target": "/data", "read_only": True}],
+        training_nproc_per_node=4,
+        training_master_port=29500,
+        training_network="other-net",
+        training_max_restarts=0,
+    )
+    assert stack["networks"] == {"other-net": {"external": True}}
+    assert "volumes" not in stack
+    assert list(stack["services"]) == ["node0", "node1"]
+    node1 = stack["services"]["node1"]
+    assert node1["command"][:5] == [
+        *["torchrun", "--nproc_per_node=4", "--nnodes=2", "--node_rank=1", "--master_addr=node0"]
+    ]
+    assert node1["command"][5:] == ["--master_port=29500", "training_code.py", "--name", "two words"]
+    assert node1["environment"]["NCCL_DEBUG"] == "WARN"
+    assert node1["environment"]["SEED"] == "7"
+    assert node1["environment"]["WHO"] == "rank 1"
+    assert node1["volumes"][0] == {"type": "bind", "source": "/data", "target": "/data", "read_only": True}
+    assert node1["deploy"]["restart_policy"] == {"condition": "none"}
