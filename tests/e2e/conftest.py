@@ -11,7 +11,7 @@ import ansible_runner
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LAB_NAME = "ddp-e2e"
+LAB_NAME = "ddp-e2e" + os.environ.get("DDP_LAB_SUFFIX", "")
 
 
 class Run:
