@@ -2,12 +2,12 @@
 
 import json
 import re
-import subprocess
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import LAB_NAME, Play
+from labs import ROOT, Lab, Play
 
 pytestmark = pytest.mark.usefixtures("lab")
 
@@ -26,10 +26,10 @@ def test_bad_settings_are_refused_before_anything_is_changed(play: Play) -> None
         assert run.changed() == [], variables
 
 
-def test_a_bare_host_is_checked_without_being_changed(play: Play) -> None:
+def test_a_bare_host_is_checked_without_being_changed(play: Play, lab: Lab) -> None:
     run = play("playbooks/docker.yml", options="--check")
     assert run.rc == 0, run.stdout[-4000:]
-    assert docker_on("host1") == ""
+    assert lab.on("host1", "sh", "-c", "command -v docker", check=False) == ""
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,8 @@ def test_a_bare_host_is_checked_without_being_changed(play: Play) -> None:
     ],
     ids=["no hosts", "no manager", "in both groups", "same address", "unreachable"],
 )
-def test_bad_inventories_are_refused(play: Play, lab: Path, tmp_path: Path, change, expected: str) -> None:  # type: ignore[no-untyped-def]
-    inventory = yaml.safe_load((lab / "inventory.yml").read_text())
+def test_bad_inventories_are_refused(play: Play, lab: Lab, tmp_path: Path, change, expected: str) -> None:  # type: ignore[no-untyped-def]
+    inventory = yaml.safe_load(lab.inventory.read_text())
     change(inventory["all"]["children"]["swarm"]["children"])
     (tmp_path / "inventory.yml").write_text(yaml.safe_dump(inventory))
     run = play("site.yml", inventory=str(tmp_path / "inventory.yml"))
@@ -53,10 +53,10 @@ def test_bad_inventories_are_refused(play: Play, lab: Path, tmp_path: Path, chan
     assert run.changed() == []
 
 
-def test_site_trains_to_completion(play: Play, lab_dir: Path) -> None:
+def test_site_trains_to_completion(play: Play, lab: Lab) -> None:
     run = play("site.yml", options="-vvv", training_wait_for="complete")
     assert run.rc == 0, run.stdout[-6000:]
-    artifacts = lab_dir / "artifacts"
+    artifacts = lab.artifacts
     for rank in (0, 1):
         log = (artifacts / f"node{rank}.log").read_text()
         for epoch in range(10):
@@ -103,39 +103,39 @@ def test_status_names_nodes_tasks_and_the_last_lines(play: Play) -> None:
     assert "weights are identical" in run.stdout
 
 
-def test_a_worker_that_left_is_brought_back(play: Play) -> None:
-    subprocess.run(["docker", "exec", f"{LAB_NAME}-host2", "docker", "swarm", "leave"], check=True)
+def test_a_worker_that_left_is_brought_back(play: Play, lab: Lab) -> None:
+    lab.on("host2", "docker", "swarm", "leave")
     run = play("playbooks/swarm.yml", limit="host2")
     assert run.rc == 0, run.stdout[-4000:]
-    assert swarm_state("host2") == "active"
+    assert swarm_state(lab, "host2") == "active"
 
 
-def test_no_join_token_is_left_anywhere(lab_dir: Path) -> None:
+def test_no_join_token_is_left_anywhere(lab: Lab) -> None:
     """The first run was at -vvv, and ansible-runner keeps every event: they must not hold the token."""
-    files = [path for path in lab_dir.rglob("*") if path.is_file()]
+    files = [path for path in lab.directory.rglob("*") if path.is_file()]
     assert len(files) > 20
     assert [str(path) for path in files if re.search(rb"SWMTKN-1-\w", path.read_bytes())] == []
 
 
-def test_teardown_leaves_no_swarm_and_keeps_the_snapshots(play: Play) -> None:
+def test_teardown_leaves_no_swarm_and_keeps_the_snapshots(play: Play, lab: Lab) -> None:
     run = play("playbooks/teardown.yml")
     assert run.rc == 0, run.stdout[-4000:]
-    assert swarm_state("host1") == swarm_state("host2") == "inactive"
-    assert "simple-training_snapshots" in docker_on("host1", "volume", "ls")
+    assert swarm_state(lab, "host1") == swarm_state(lab, "host2") == "inactive"
+    assert "simple-training_snapshots" in lab.on("host1", "docker", "volume", "ls")
     again = play("playbooks/teardown.yml")
     assert again.rc == 0
     assert again.changed() == []
 
 
-def test_site_brings_all_back_and_does_not_train_again(play: Play, lab_dir: Path) -> None:
+def test_site_brings_all_back_and_does_not_train_again(play: Play, lab: Lab) -> None:
     run = play("site.yml", training_wait_for="complete")
     assert run.rc == 0, run.stdout[-4000:]
-    assert "nothing left to train" in (lab_dir / "artifacts" / "node0.log").read_text()
+    assert "nothing left to train" in (lab.artifacts / "node0.log").read_text()
 
 
 def test_a_script_that_fails_is_shown_with_its_own_words(play: Play, tmp_path: Path) -> None:
     training = tmp_path / "training"
-    subprocess.run(["cp", "-r", str(Path(__file__).parents[2] / "training"), str(training)], check=True)
+    shutil.copytree(ROOT / "training", training)
     (training / "broken.py").write_text('raise SystemExit("the data are not here")\n')
     common = {
         "training_dir": str(training),
@@ -150,15 +150,5 @@ def test_a_script_that_fails_is_shown_with_its_own_words(play: Play, tmp_path: P
     assert "the data are not here" in run.failure()
 
 
-def docker_on(host: str, *command: str) -> str:
-    done = subprocess.run(
-        ["docker", "exec", f"{LAB_NAME}-{host}", "docker", *(command or ("version",))],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout if done.returncode == 0 else ""
-
-
-def swarm_state(host: str) -> str:
-    return docker_on(host, "info", "--format", "{{.Swarm.LocalNodeState}}").strip()
+def swarm_state(lab: Lab, host: str) -> str:
+    return lab.on(host, "docker", "info", "--format", "{{.Swarm.LocalNodeState}}").strip()

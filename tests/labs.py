@@ -1,0 +1,94 @@
+"""A lab of real hosts for a suite of tests, and playbooks driven on it through ansible-runner.
+
+`DDP_KEEP_LAB=1` keeps a suite's lab, in `.lab-SUITE`, and uses it again: for whoever works on the tests.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ansible_runner
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Run:
+    """What one run of a playbook did."""
+
+    def __init__(self, runner: Any) -> None:
+        self.rc: int = runner.rc
+        self.stats: dict[str, dict[str, int]] = runner.stats or {}
+        self.events = [event for event in runner.events if event["event"].startswith("runner_on_")]
+        self.stdout: str = runner.stdout.read()
+
+    def changed(self) -> list[str]:
+        return [
+            f"{event['event_data']['host']}: {event['event_data']['task']}"
+            for event in self.events
+            if event["event"] == "runner_on_ok" and event["event_data"]["res"].get("changed")
+        ]
+
+    def failure(self) -> str:
+        """The message of the task that ended the run."""
+        failed = [e for e in self.events if e["event"] in ("runner_on_failed", "runner_on_unreachable")]
+        return str(failed[-1]["event_data"]["res"].get("msg", "")) if failed else ""
+
+
+Play = Callable[..., Run]
+
+
+class Lab:
+    """Hosts under a lab name of the suite's own. `settings` are variables of the role lab."""
+
+    def __init__(self, suite: str, **settings: Any) -> None:
+        self.name = f"ddp-{suite}" + os.environ.get("DDP_LAB_SUFFIX", "")
+        self.directory = ROOT / f".lab-{suite}"
+        self.inventory = self.directory / "lab" / "inventory.yml"
+        self.artifacts = self.directory / "artifacts"
+        self.settings = {"lab_name": self.name, "lab_dir": str(self.directory / "lab"), **settings}
+
+    def play(
+        self, playbook: str, inventory: str | None = None, limit: str | None = None, options: str = "", **variables: Any
+    ) -> Run:
+        (self.directory / "runner").mkdir(parents=True, exist_ok=True)
+        artifacts = str(self.artifacts)
+        runner = ansible_runner.run(
+            # One of its own for each run: ansible-runner keeps options there and would use them again.
+            private_data_dir=tempfile.mkdtemp(dir=self.directory / "runner"),
+            project_dir=str(ROOT),
+            playbook=str(ROOT / playbook),
+            inventory=inventory or str(self.inventory),
+            limit=limit,
+            cmdline=options,
+            extravars={"training_artifacts_dir": artifacts, "preflight_artifacts_dir": artifacts, **variables},
+            envvars={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PATH": os.environ["PATH"]},
+            quiet=True,
+        )
+        return Run(runner)
+
+    def _have(self, state: str) -> None:
+        run = self.play("playbooks/lab.yml", inventory="localhost,", lab_state=state, **self.settings)
+        assert run.rc == 0, run.stdout[-4000:]
+
+    def running(self) -> Iterator["Lab"]:
+        """For a fixture: the lab is there, and gone afterwards."""
+        keep = bool(os.environ.get("DDP_KEEP_LAB"))
+        if not keep:
+            self._have("absent")
+            shutil.rmtree(self.directory, ignore_errors=True)
+        self._have("present")
+        yield self
+        if not keep:
+            self._have("absent")
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def on(self, host: str, *command: str, check: bool = True, timeout: float = 120) -> str:
+        """Standard output of a command on a host, as root."""
+        argv = ["docker", "exec", f"{self.name}-{host}", *command]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=timeout)
+        assert done.returncode == 0 or not check, f"{host}: {' '.join(command)}: {done.stdout}{done.stderr}"
+        return done.stdout
