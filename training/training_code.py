@@ -15,9 +15,10 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,9 +26,11 @@ from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
+from tensorboardX import SummaryWriter
 from torch import nn
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook, bf16_compress_hook
 from torch.distributed.elastic.multiprocessing.errors import record
+from torch.distributed.elastic.timer import FileTimerClient
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, TensorDataset
 
@@ -35,7 +38,8 @@ RANK = int(os.environ.get("RANK", "0"))
 WORLD_SIZE = int(os.environ.get("WORLD_SIZE", "1"))
 LOCAL_RANK = int(os.environ.get("LOCAL_RANK", "0"))
 LOCAL_WORLD_SIZE = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-SNAPSHOT_FORMAT = "ddp-swarm/1"
+SNAPSHOT_FORMAT = "ddp-swarm/2"
+HANG_SECONDS = 30.0  # a process that gives no sign of life for so long is killed by torchrun
 EXIT_STOPPED = 128 + signal.SIGTERM  # not 0: swarm restarts a task only when it failed
 
 
@@ -58,7 +62,7 @@ class Task:
     classifies: bool
 
 
-def build_task(name: str, seed: int) -> Task:
+def build_task(name: str, seed: int, hidden: int) -> Task:
     """Model and data. Everything random is drawn from `seed`, so every rank builds exactly the same."""
     random = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
@@ -74,7 +78,8 @@ def build_task(name: str, seed: int) -> Task:
         order = torch.randperm(len(labels), generator=random)
         inputs = torch.tensor(pixels / 16, dtype=torch.float32)[order]
         targets = torch.tensor(labels, dtype=torch.int64)[order]
-        model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+        layers = [nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 10)]
+        model = nn.Sequential(*layers)
         train_size, loss, lr = 1536, nn.functional.cross_entropy, 0.1
     train = TensorDataset(inputs[:train_size], targets[:train_size])
     return Task(model, train, (inputs[train_size:], targets[train_size:]), loss, lr, name == "digits")
@@ -92,6 +97,9 @@ class ResumableSampler(DistributedSampler):
     def __iter__(self) -> Iterator[int]:
         return itertools.islice(super().__iter__(), self.seen // self.num_replicas, None)
 
+    def __len__(self) -> int:
+        return self.num_samples - self.seen // self.num_replicas
+
 
 # --- snapshots ------------------------------------------------------------------------------------------
 
@@ -108,15 +116,23 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def write_snapshot(path: Path, snapshot: dict[str, Any]) -> None:
-    """A crash at any point leaves a complete snapshot at `path` or at `path`.prev."""
+def older(path: Path) -> list[Path]:
+    """The snapshots before `path`, newest first: path.1, path.2, ..."""
+    found = path.parent.glob(f"{path.name}.*")
+    return sorted((p for p in found if p.suffix[1:].isdigit()), key=lambda p: int(p.suffix[1:]))
+
+
+def write_snapshot(path: Path, snapshot: dict[str, Any], keep: int) -> None:
+    """A crash at any point leaves a complete snapshot at `path` or, if there was one before, at an older name."""
     temporary = beside(path, ".tmp")
     with open(temporary, "wb") as file:
         torch.save(snapshot, file)
         file.flush()
         os.fsync(file.fileno())
-    if path.exists():
-        os.replace(path, beside(path, ".prev"))
+    names = [path, *(beside(path, f".{number}") for number in range(1, keep))]
+    for newer, name in reversed(list(itertools.pairwise(names))):
+        if newer.exists():
+            os.replace(newer, name)
     os.replace(temporary, path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:
@@ -136,8 +152,8 @@ def read_snapshot(path: Path) -> dict[str, Any]:
 
 def find_snapshot(path: Path) -> dict[str, Any] | str | None:
     """The newest good snapshot; None where there is none yet; a sentence where all there are, are bad."""
-    previous, bad = beside(path, ".prev"), []
-    for candidate in (path, previous):
+    bad = []
+    for candidate in [path, *older(path)]:
         if not candidate.exists():
             continue
         candidate.open("rb").close()  # not being allowed to read it is an error, not damage
@@ -147,11 +163,11 @@ def find_snapshot(path: Path) -> dict[str, Any] | str | None:
             bad.append(candidate)
             log(f"snapshot {candidate} cannot be used: {str(error).strip().splitlines()[0]}")
             continue
-        if bad:  # out of the way, or the next save would make it the previous good one
-            os.replace(path, beside(path, ".bad"))
-            log(f"{path} was kept as {beside(path, '.bad')}")
-        if candidate == previous:
-            log(f"using the previous good snapshot {previous}")
+        for damaged in bad:  # out of the way, or the next save would make it an older good one
+            os.replace(damaged, beside(damaged, ".bad"))
+            log(f"{damaged} was kept as {beside(damaged, '.bad')}")
+        if candidate != path:
+            log(f"using the previous good snapshot {candidate}")
         return snapshot
     if bad:
         return f"no usable snapshot in {path.parent}: move {' and '.join(map(str, bad))} away to start from scratch"
@@ -206,21 +222,56 @@ def cpu_cores() -> int:
     return max(1, min(cores, int(quota) // int(period))) if limited else cores
 
 
+class Heartbeat:
+    """Lets torchrun's watchdog kill this process when it is stopped or stuck, so that the other ranks notice soon.
+
+    A process that waits for a silent peer is alive: that ends by --timeout. The watchdog listens where
+    TORCHELASTIC_ENABLE_FILE_TIMER=1 is set.
+    """
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.client = FileTimerClient(os.environ["TORCHELASTIC_TIMER_FILE"])
+        self.thread = threading.Thread(target=self.beat, daemon=True)
+        self.thread.start()
+
+    def beat(self) -> None:
+        while not self.ended.is_set():
+            self.client.acquire("heartbeat", time.time() + HANG_SECONDS)
+            self.ended.wait(HANG_SECONDS / 6)
+
+    def end(self) -> None:
+        self.ended.set()
+        self.thread.join()
+        self.client.release("heartbeat")
+
+
 class Metrics:
-    """JSON lines, one file per rank, appended to; each line is one unbuffered write."""
+    """JSON lines, one file per rank, appended to; each line is one unbuffered write. TensorBoard's events from rank 0."""
 
     def __init__(self, path: Path) -> None:
-        path = path if RANK == 0 else path.with_name(f"{path.stem}-rank{RANK}{path.suffix}")
-        self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self.path = path if RANK == 0 else path.with_name(f"{path.stem}-rank{RANK}{path.suffix}")
+        self.file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         size = os.fstat(self.file).st_size
         if size and os.pread(self.file, 1, size - 1) != b"\n":
             os.write(self.file, b"\n")  # the last run was cut off in the middle of a line
         self.common: dict[str, Any] = {"rank": RANK, "world_size": WORLD_SIZE}
-        self.common["restarts"] = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+        self.board: SummaryWriter | None = None
+
+    def begin(self, run: str, step: int) -> None:
+        starts = (line for line in self.path.read_text().splitlines() if line.startswith('{"event": "start"'))
+        self.common |= {"run": run, "restarts": sum(f'"run": "{run}"' in line for line in starts)}
+        if RANK == 0:  # what an interrupted run wrote after its last snapshot happens again: hidden by purge_step
+            self.board = SummaryWriter(str(self.path.parent / "tensorboard" / run), purge_step=step + 1)
 
     def write(self, event: str, **values: Any) -> None:
         record = {"event": event, "time": round(time.time(), 3), **self.common, **values}
         os.write(self.file, json.dumps(record).encode() + b"\n")
+        if self.board and event in ("step", "epoch"):
+            for name, value in values.items():
+                if isinstance(value, float):
+                    self.board.add_scalar(f"{event}/{name}", value, values["step"])
+            self.board.flush()
 
 
 # --- training -------------------------------------------------------------------------------------------
@@ -232,33 +283,45 @@ class Trainer:
         self.path = Path(args.snapshot_path).absolute()
         self.metrics = Metrics(Path(args.metrics_path))
         self.stop_requested = self.first_step_done = False
-        self.comm_seconds, self.epoch, self.global_step, self.run = 0.0, 0, 0, uuid.uuid4().hex[:8]
+        self.comm_seconds, self.epoch, self.global_step = 0.0, 0, 0
+        self.run = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
 
-        task = self.task = build_task(args.task, args.seed)
+        task = self.task = build_task(args.task, args.seed, args.hidden)
         self.held_out = [tensor[RANK::WORLD_SIZE].to(device) for tensor in task.held_out]
         self.sampler = ResumableSampler(task.train, WORLD_SIZE, RANK, shuffle=True, seed=args.seed)
         # A generator of its own: the loader draws from it at each epoch, and must not move the saved RNG.
-        self.loader = DataLoader(task.train, args.batch_size, sampler=self.sampler, generator=torch.Generator())
-        self.steps = -(-self.sampler.num_samples // args.batch_size)
+        self.loader = DataLoader(
+            task.train,
+            args.batch_size,
+            sampler=self.sampler,
+            num_workers=args.workers,
+            generator=torch.Generator(),
+            pin_memory=device.type == "cuda",
+        )
+        self.steps = len(self.loader)
         self.module = task.model.to(device)
         self.optimizer = torch.optim.SGD(self.module.parameters(), lr=args.lr or task.lr, momentum=0.9)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda epoch: args.lr_decay**epoch)
         torch.manual_seed(args.seed + 1 + RANK)  # from here on each rank has random numbers of its own
         self.resume()
         self.model = DistributedDataParallel(
             self.module, device_ids=[device] if device.type == "cuda" else None, process_group=group
         )
+        self.reduce = bf16_compress_hook if args.compress == "bf16" else allreduce_hook
         if device.type == "cpu":  # on a GPU the time of a launch says nothing about the transfer
-            self.model.register_comm_hook(None, self.timed_all_reduce)
+            self.model.register_comm_hook(None, self.timed_reduce)
+        elif args.compress:
+            self.model.register_comm_hook(group, self.reduce)
         signal.signal(signal.SIGTERM, self.on_sigterm)
 
-    def timed_all_reduce(self, _: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    def timed_reduce(self, _: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
         started = time.perf_counter()
 
         def done(future: torch.futures.Future[torch.Tensor]) -> torch.Tensor:
             self.comm_seconds += time.perf_counter() - started
             return future.value()
 
-        return allreduce_hook(dist.group.WORLD, bucket).then(done)
+        return self.reduce(dist.group.WORLD, bucket).then(done)
 
     def on_sigterm(self, *_: Any) -> None:
         self.stop_requested = True
@@ -272,15 +335,16 @@ class Trainer:
         if isinstance(snapshot, str):
             sys.exit(f"error: {snapshot}")
         if snapshot:
-            for name in ("task", "seed"):
+            for name in ("task", "seed", "hidden"):
                 if snapshot[name] != getattr(self.args, name):
                     sys.exit(f"error: {self.path} was made with --{name} {snapshot[name]}: use that, or another path")
             self.module.load_state_dict(snapshot["model"])
             self.optimizer.load_state_dict(snapshot["optimizer"])
-            for parameters in self.optimizer.param_groups:
-                parameters["lr"] = self.args.lr or self.task.lr
+            self.scheduler.load_state_dict(snapshot["scheduler"])
+            self.scheduler.base_lrs = [self.args.lr or self.task.lr]  # this run's, if it asks for another
             self.run, self.epoch, self.global_step = snapshot["run"], snapshot["next_epoch"], snapshot["global_step"]
             self.sampler.seen = snapshot["seen"]
+            self.optimizer.param_groups[0]["lr"] = self.scheduler.base_lrs[0] * self.args.lr_decay**self.epoch
             if snapshot["world_size"] == WORLD_SIZE:
                 set_rng_state(snapshot["rng"][RANK], self.device)
             elif RANK == 0:
@@ -288,51 +352,72 @@ class Trainer:
                 log(f"world size changed from {before} to {WORLD_SIZE} ranks: samples are dealt out anew")
             log(f"resuming from snapshot at epoch {self.epoch} | samples of it already seen: {self.sampler.seen}")
         require_same("where to resume", (self.epoch, self.sampler.seen, digest(self.module.state_dict())))
-        self.metrics.common["run"] = self.run
+        self.metrics.begin(self.run, self.global_step)
         self.metrics.write("start", epoch=self.epoch, step=self.global_step, host=socket.gethostname())
 
     def save(self, epoch: int, next_epoch: int, seen: int) -> None:
         rng = gather(rng_state(self.device))
         if RANK == 0:
-            snapshot = {"format": SNAPSHOT_FORMAT, "run": self.run, "task": self.args.task, "seed": self.args.seed}
-            snapshot |= {"world_size": WORLD_SIZE, "batch_size": self.args.batch_size, "rng": rng}
+            snapshot = {"format": SNAPSHOT_FORMAT, "run": self.run, "world_size": WORLD_SIZE, "rng": rng}
+            snapshot |= {name: getattr(self.args, name) for name in ("task", "seed", "hidden", "batch_size")}
             snapshot |= {"next_epoch": next_epoch, "seen": seen, "global_step": self.global_step}
             snapshot |= {"model": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
-            write_snapshot(self.path, snapshot | {"digest": digest(snapshot["model"])})
+            snapshot |= {"scheduler": self.scheduler.state_dict(), "digest": digest(snapshot["model"])}
+            write_snapshot(self.path, snapshot, self.args.keep)
             log(f"Epoch {epoch} | train snapshot saved at {self.args.snapshot_path}", prefix=False)
 
-    def train_epoch(self, epoch: int) -> None:
-        """One epoch, or what was left of it. Each step ends with all ranks knowing whether one was told to stop.
+    def learn(self, inputs: torch.Tensor, targets: torch.Tensor, share: float, update: bool) -> torch.Tensor:
+        """Forward, backward, and where `update` says so one step of all ranks together. Returns the loss."""
+        with nullcontext() if update else self.model.no_sync():
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.args.amp):
+                loss = self.task.loss(self.model(inputs.to(self.device)), targets.to(self.device))
+            (loss * share).backward()
+        if update:
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.global_step += 1
+        return loss.detach()
 
-        That costs an all-reduce of 4 bytes per step, hidden behind the forward and backward passes; in return
-        SIGTERM takes one step, not one epoch, and what follows continues with exactly the next sample.
+    def train_epoch(self, epoch: int) -> None:
+        """One epoch, or what was left of it. Each update ends with all ranks knowing whether one was told to stop.
+
+        That costs an all-reduce of 4 bytes per update, hidden behind the forward and backward passes; in return
+        SIGTERM takes one update, not one epoch, and what follows continues with exactly the next sample.
         """
         log(f"epoch {epoch} | batch_size: {self.args.batch_size} | steps: {self.steps}")
         self.sampler.set_epoch(epoch)
         self.model.train()
-        seen, started = self.sampler.seen, time.perf_counter()
-        self.comm_seconds, totals = 0.0, torch.zeros(2, dtype=torch.float64)
-        for inputs, targets in self.loader:
-            stop = torch.tensor([float(self.stop_requested)])
-            agreement = dist.all_reduce(stop, op=dist.ReduceOp.MAX, async_op=True)
-            loss = self.task.loss(self.model(inputs.to(self.device)), targets.to(self.device))
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            agreement.wait()
-            self.global_step += 1
+        accumulate, batches = self.args.accumulate, len(self.loader)
+        seen, started, stop = self.sampler.seen, time.perf_counter(), torch.zeros(1)
+        self.comm_seconds, totals = 0.0, torch.zeros(2, dtype=torch.float64, device=self.device)
+        for number, (inputs, targets) in enumerate(self.loader):
+            together = min(accumulate, batches - number // accumulate * accumulate)
+            update = number % accumulate == together - 1
+            if update:
+                stop[0] = self.stop_requested
+                agreement = dist.all_reduce(stop, op=dist.ReduceOp.MAX, async_op=True)
+            loss = self.learn(inputs, targets, 1 / together, update)
             seen += len(inputs) * WORLD_SIZE
-            totals += torch.tensor([loss.item() * len(inputs), len(inputs)], dtype=torch.float64)
+            totals[0] += loss.double() * len(inputs)
+            totals[1] += len(inputs)
+            if not update:
+                continue
+            agreement.wait()
             if not self.first_step_done:
                 self.first_step_done = True
                 log(f"first step done | loss: {loss.item():.6f}")
                 self.metrics.write("first_step", epoch=epoch, step=self.global_step, loss=loss.item())
+            elif self.global_step % self.args.log_every == 0:
+                self.metrics.write("step", epoch=epoch, step=self.global_step, loss=loss.item())
             if stop.item():
                 finished = seen >= self.sampler.total_size
+                if finished:
+                    self.scheduler.step()
                 self.save(epoch, epoch + finished, 0 if finished else seen)
                 self.metrics.write("stopped", epoch=epoch, step=self.global_step)
                 leave(EXIT_STOPPED)
         self.sampler.seen = 0
+        totals = totals.cpu()
         seconds = time.perf_counter() - started
         dist.all_reduce(totals)
         loss_value, rate = (totals[0] / totals[1]).item(), totals[1].item() / seconds
@@ -341,8 +426,9 @@ class Trainer:
         log(f"epoch {epoch} | loss: {loss_value:.6f}{shown} | samples/s: {rate:.0f}")
         values = {f"held_out_{name}" if name == "loss" else name: value for name, value in held_out.items()}
         values["comm_seconds"] = round(self.comm_seconds, 6) if self.device.type == "cpu" else None
-        values |= {"samples_per_s": round(rate, 1), "seconds": round(seconds, 6)}
+        values |= {"samples_per_s": round(rate, 1), "seconds": round(seconds, 6), "lr": self.scheduler.get_last_lr()[0]}
         self.metrics.write("epoch", epoch=epoch, step=self.global_step, loss=loss_value, **values)
+        self.scheduler.step()
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -377,9 +463,14 @@ class Trainer:
         self.metrics.write("end", epoch=max(self.epoch, total), step=self.global_step, weights=weights)
 
 
+heartbeat: Heartbeat | None = None
+
+
 def leave(code: int) -> NoReturn:
     dist.barrier()  # a rank that goes while another is still in its last collective would abort that one
     dist.destroy_process_group()
+    if heartbeat:
+        heartbeat.end()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # gloo's threads sometimes abort a finished rank while the interpreter is taken down
@@ -418,9 +509,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--task", choices=("regression", "digits"), default="regression", help="what to learn")
     backend = os.environ.get("DDP_BACKEND") or "auto"
     parser.add_argument("--backend", choices=("auto", "nccl", "gloo"), default=backend, help="default: $DDP_BACKEND")
-    parser.add_argument("--timeout", type=positive, default=120.0, help="seconds to wait for a silent rank (120)")
+    timeout = os.environ.get("DDP_TIMEOUT") or "120"
+    parser.add_argument(
+        "--timeout", type=positive, default=timeout, help="seconds to wait for a silent rank: $DDP_TIMEOUT"
+    )
     parser.add_argument("--seed", type=number(int, 0, "a whole number of at least 0"), default=0)
     parser.add_argument("--lr", type=positive, help="learning rate (default: one that suits the task)")
+    parser.add_argument("--lr_decay", type=positive, default=1.0, help="factor on the learning rate after each epoch")
+    parser.add_argument("--hidden", type=count, default=128, help="width of the hidden layers of digits (default 128)")
+    parser.add_argument("--keep", type=count, default=2, help="snapshots to keep, the newest included (default 2)")
+    parser.add_argument("--log_every", type=count, default=10, help="updates between two lines in the metrics")
+    parser.add_argument("--accumulate", type=count, default=1, help="batches whose gradients make one update")
+    parser.add_argument("--compress", choices=("bf16",), help="send gradients with half the bits")
+    parser.add_argument("--amp", action="store_true", help="compute in bfloat16 where the GPU can")
+    workers = number(int, -1, "a whole number of at least 0, or -1 for one on each core left")
+    parser.add_argument("--workers", type=workers, default=0, help="processes per rank that load data, -1: by cores")
     args = parser.parse_args(argv)
     if args.backend not in ("auto", "nccl", "gloo"):  # argparse does not check a default
         parser.error(f"DDP_BACKEND must be auto, nccl or gloo, not {args.backend!r}")
@@ -439,20 +542,29 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 @record
 def main() -> None:
+    global heartbeat
     args = parse_args()
+    if "TORCHELASTIC_TIMER_FILE" in os.environ:
+        heartbeat = Heartbeat()
+    cores = max(1, cpu_cores() // LOCAL_WORLD_SIZE - 1)  # one core for communication
     if "OMP_NUM_THREADS" not in os.environ:  # torchrun sets it to 1 when it starts several ranks on a host
-        torch.set_num_threads(max(1, cpu_cores() // LOCAL_WORLD_SIZE - 1))  # one core for communication
+        torch.set_num_threads(cores)
+    if args.workers < 0:
+        args.workers = cores
     for name, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 12355}.items():
         os.environ.setdefault(name, str(value))  # plain `python training_code.py ...` is one rank
     # Gloo for what the ranks agree on, always; the gradients take nccl as well where each rank has a GPU.
     timeout = timedelta(seconds=args.timeout)
     dist.init_process_group("gloo", timeout=timeout)
-    paths = ("snapshot_path", "metrics_path")  # these may differ from host to host
-    require_same("the arguments", {name: value for name, value in vars(args).items() if name not in paths})
+    may_differ = ("snapshot_path", "metrics_path", "workers")
+    require_same("the arguments", {name: value for name, value in vars(args).items() if name not in may_differ})
     backend = choose_backend(args.backend)
     device = torch.device("cuda", LOCAL_RANK) if backend == "nccl" else torch.device("cpu")
     if backend == "nccl":
         torch.cuda.set_device(device)
+    if args.amp and not (backend == "nccl" and torch.cuda.is_bf16_supported()):
+        args.amp = False
+        log("--amp is left out: this device does not compute in bfloat16")
     group = dist.new_group(backend="nccl", timeout=timeout) if backend == "nccl" else None
     log(f"rank {RANK} of {WORLD_SIZE} on host {socket.gethostname()}, device {device}, backend {backend}")
     log("Process group ready")

@@ -15,6 +15,7 @@ from ansible.module_utils.stack_compose import load, prepare, refusals
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = [1, 2, 3, 8]
+RESTARTS = {"condition": "on-failure", "max_attempts": 3, "delay": "2s", "window": "1h"}
 IMAGE = "my-ddp-trainer:0123456789ab"
 
 
@@ -80,7 +81,7 @@ def test_one_service_for_each_rank(size: int) -> None:
         assert service["image"] == IMAGE
         assert service["deploy"]["endpoint_mode"] == "dnsrr"
         assert service["deploy"]["placement"]["constraints"] == [f"node.labels.ddp_rank == {rank}"]
-        assert service["deploy"]["restart_policy"] == {"condition": "on-failure", "max_attempts": 3, "delay": "2s"}
+        assert service["deploy"]["restart_policy"] == RESTARTS
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -93,6 +94,7 @@ def test_command(size: int) -> None:
             f"--node_rank={rank}",
             "--master_addr=node0",
             "--master_port=12355",
+            "--rdzv_conf=timeout=120",
             "training_code.py",
             *["10", "2", "--batch_size", "32", "--snapshot_path", "/snapshots/snapshot.pt"],
         ]
@@ -142,6 +144,10 @@ def test_what_a_user_sets() -> None:
         training_master_port=29500,
         training_network="other-net",
         training_max_restarts=0,
+        training_collective_timeout=60,
+        training_cpus="1.5",
+        training_memory="2G",
+        training_secrets={"key": {"content": "hush"}},
     )
     assert stack["networks"] == {"other-net": {"external": True}}
     assert "volumes" not in stack
@@ -150,9 +156,32 @@ def test_what_a_user_sets() -> None:
     assert node1["command"][:5] == [
         *["torchrun", "--nproc_per_node=4", "--nnodes=2", "--node_rank=1", "--master_addr=node0"]
     ]
-    assert node1["command"][5:] == ["--master_port=29500", "training_code.py", "--name", "two words"]
+    assert node1["command"][5] == "--master_port=29500"
+    assert node1["command"][-3:] == ["training_code.py", "--name", "two words"]
     assert node1["environment"]["NCCL_DEBUG"] == "WARN"
     assert node1["environment"]["SEED"] == "7"
     assert node1["environment"]["WHO"] == "rank 1"
     assert node1["volumes"][0] == {"type": "bind", "source": "/data", "target": "/data", "read_only": True}
     assert node1["deploy"]["restart_policy"] == {"condition": "none"}
+    assert node1["deploy"]["resources"] == {"limits": {"cpus": "1.5", "memory": "2G"}}
+    assert node1["environment"]["DDP_TIMEOUT"] == "60"
+    assert node1["secrets"] == ["key"]
+    assert "hush" not in json.dumps(stack)
+
+
+def test_the_network_of_the_hosts() -> None:
+    """What swarm and ip say about each host is written down here; the lab's suites ask real ones."""
+    addresses = [
+        {"item": "h0", "stdout": "2: enp3s0    inet 192.168.1.10/24 brd 192.168.1.255 scope global enp3s0"},
+        {"item": "h1", "stdout": "4: bond0    inet 192.168.1.11/24 brd 192.168.1.255 scope global bond0"},
+    ]
+    stack = render(2, training_network_mode="host", _training_addresses={"results": addresses})
+    assert stack["networks"] == {"host": {"external": True}}
+    for rank, interface in enumerate(("enp3s0", "bond0")):
+        service = stack["services"][f"node{rank}"]
+        assert service["networks"] == ["host"]
+        assert service["extra_hosts"] == ["node0:192.168.1.10", "node1:192.168.1.11"]
+        assert "endpoint_mode" not in service["deploy"]
+        assert "hostname" not in service
+        assert service["environment"]["GLOO_SOCKET_IFNAME"] == interface
+        assert "--master_addr=192.168.1.10" in service["command"]

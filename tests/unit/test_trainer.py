@@ -161,7 +161,7 @@ def test_snapshot_holds_all_that_an_exact_resume_needs(whole: tuple[Path, str]) 
     assert snapshot["world_size"] == len(snapshot["rng"]) == 2
     assert not torch.equal(snapshot["rng"][0][0], snapshot["rng"][1][0])
     assert snapshot["optimizer"]["state"]
-    assert torch.load(whole[0] / "snapshot.pt.prev", weights_only=True)["next_epoch"] == 9
+    assert torch.load(whole[0] / "snapshot.pt.1", weights_only=True)["next_epoch"] == 9
     assert not (whole[0] / "snapshot.pt.tmp").exists()
 
 
@@ -213,9 +213,9 @@ def test_truncated_snapshot_is_named_and_the_previous_one_used(whole: tuple[Path
     os.truncate(snapshot, snapshot.stat().st_size // 2)
     output = train(copy_of_whole, *DIGITS)
     assert re.search(r"^\[GPU0\] snapshot \S+snapshot\.pt cannot be used: ", output, re.MULTILINE)
-    assert re.search(r"using the previous good snapshot \S+snapshot\.pt\.prev", output)
+    assert re.search(r"using the previous good snapshot \S+snapshot\.pt\.1", output)
     assert (copy_of_whole / "snapshot.pt.bad").exists()
-    assert torch.load(copy_of_whole / "snapshot.pt.prev", weights_only=True)["next_epoch"] == 9
+    assert torch.load(copy_of_whole / "snapshot.pt.1", weights_only=True)["next_epoch"] == 9
     assert_identical(snapshot, whole[0] / "snapshot.pt")
 
 

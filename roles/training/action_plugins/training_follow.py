@@ -1,0 +1,76 @@
+"""Waits for the end of a stack and shows meanwhile what its first rank writes, for the hours in which a play would be silent.
+
+Arguments: `stack`, `pattern` (regular expression of the lines of service node0 to show; empty shows all), `timeout` (seconds),
+`interval` (seconds between two looks, default 5). It judges nothing: whoever wants to know how it ended asks swarm_stack.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+display = Display()
+SHOWN_AT_ONCE = 20
+SILENCE = 120.0  # seconds after which a sign of life is shown
+PATIENCE = 12  # looks in a row that may fail, as while the manager's engine restarts
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = self._task.args
+        self.service = f"{arguments['stack']}_node0"
+        self.pattern = re.compile(arguments.get("pattern", ""))
+        self.seen, self.failed_tasks = "", set[str]()
+        began = spoke = time.monotonic()
+        failures = ended = 0
+        while True:
+            info = self.look("swarm_stack_info", {"name": arguments["stack"]}, task_vars)
+            failures = failures + 1 if info.get("failed") else 0
+            if failures > PATIENCE:
+                return {**result, **info}
+            lines = [] if failures else [*self.restarts(info), *self.new_lines(task_vars)]
+            for line in lines[-SHOWN_AT_ONCE:]:
+                display.display(f"  {line}")
+            now = time.monotonic()
+            if lines:
+                spoke = now
+            elif now - spoke > SILENCE:
+                display.display(f"  {arguments['stack']} has run for {now - began:.0f} s, nothing new")
+                spoke = now
+            # Twice, because between a failed task and its successor there is a moment in which it looks like the end.
+            ended = ended + 1 if info.get("failed_for_good") or not info.get("exists", True) else 0
+            if info.get("complete") or ended > 1 or now - began > float(arguments["timeout"]):
+                return {**result, "changed": False, "seconds": round(now - began)}
+            time.sleep(float(arguments.get("interval", 5)))
+
+    def look(self, module: str, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = self._execute_module(module, module_args=arguments, task_vars=task_vars)
+        except AnsibleError as error:  # the connection, not the training
+            return {"failed": True, "msg": str(error)}
+        return answer
+
+    def restarts(self, info: dict[str, Any]) -> list[str]:
+        """What has failed since the last look; what had failed before the first one is not news."""
+        failed = {task["id"]: task for task in info.get("tasks", []) if task["state"] in ("failed", "rejected", "orphaned")}
+        known, self.failed_tasks = self.failed_tasks, set(failed)
+        fresh = [task for key, task in failed.items() if key not in known] if self.seen else []
+        return [f"{task['service']} on {task['node']} {task['state']}: {task['error'] or 'no reason given'}" for task in fresh]
+
+    def new_lines(self, task_vars: dict[str, Any] | None) -> list[str]:
+        since = ["--since", self.seen] if self.seen else ["--tail", "1"]
+        command = ["docker", "service", "logs", "--raw", "--timestamps", *since, self.service]
+        answer = self.look("ansible.legacy.command", {"_uses_shell": False, "argv": command}, task_vars)
+        said = f"{answer.get('stdout', '')}\n{answer.get('stderr', '')}".splitlines()
+        rows = sorted((stamp, text) for stamp, _, text in (line.partition(" ") for line in said) if stamp[:2] == "20")
+        rows = [(stamp, text) for stamp, text in rows if stamp > self.seen]
+        self.seen = rows[-1][0] if rows else self.seen
+        return [text for _, text in rows if self.pattern.search(text)]
