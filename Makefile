@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help demo demo-clean lab test lint unit e2e molecule clean
+.PHONY: help demo demo-clean lab test lint unit e2e molecule faults faults-clean clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -53,6 +53,12 @@ e2e: .venv/.tested ## the playbooks on a lab of their own, driven through ansibl
 
 molecule: .venv/.tested ## the molecule scenarios
 	molecule test --all
+
+faults: .venv/.tested ## plant faults on a lab of their own, one at a time: is each one named?
+	$(BIN)/python -m pytest tests/faults
+
+faults-clean: .venv/.tested ## RUNS=50 checks of a healthy lab in a row: is there a false alarm?
+	RUNS=$(or $(RUNS),50) $(BIN)/python -m pytest tests/faults -k clean_runs
 
 clean: ## remove .venv and caches, not the lab, not artifacts
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

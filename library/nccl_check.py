@@ -8,25 +8,26 @@ DOCUMENTATION = r"""
 module: nccl_check
 short_description: Observe the preflight probe on a host, and judge all hosts' observations
 description:
-  - Has two uses, told apart by their options. With O(service) it observes on a training host,
+  - Has two uses, told apart by their options. With O(rank) it observes on a training host,
     with O(reports) it judges on the controller.
-  - To observe is to wait until the local container of a swarm service has printed the probe's report line,
-    and to look at the host around it, such as its engine, kernel, clock, disk and ports.
+  - To observe is to look at the host, such as its engine, kernel, clock, disk, ports and, on a manager, the swarm's
+    nodes, and with O(service) to wait until the local container of that service has printed the probe's report line.
   - To judge is to compare every rank's observation, in fourteen layers from the clock to stragglers,
     and to name the hosts, the peer and the remedy at the first layer that fails.
     Layers after it are marked as not reached, never as passed.
-  - Needs Python 3.9, and for observing the docker command line (20.10 or newer). Changes nothing.
+  - Needs Python 3.9, and for observing the docker command line (20.10 or newer). Changes nothing but the file at O(path),
+    which is no part of the managed state.
 author:
   - ddp-swarm contributors (@ddp-swarm)
 options:
-  service:
-    description:
-      - Full name of the swarm service whose local container runs the probe. Selects observing.
-    type: str
   rank:
     description:
-      - The rank that O(service) runs. Required with O(service).
+      - The rank that the host carries, V(-1) for a manager that carries none. Selects observing.
     type: int
+  service:
+    description:
+      - Full name of the swarm service whose local container runs the probe. Without it nothing is waited for.
+    type: str
   host:
     description:
       - Name under which results speak of this host. The default is the host's own node name.
@@ -39,10 +40,10 @@ options:
     default: ""
   timeout:
     description:
-      - Seconds to wait for the report.
-      - Should exceed the probe's own E(PROBE_TIMEOUT) by the time that a task needs to start.
+      - Seconds to wait for the report, counted from when the container is there.
+      - Should exceed the probe's own E(PROBE_TIMEOUT) by a few seconds.
     type: int
-    default: 90
+    default: 65
   start_timeout:
     description:
       - Seconds to wait until a container of O(service) exists on this host at all.
@@ -53,9 +54,19 @@ options:
       - The controller's clock when the task was sent, in seconds since the epoch.
       - Used to bound the clock skew of hosts whose probes cannot talk to each other.
     type: float
+  image:
+    description:
+      - Image that must be present on the host. Not looked for when empty.
+    type: str
+    default: ""
+  stack:
+    description:
+      - Name of the probe's stack. A manager says whether it exists, which is so when an earlier check was interrupted.
+    type: str
+    default: ""
   control_peers:
     description:
-      - Swarm control ports to connect to from this host.
+      - Swarm control ports to connect to from this host. An entry with this host's own name is left out.
     type: list
     elements: dict
     default: []
@@ -73,14 +84,33 @@ options:
         type: list
         elements: int
         default: [7946]
+  host_network_port:
+    description:
+      - TCP port at which the hosts measure the bandwidth between each other, beside the training's network. Each listens
+        there for at most a few seconds, and has to run this module at the same time as the others.
+      - V(0) measures nothing. Where the port is closed nothing is measured, which is no fault.
+    type: int
+    default: 0
   reports:
     description:
-      - The RV(report) of every host. Selects judging. Hosts that could not be asked are left out, and reported.
+      - The RV(report) of every host, several of one host if there are. Selects judging.
+        Hosts that could not be asked are left out, and reported.
     type: list
     elements: dict
+  unreachable:
+    description:
+      - Hosts on which the module could not run, each with the reason.
+    type: dict
+    default: {}
+  probed:
+    description:
+      - Whether the probes have run. With V(false) only what the hosts say is judged, and the other layers stay
+        not reached, so that RV(ok) is false even if RV(findings) is empty.
+    type: bool
+    default: true
   ranks:
     description:
-      - The ranks that must pass. Required with O(reports).
+      - The ranks that must pass. Required with O(reports). With O(rank) a manager names the swarm's nodes by it.
     type: list
     elements: dict
     suboptions:
@@ -92,6 +122,10 @@ options:
         description: The host that carries it.
         type: str
         required: true
+  path:
+    description:
+      - File to write the verdict to as JSON, all that is returned but RV(table). Its directory is made if it is missing.
+    type: path
   enforce:
     description:
       - Fail when the verdict is bad. Otherwise a bad verdict is only returned.
@@ -110,8 +144,9 @@ options:
     default: overlay
   network_mtu:
     description:
-      - The value of the network's MTU option, in bytes. An overlay's interfaces have 50 bytes less.
-      - V(0) means that the option is not set, which is 1500.
+      - The value of the network's option C(com.docker.network.driver.mtu), in bytes, where no manager reports it.
+        An overlay's interfaces have 50 bytes less, for VXLAN's header. V(0) means that the option is not set, which
+        is 1500.
     type: int
     default: 0
   expected_mtu:
@@ -121,9 +156,21 @@ options:
     default: 0
   training_interface:
     description:
-      - The interface that training was told to use, for messages.
+      - The interface that training was told to use (training_interface). A variable of the container that says otherwise
+        was set by hand, and the message says where.
     type: str
     default: ""
+  master_port:
+    description:
+      - The port at which rank 0 will listen, for messages.
+    type: int
+    default: 12355
+  backend:
+    description:
+      - The backend that training asks for. With V(gloo), GPUs that a task does not see are no fault.
+    type: str
+    choices: [auto, nccl, gloo]
+    default: auto
   max_clock_skew:
     description:
       - Largest accepted difference between two hosts' clocks, in seconds.
@@ -149,6 +196,13 @@ options:
       - Smallest accepted bus bandwidth of a 16 MiB all-reduce, in MB/s (10^6 bytes per second). V(0) accepts any.
     type: float
     default: 0
+  min_network_fraction:
+    description:
+      - Smallest accepted bandwidth of a connection over the training's network, as a fraction of what the same two hosts
+        reach without it. V(0) accepts any. A connection of 200 MB/s or more always passes, since the CPU bounds it, not
+        the network.
+    type: float
+    default: 0.1
   straggler_factor:
     description:
       - A rank is a straggler when its computing or its sending is this many times slower than the median of the
@@ -202,7 +256,7 @@ options:
     aliases: [tls_client_key, key_path]
 attributes:
   check_mode:
-    description: Does the same in check mode, because it changes nothing.
+    description: Does the same in check mode, and does not write O(path).
     support: full
   diff_mode:
     description: Has no difference to show.
@@ -222,6 +276,13 @@ EXAMPLES = r"""
         ports: [7946]
   register: observed
 
+- name: Look at a host without a probe on it
+  nccl_check:
+    rank: 0
+    image: my-ddp-trainer:latest
+    network: ddp-net
+  register: looked
+
 - name: Judge what the hosts have reported
   nccl_check:
     reports: "{{ groups['swarm'] | map('extract', hostvars) | map(attribute='observed.report') }}"
@@ -237,7 +298,7 @@ EXAMPLES = r"""
 RETURN = r"""
 report:
   description: What was seen on this host.
-  returned: with O(service)
+  returned: with O(rank)
   type: dict
   contains:
     rank:
@@ -253,7 +314,9 @@ report:
       type: dict
       returned: always
     host_checks:
-      description: What the host itself says about its engine, kernel, clock, disk, ports and the probe's container.
+      description:
+        - What the host itself says about its engine, kernel, clock, disk, ports and the probe's container, and a manager
+          about the nodes and the network.
       type: dict
       returned: always
 ok:
@@ -312,7 +375,9 @@ table:
   returned: with O(reports)
   type: str
 pairs:
-  description: For each rank and peer, a connection's latency in microseconds and bandwidth in MB/s (10^6 bytes/s).
+  description:
+    - For each rank and peer, a connection's latency in microseconds, its bandwidth in MB/s (10^6 bytes/s), and the
+      bandwidth of the hosts' own network beside it.
   returned: with O(reports)
   type: list
   elements: dict
@@ -338,13 +403,17 @@ message:
   type: str
 """
 
+import ipaddress
 import json
 import os
 import platform
 import shutil
 import socket
 import statistics
+import struct
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -369,7 +438,10 @@ LAYERS = {
 }
 # SSH and Ansible's own start-up lie between the controller's stamp and the host's: no more than this, one hopes.
 TRANSIT_SECONDS = 60.0
+# An overlay's interfaces have this much less than its MTU option says: measured on engines 20.10 and 26.1.
 VXLAN_BYTES = 50
+RANK_LABEL = "ddp_rank"
+BANDWIDTH_MAGIC = b"ddp-swarm bandwidth\n"
 # A figure above this is limited by the CPU's mood, not by a network that needs repair.
 FAST_ENOUGH_MB_S = 200.0
 COMPUTE_NOISE_SECONDS = 0.0005
@@ -411,7 +483,7 @@ def vxlan_support(release: str, root: str = "/") -> bool | None:
     return False if seen else None
 
 
-def check_port(address: str, port: int, tries: int = 3, timeout: float = 2.0) -> str:
+def check_port(address: str, port: int, tries: int = 2, timeout: float = 2.0) -> str:
     """An empty string when the port answers, else why not."""
     problem = ""
     for attempt in range(tries):
@@ -423,6 +495,192 @@ def check_port(address: str, port: int, tries: int = 3, timeout: float = 2.0) ->
         if attempt + 1 < tries:
             time.sleep(0.5)
     return problem
+
+
+def check_ports(peers: list[Json]) -> list[Json]:
+    """All at once, because each closed port takes seconds."""
+    wanted = [(peer["host"], peer["address"], port) for peer in peers for port in peer["ports"]]
+    if not wanted:
+        return []
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        errors = pool.map(lambda entry: check_port(entry[1], entry[2]), wanted)
+        return [
+            {"host": host, "address": address, "port": port, "error": error}
+            for (host, address, port), error in zip(wanted, errors)
+        ]
+
+
+def path_mtu(address: str, wanted: int) -> Json:
+    """The largest IP packet of at most `wanted` bytes that reaches a host, by unfragmentable ICMP echoes of many sizes.
+
+    V(mtu) is None where echoes are not answered at all, or may not be sent.
+    """
+    ip_mtu_discover, ip_pmtudisc_probe, ip_mtu, headers = 10, 3, 14, 28
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
+            route.connect((address, 9))
+            top = min(wanted, route.getsockopt(socket.IPPROTO_IP, ip_mtu))
+        sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    except OSError:
+        return {"mtu": None, "tried": wanted}
+    mark = os.urandom(2)
+
+    def echoes(sizes: list[int]) -> set[int]:
+        heard: set[int] = set()
+        for _ in range(3):
+            for size in set(sizes) - heard:
+                body = mark + struct.pack("!H", size) + bytes(size - headers)
+                total = sum(struct.unpack(f"!{len(body) // 2}H", body[: len(body) // 2 * 2])) + (8 << 8)
+                total = (total >> 16) + (total & 0xFFFF)
+                try:
+                    sock.sendto(b"\x08\x00" + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + body, (address, 0))
+                except OSError:
+                    continue
+            end = time.monotonic() + 0.4
+            while len(heard) < len(sizes) and time.monotonic() < end:
+                sock.settimeout(max(0.01, end - time.monotonic()))
+                try:
+                    packet = sock.recv(65535)
+                except OSError:
+                    break
+                answer = packet[(packet[0] & 15) * 4 :]
+                if answer[:1] == b"\x00" and answer[4:6] == mark:
+                    heard.add(struct.unpack("!H", answer[6:8])[0])
+            if len(heard) == len(sizes):
+                break
+        return heard
+
+    with sock:
+        sock.setsockopt(socket.IPPROTO_IP, ip_mtu_discover, ip_pmtudisc_probe)
+        floor = min(400, top)
+        heard = echoes(sorted({floor, top}))
+        if heard and top not in heard:
+            heard |= echoes(list(range(floor, top, 32)))
+            heard |= echoes(list(range(max(heard), min(max(heard) + 33, top))))
+    return {"mtu": max(heard, default=None), "tried": top}
+
+
+def local_networks(root: str = "/") -> list[Json]:
+    """The IPv4 networks that this host is directly attached to, by the kernel's routing table."""
+    found = []
+    try:
+        with open(os.path.join(root, "proc/net/route"), encoding="ascii") as stream:
+            rows = [line.split() for line in stream.readlines()[1:]]
+    except OSError:
+        return []
+    for row in rows:
+        if len(row) < 8 or int(row[2], 16) or not int(row[7], 16):
+            continue  # through a gateway, or the default route
+        address, mask = (socket.inet_ntoa(struct.pack("=L", int(row[i], 16))) for i in (1, 7))
+        found.append({"interface": row[0], "network": str(ipaddress.IPv4Network(f"{address}/{mask}", strict=False))})
+    return found
+
+
+def nvidia_gpus(root: str = "/") -> int:
+    """How many GPUs the NVIDIA driver has on this host."""
+    try:
+        return len(os.listdir(os.path.join(root, "proc/driver/nvidia/gpus")))
+    except OSError:
+        return 0
+
+
+class HostNetwork:
+    """Bandwidth to the peers outside the training's network, measured as the probe does inside of it.
+
+    Every host sends to every other, over one TCP connection, for a quarter of a second or so.
+    """
+
+    PATIENCE, STALLED = 5.0, 6.0  # seconds
+
+    def __init__(self, port: int, peers: list[Json]) -> None:
+        self.peers = peers
+        self.port = port
+        self.results: dict[str, Json] = {}
+        self.served = 0
+        self.began = time.monotonic()
+        self.listener: socket.socket | None = None
+        self.thread = threading.Thread(target=self._measure, daemon=True)
+        try:
+            self.listener = socket.create_server(("", port), backlog=64)
+            threading.Thread(target=self._accept, daemon=True).start()
+        except OSError as error:
+            self.results = {peer["host"]: {"error": f"port {port}: {error.strerror}"} for peer in peers}
+            return
+        self.thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self.listener.accept()  # type: ignore[union-attr]
+            except OSError:
+                return
+            threading.Thread(target=self._swallow, args=(sock,), daemon=True).start()
+
+    def _swallow(self, sock: socket.socket) -> None:
+        try:
+            with sock, sock.makefile("rb") as stream:
+                sock.settimeout(10)
+                if stream.readline(64) != BANDWIDTH_MAGIC:
+                    return
+                block = memoryview(bytearray(2**20))
+                while blocks := int(stream.readline(64)):
+                    for _ in range(blocks):
+                        if stream.readinto(block) < len(block):
+                            return
+                    sock.sendall(b"+")
+            self.served += 1
+        except (OSError, ValueError):
+            return
+
+    def _measure(self) -> None:
+        for peer in self.peers:
+            try:
+                with self._connect(peer["address"]) as sock:
+                    self.results[peer["host"]] = {"error": "stalled"}
+                    self.results[peer["host"]] = {"bandwidth_mb_s": self._send(sock)}
+            except socket.timeout:
+                self.results.setdefault(peer["host"], {"error": "timed out"})
+            except OSError as error:
+                self.results[peer["host"]] = {"error": (error.strerror or str(error)).lower()}
+
+    def _connect(self, address: str) -> socket.socket:
+        while True:
+            left = self.began + self.PATIENCE - time.monotonic()
+            try:
+                return socket.create_connection((address, self.port), timeout=max(0.5, left))
+            except ConnectionRefusedError:  # it has not started yet
+                if left < 0:
+                    raise
+                time.sleep(0.1)
+
+    def _send(self, sock: socket.socket) -> float:
+        """The better of two rounds: one MiB, and as much as a quarter of a second takes at that speed."""
+        block = bytes(2**20)
+        best = 0.0
+        blocks = 1
+        sock.settimeout(self.STALLED)
+        sock.sendall(BANDWIDTH_MAGIC)
+        while blocks:
+            began = time.monotonic()
+            sock.sendall(b"%d\n" % blocks)
+            for _ in range(blocks):
+                sock.sendall(block)
+            if sock.recv(1) != b"+":
+                raise OSError("the other host closed the connection")
+            rate = blocks * len(block) / max(time.monotonic() - began, 1e-6)
+            best = max(best, rate / 1e6)
+            blocks = min(64, int(rate * 0.25) // len(block)) if blocks == 1 else 0
+        sock.sendall(b"0\n")
+        return round(best, 1)
+
+    def result(self) -> dict[str, Json]:
+        """Ends when this host has measured, and the others have had the time to."""
+        if self.listener is not None:
+            self.thread.join(self.PATIENCE + 25)
+            while self.served < len(self.peers) and time.monotonic() < self.began + self.PATIENCE:
+                time.sleep(0.05)
+            self.listener.close()
+        return dict(self.results)
 
 
 def engine_facts(docker: Any) -> Json:
@@ -441,7 +699,73 @@ def engine_facts(docker: Any) -> Json:
         "swarm_state": swarm.get("LocalNodeState"),
         "swarm_error": swarm.get("Error") or "",
         "manager": bool(swarm.get("ControlAvailable")),
+        "node": swarm.get("NodeID") or "",
+        "default_runtime": info.get("DefaultRuntime") or "",
+        "data_path_port": (swarm.get("Cluster") or {}).get("DataPathPort") or 0,
     }
+
+
+def inspected(docker: Any, *args: str) -> list[Json]:
+    """What `docker ... inspect` prints, or nothing."""
+    try:
+        rows = json.loads(docker.run(*args, check=False, timeout=20).stdout or "[]")
+    except (DockerError, ValueError):
+        return []
+    return rows if isinstance(rows, list) else []
+
+
+def swarm_nodes(docker: Any) -> list[Json]:
+    """Every node as a manager sees it."""
+    try:
+        ids = docker.run("node", "ls", "--quiet", timeout=20).stdout.split()
+    except DockerError:
+        return []
+    nodes = []
+    for row in inspected(docker, "node", "inspect", *ids) if ids else []:
+        status, spec = row.get("Status") or {}, row.get("Spec") or {}
+        manager = row.get("ManagerStatus") or {}
+        nodes.append(
+            {
+                "id": row.get("ID"),
+                "hostname": (row.get("Description") or {}).get("Hostname"),
+                "state": status.get("State"),
+                "message": status.get("Message") or "",
+                "availability": spec.get("Availability"),
+                "rank": (spec.get("Labels") or {}).get(RANK_LABEL),
+                "manager": bool(manager),
+                # A manager's own address stands only in its manager status.
+                "address": str(manager.get("Addr") or "").rpartition(":")[0] or status.get("Addr"),
+            }
+        )
+    return nodes
+
+
+def control_peers(nodes: list[Json], ranks: list[Json]) -> list[Json]:
+    """The option `control_peers` for the hosts of a swarm: managers listen on 2377, and every node on 7946."""
+    names = {str(entry["rank"]): entry["host"] for entry in ranks}
+    return [
+        {
+            "host": names.get(node["rank"]) or node["hostname"],
+            "address": node["address"],
+            "ports": [2377, 7946] if node["manager"] else [7946],
+        }
+        for node in nodes
+        if node["address"]
+    ]
+
+
+def network_facts(docker: Any, network: str) -> Json | None:
+    """The training's network, or None when this manager does not know it."""
+    for row in inspected(docker, "network", "inspect", network):
+        configs = (row.get("IPAM") or {}).get("Config") or []
+        options = row.get("Options") or {}
+        return {
+            "subnet": next((c["Subnet"] for c in configs if ":" not in str(c.get("Subnet", ":"))), ""),
+            "mtu": int(options.get("com.docker.network.driver.mtu") or 0),
+            "encrypted": "encrypted" in options,
+            "driver": row.get("Driver"),
+        }
+    return None
 
 
 def container_of(docker: Any, service: str) -> Json | None:
@@ -456,8 +780,10 @@ def container_of(docker: Any, service: str) -> Json | None:
     except (ValueError, IndexError):
         return None
     state = details.get("State") or {}
+    env = dict(entry.partition("=")[::2] for entry in (details.get("Config") or {}).get("Env") or [])
     return {
         "id": name,
+        "run_id": env.get("PROBE_RUN_ID", ""),
         "image": (details.get("Config") or {}).get("Image"),
         "state": state.get("Status"),
         "exit_code": state.get("ExitCode"),
@@ -489,64 +815,95 @@ def service_tasks(docker: Any, service: str) -> list[Json]:
 
 def observe(params: Json, docker: Any) -> Json:
     """Everything that one host can say. Never raises for a fault that it was sent to find."""
+    checks = look(params, docker)
+    report = {"rank": params["rank"], "host": params["host"] or platform.node(), "probe": None, "host_checks": checks}
+    if params["service"]:
+        report["probe"] = listen(params, docker, checks)
+    return report
+
+
+def look(params: Json, docker: Any) -> Json:
+    """What the host says about itself."""
     arrived = time.time()
-    began = time.monotonic()
-    service = params["service"]
+    own = params["host"] or platform.node()
+    peers = [peer for peer in params["control_peers"] if peer["host"] != own]
+    # Started first: it waits for the other hosts.
+    network = HostNetwork(params["host_network_port"], peers) if params["host_network_port"] and peers else None
     engine = engine_facts(docker)
-    probe: Json | None = None
-    container: Json | None = None
-    error = ""
-    log: list[str] = []
-    while engine["ok"]:
-        try:
-            current = container_of(docker, service)
-            if current is not None:
-                container = current
-                done = docker.run("logs", current["id"], check=False, timeout=20)
-                probe = parse_report(done.stdout, params["run_id"])
-                log = [line[:300] for line in (done.stdout + done.stderr).splitlines() if MARKER not in line][-10:]
-            error = ""
-        except DockerError as problem:
-            error = str(problem)[:500]
-        waited = time.monotonic() - began
-        # An exited container prints no more, but swarm may be about to replace it: that is worth a moment.
-        over = container is not None and container["state"] in ("exited", "dead") and waited > 10
-        if probe is not None or over or waited > params["timeout"]:
-            break
-        if container is None and waited > params["start_timeout"]:
-            break
-        time.sleep(0.5)
-    if not engine["ok"]:
-        error = engine["error"]
-    ports = [
-        {"host": peer["host"], "address": peer["address"], "port": port, "error": check_port(peer["address"], port)}
-        for peer in params["control_peers"]
-        for port in peer["ports"]
-    ]
+    ports = check_ports(peers)
+    paths = {peer["host"]: path_mtu(peer["address"], params["network_mtu"] or 1500) for peer in peers}
     try:
         free: int | None = shutil.disk_usage(engine.get("root") or "/var/lib/docker").free
     except OSError:
         free = None
     kernel = engine.get("kernel") or platform.release()
+    manager = engine["ok"] and engine["manager"]
+    nodes = swarm_nodes(docker) if manager else []
+    present = None
+    if params["image"] and engine["ok"]:
+        present = bool(inspected(docker, "image", "inspect", params["image"]))
     return {
-        "rank": params["rank"],
-        "host": params["host"] or platform.node(),
-        "probe": probe,
-        "host_checks": {
-            "engine": engine,
-            "kernel": kernel,
-            "vxlan": vxlan_support(kernel),
-            "clock": {"epoch": arrived, "sent_at": params["sent_at"]},
-            "disk_free_bytes": free,
-            "ports": ports,
-            "service": service,
-            "container": container,
-            "log_tail": log,
-            "error": error,
-            "tasks": service_tasks(docker, service) if engine.get("manager") else [],
-            "waited_s": round(time.monotonic() - began, 1),
-        },
+        "engine": engine,
+        "kernel": kernel,
+        "vxlan": vxlan_support(kernel),
+        "clock": {"epoch": arrived, "sent_at": params["sent_at"]} if params["sent_at"] else {},
+        "disk_free_bytes": free,
+        "networks": local_networks(),
+        "gpus": nvidia_gpus(),
+        "ports": ports,
+        "paths": paths,
+        "image": {"name": params["image"], "present": present} if present is not None else {},
+        "nodes": nodes,
+        "control_peers": control_peers(nodes, params["ranks"] or []),
+        "network": network_facts(docker, params["network"]) if manager else None,
+        "left_over": bool(stack_services(docker, params["stack"])) if manager and params["stack"] else None,
+        "host_network": network.result() if network else {},
+        "error": engine["error"],
     }
+
+
+def stack_services(docker: Any, stack: str) -> list[str]:
+    label = f"label=com.docker.stack.namespace={stack}"
+    try:
+        return list(docker.run("service", "ls", "--quiet", "--filter", label, timeout=20).stdout.split())
+    except DockerError:
+        return []
+
+
+def listen(params: Json, docker: Any, checks: Json) -> Json | None:
+    """Wait for the report of the probe in the service's local container; what is seen on the way goes into `checks`."""
+    service = params["service"]
+    checks.update(service=service, container=None, log_tail=[], tasks=[])
+    probe: Json | None = None
+    began = time.monotonic()
+    appeared: float | None = None
+    while checks["engine"]["ok"]:
+        now = time.monotonic()
+        try:
+            container = container_of(docker, service)
+            if container is not None:
+                checks["container"] = container
+                appeared = appeared or now
+                done = docker.run("logs", container["id"], check=False, timeout=20)
+                probe = parse_report(done.stdout, params["run_id"])
+                log = [line[:300] for line in (done.stdout + done.stderr).splitlines() if MARKER not in line]
+                checks["log_tail"] = log[-10:]
+            checks["error"] = ""
+        except DockerError as problem:
+            checks["error"] = str(problem)[:500]
+        if probe is not None:
+            break
+        if appeared is None and now - began > params["start_timeout"]:
+            break
+        # An exited container prints no more, but swarm may be about to replace it: that is worth a moment.
+        over = checks["container"] is not None and checks["container"]["state"] in ("exited", "dead")
+        if appeared is not None and now - appeared > (min(10, params["timeout"]) if over else params["timeout"]):
+            break
+        time.sleep(0.25)
+    checks["waited_s"] = round(time.monotonic() - began, 1)
+    if checks["engine"].get("manager"):
+        checks["tasks"] = service_tasks(docker, service)
+    return probe
 
 
 # ---------------------------------------------------------------- judge
@@ -559,10 +916,27 @@ class Case:
         self.limits = limits
         self.hosts = {int(entry["rank"]): str(entry["host"]) for entry in sorted(ranks, key=lambda e: int(e["rank"]))}
         self.reports: dict[int, Json] = {}
+        # Managers without a rank: what they say about the swarm counts, and a fault of theirs is one.
+        self.bystanders: dict[str, Json] = {}
         for report in reports:
-            if isinstance(report, dict) and report.get("rank") in self.hosts:
-                self.reports[int(report["rank"])] = report
+            if not isinstance(report, dict):
+                continue
+            if report.get("rank") in self.hosts:
+                rank = int(report["rank"])
+                self.reports[rank] = merge(self.reports.get(rank) or {}, report)
+            elif report.get("host") not in self.hosts.values():
+                self.bystanders[str(report.get("host"))] = report
         self.verdicts: list[Json] = []
+
+    def everybody(self) -> list[Json]:
+        """What each host says about itself, managers without a rank included."""
+        return [report.get("host_checks") or {} for report in (*self.reports.values(), *self.bystanders.values())]
+
+    def nodes(self) -> list[Json]:
+        return next((checks["nodes"] for checks in self.everybody() if checks.get("nodes")), [])
+
+    def network(self) -> Json:
+        return next((checks["network"] for checks in self.everybody() if checks.get("network")), {})
 
     def probe(self, rank: int) -> Json:
         return (self.reports.get(rank) or {}).get("probe") or {}
@@ -582,15 +956,16 @@ class Case:
         observed: Any = "",
         expected: Any = "",
         hint: str = "",
-        peer: int | None = None,
+        peer: int | str | None = None,
+        host: str | None = None,
     ) -> None:
         self.verdicts.append(
             {
                 "layer": layer,
                 "layer_name": LAYERS[layer],
                 "rank": rank,
-                "host": self.hosts[rank],
-                "peer": self.host(peer),
+                "host": host or self.hosts[rank],
+                "peer": peer if isinstance(peer, str) else self.host(peer),
                 "check": check,
                 "ok": ok,
                 "observed": "" if observed is None else str(observed),
@@ -600,11 +975,27 @@ class Case:
         )
 
 
-def judge(reports: list[Json], ranks: list[Json], limits: Json) -> Json:
+def merge(old: Json, new: Json) -> Json:
+    """What a later report does not know, the earlier one still does."""
+    checks = {k: v for k, v in (new.get("host_checks") or {}).items() if v not in (None, "", [], {})}
+    return {**old, **new, "probe": new.get("probe") or old.get("probe"),
+            "host_checks": {**(old.get("host_checks") or {}), **checks}}  # fmt: skip
+
+
+def judge(
+    reports: list[Json], ranks: list[Json], limits: Json, unreachable: Json | None = None, probed: bool = True
+) -> Json:
     """The verdict over all ranks. A pure function: the same input always has the same answer."""
     case = Case(reports, ranks, limits)
+    judge_reach(case, unreachable or {})
     judge_clock(case)
     judge_hosts(case)
+    judge_nodes(case)
+    judge_image(case)
+    judge_subnet(case)
+    judge_host_paths(case)
+    if not probed:
+        return conclude(case, probed=False)
     judge_presence(case)
     for rank in case.hosts:
         judge_records(case, rank)
@@ -612,8 +1003,28 @@ def judge(reports: list[Json], ranks: list[Json], limits: Json) -> Json:
     judge_resources(case)
     judge_mtu(case)
     judge_bandwidth(case)
+    judge_host_network(case)
     judge_stragglers(case)
     return conclude(case)
+
+
+def judge_reach(case: Case, unreachable: Json) -> None:
+    """Layer 2, in part: a host on which nothing could be run cannot be judged any further."""
+    ranks = {host: rank for rank, host in case.hosts.items()}
+    for host, why in unreachable.items():
+        if host in ranks and case.probe(ranks[host]):
+            continue  # one of two looks has succeeded
+        case.say(
+            2, ranks.get(host, -1), "host", False, " ".join(str(why).split())[:300] or "no answer",
+            "an answer over SSH",
+            f"check that {host} is switched on, that ansible_host and ansible_user are right and that 'ssh {host}' and "
+            "sudo work from here",
+            host=host,
+        )  # fmt: skip
+    missing = [rank for rank, host in case.hosts.items() if rank not in case.reports and host not in unreachable]
+    for rank in missing:
+        case.say(2, rank, "host", False, "no report from this host", "a report",
+                 f"{case.hosts[rank]} was not asked, or did not answer over SSH: run playbooks/preflight.yml")  # fmt: skip
 
 
 def judge_clock(case: Case) -> None:
@@ -664,18 +1075,15 @@ def judge_clock(case: Case) -> None:
 
 def judge_hosts(case: Case) -> None:
     """Layers 2 and 3: what each host says about its engine, kernel, disk and its way to the other hosts."""
+    for name, report in case.bystanders.items():
+        judge_engine(case, -1, name, report.get("host_checks") or {})
     for rank, host in case.hosts.items():
         if rank not in case.reports:
             continue
         checks = case.checks(rank)
         engine = checks.get("engine") or {}
-        if not engine.get("ok"):
-            case.say(
-                2, rank, "engine", False, checks.get("error") or engine.get("error") or "no answer", "a running engine",
-                f"start Docker on {host} (systemctl status docker), or run playbooks/docker.yml on it",
-            )  # fmt: skip
+        if not judge_engine(case, rank, host, checks):
             continue
-        case.say(2, rank, "engine", True, engine.get("version"))
         works = checks.get("vxlan")
         if works is not True and (case.probe(rank).get("clock") or case.limits["network_mode"] == "host"):
             works = True  # frames have crossed, or none need to
@@ -690,7 +1098,16 @@ def judge_hosts(case: Case) -> None:
             case.say(
                 2, rank, "disk", free >= case.limits["min_disk"],
                 f"{free / 1e6:.0f} MB free under {engine.get('root')}", f"{case.limits['min_disk'] / 1e6:.0f} MB",
-                f"free space on {host} (docker system df, docker image prune)",
+                f"free space on {host} (docker system df, docker image prune), or lower preflight_min_disk",
+            )  # fmt: skip
+        for port in checks.get("ports") or []:
+            hint = (
+                f"{port['port']}/tcp is closed from {host} to {port['host']}: open 2377/tcp towards managers and "
+                "7946/tcp+udp between all hosts"
+            )
+            case.say(
+                3, rank, f"port {port['port']}", not port["error"], port["error"] or "answers",
+                f"{port['host']} answers on {port['port']}/tcp", hint if port["error"] else "", str(port["host"]),
             )  # fmt: skip
         state = engine.get("swarm_state")
         case.say(
@@ -698,16 +1115,117 @@ def judge_hosts(case: Case) -> None:
             " ".join(filter(None, [state, engine.get("swarm_error")])), "active",
             f"run playbooks/swarm.yml: {host} is not an active member of the swarm",
         )  # fmt: skip
-        for port in checks.get("ports") or []:
-            target = next((other for other, name in case.hosts.items() if name == port["host"]), None)
-            hint = (
-                f"{port['port']}/tcp is closed from {host} to {port['host']}: open 2377/tcp towards managers and "
-                "7946/tcp+udp between all hosts"
-            )
+
+
+def judge_engine(case: Case, rank: int, host: str, checks: Json) -> bool:
+    engine = checks.get("engine") or {}
+    if engine.get("ok"):
+        if rank in case.hosts:
+            case.say(2, rank, "engine", True, engine.get("version"))
+        return True
+    case.say(
+        2, rank, "engine", False, checks.get("error") or engine.get("error") or "no answer", "a running engine",
+        f"start Docker on {host} (systemctl status docker), or run playbooks/docker.yml on it", host=host,
+    )  # fmt: skip
+    return False
+
+
+def judge_nodes(case: Case) -> None:
+    """Layer 3: the swarm would give each rank to the right host, and to no other."""
+    nodes = case.nodes()
+    if not nodes:
+        return
+    name = case.limits["network"]
+    if case.limits["network_mode"] == "overlay" and not case.network() and case.hosts:
+        case.say(3, min(case.hosts), "network", False, f"the swarm has no network {name}", f"the network {name}",
+                 f"run playbooks/swarm.yml, which makes {name} (swarm_network, training_network)")  # fmt: skip
+    for rank, host in case.hosts.items():
+        own = (case.checks(rank).get("engine") or {}).get("node")
+        node = next((n for n in nodes if n["id"] == own), None)
+        if rank not in case.reports or not own:
+            continue
+        if node is None:
+            case.say(3, rank, "node", False, "the first manager's swarm does not know this node", "a node of it",
+                     f"run playbooks/swarm.yml: {host} is in another swarm, or was removed from this one")  # fmt: skip
+            continue
+        if node["state"] != "ready":
             case.say(
-                3, rank, f"port {port['port']}", not port["error"], port["error"] or "answers",
-                f"{port['host']} answers on {port['port']}/tcp", hint if port["error"] else "", target,
+                3, rank, "node", False, f"{node['state']} {node['message']}".strip(), "ready",
+                f"the managers do not hear from {host}: 2377/tcp to the managers must be open, and its engine running "
+                "(systemctl status docker)",
             )  # fmt: skip
+        elif node["availability"] != "active":
+            word = {"drain": "drained", "pause": "paused"}.get(node["availability"], node["availability"])
+            case.say(
+                3, rank, "node", False, f"availability {node['availability']}", "availability active",
+                f"{host} is {word}: run 'docker node update --availability active {node['hostname']}' on a manager",
+            )  # fmt: skip
+        else:
+            case.say(3, rank, "node", True, "ready, active", "ready, active")
+        carriers = [n for n in nodes if n["rank"] == str(rank)]
+        if [n["id"] for n in carriers] != [own]:
+            seen = " and ".join(str(n["hostname"]) for n in carriers) or "no node"
+            case.say(
+                3, rank, "rank label", False, f"{seen} carries the label {RANK_LABEL}={rank}", f"{host} carries it",
+                f"run playbooks/swarm.yml: rank {rank} needs the node label {RANK_LABEL}={rank} on {host}, and only there",
+            )  # fmt: skip
+
+
+def judge_image(case: Case) -> None:
+    """Layer 4, in part: an image that is missing needs no probe to be seen."""
+    for rank, host in case.hosts.items():
+        image = case.checks(rank).get("image") or {}
+        if image.get("present") is False:
+            case.say(4, rank, "image", False, f"{image['name']} is not on the host", "the image is on the host",
+                     f"run playbooks/image.yml on host {host}")  # fmt: skip
+
+
+def judge_subnet(case: Case) -> None:
+    """Layer 6, in part: a task cannot reach a network of the host that has the overlay's addresses."""
+    if case.limits["network_mode"] != "overlay" or not case.network().get("subnet"):
+        return
+    subnet = ipaddress.IPv4Network(case.network()["subnet"], strict=False)
+    taken = [ipaddress.IPv4Network(n["network"]) for checks in case.everybody() for n in checks.get("networks") or []]
+    free = next(
+        (str(c) for c in ipaddress.IPv4Network("10.64.0.0/10").subnets(new_prefix=24)
+         if not any(c.overlaps(n) for n in (*taken, subnet))), "a free one",
+    )  # fmt: skip
+    for rank, host in case.hosts.items():
+        for own in case.checks(rank).get("networks") or []:
+            if subnet.overlaps(ipaddress.IPv4Network(own["network"])):
+                case.say(
+                    6, rank, "subnet", False, f"{subnet} overlaps {own['network']} of {own['interface']}",
+                    "a subnet that no host uses",
+                    f"the subnet of {case.limits['network']} collides with a network of {host}: set swarm_network_subnet "
+                    f"to {free}, remove the network (docker network rm {case.limits['network']}) and run "
+                    "playbooks/swarm.yml",
+                )  # fmt: skip
+
+
+def lossy_paths(case: Case, rank: int) -> list[tuple[str, int]]:
+    """(host, bytes): peers that small packets reach and large ones do not, by echoes. Firewalls may do that to echoes alone."""
+    paths = case.checks(rank).get("paths") or {}
+    return [(host, int(path["mtu"])) for host, path in paths.items() if path["mtu"] and path["mtu"] < path["tried"]]
+
+
+def judge_host_paths(case: Case) -> None:
+    """Layer 9, in part: a connection between the hosts stalls as well, which no task is needed to see."""
+    for rank in case.hosts:
+        for peer, largest in lossy_paths(case, rank):
+            if ((case.checks(rank).get("host_network") or {}).get(peer) or {}).get("error") == "stalled":
+                say_lossy(case, rank, peer, largest)
+
+
+def say_lossy(case: Case, rank: int, peer: str, largest: int) -> None:
+    case.say(
+        9, rank, "path mtu of the hosts", False,
+        f"small packets pass, those of {largest + 1} B and more are lost outside of {case.limits['network']} too",
+        f"packets of {case.checks(rank)['paths'][peer]['tried']} B pass",
+        f"a link between {case.hosts[rank]} and {peer} carries {largest} B at most: set the overlay's MTU to {largest} with "
+        f"swarm_network_mtu (containers get {VXLAN_BYTES} B less), and the hosts' own to the same (ip link set mtu), since "
+        "the swarm's control traffic is lost as well",
+        peer,
+    )  # fmt: skip
 
 
 def judge_presence(case: Case) -> None:
@@ -723,14 +1241,14 @@ def judge_presence(case: Case) -> None:
     for rank, host in case.hosts.items():
         if case.probe(rank):
             continue
-        if rank not in case.reports:
-            case.say(2, rank, "host", False, "no report from this host", "a report",
-                     f"{host} was not asked or could not be reached over SSH: look at its errors above")  # fmt: skip
-            continue
         checks = case.checks(rank)
         if not (checks.get("engine") or {}).get("ok"):
             continue
         container = checks.get("container")
+        if container and case.limits["run_id"] and container.get("run_id") not in (None, case.limits["run_id"]):
+            case.say(3, rank, "probe", False, "the container belongs to another check", "this check's container",
+                     "two checks of one stack ran at the same time: run playbooks/preflight.yml again")  # fmt: skip
+            continue
         if container is None:
             judge_no_container(case, rank, tasks.get(checks.get("service") or f"{prefix}_node{rank}"))
             continue
@@ -758,8 +1276,18 @@ def judge_presence(case: Case) -> None:
 def judge_no_container(case: Case, rank: int, task: Json | None) -> None:
     host = case.hosts[rank]
     error = str((task or {}).get("error") or "")
+    for other, peer, largest in [(o, *lost) for o in case.hosts for lost in lossy_paths(case, o)]:
+        if host in (case.hosts[other], peer) and not error:
+            say_lossy(case, other, peer, largest)
+            return
     seen = error or (f"task {task['state']} on {task['node'] or 'no node'}" if task else "no task on this host")
-    if "no suitable node" in error:
+    if "insufficient resources" in error:
+        case.say(
+            5, rank, "task", False, error, "free resources on the node",
+            f"{host} has not the free GPUs (generic resources) or memory that a rank asks for: see what runs there "
+            f"(docker ps), and run playbooks/docker.yml to declare its GPUs",
+        )  # fmt: skip
+    elif "no suitable node" in error:
         hint = (
             f"no node takes rank {rank}: {host} is drained, down or without its label. Run playbooks/swarm.yml "
             f"(docker node ls; docker node inspect {host})"
@@ -821,13 +1349,10 @@ def hint_for(case: Case, rank: int, record: Json) -> str:
         return f"run playbooks/image.yml on host {host}: its image must have a torch that can be imported"
     if layer == 5:
         if check == "gpu":
-            return (
-                f"no GPU is visible in the task on {host}: nvidia must be the default runtime and the GPUs generic "
-                "resources (playbooks/docker.yml), or set training_backend=gloo"
-            )
+            return gpu_hint(case, rank)
         if check == "memlock":
             return f"raise memlock for containers on {host}, or set NCCL_IB_DISABLE=1 in training_env"
-        return f"mount a tmpfs on /dev/shm on {host} (training_mounts)"
+        return f"the task on {host} has no /dev/shm: set training_shm_size"
     if layer == 6:
         if check == "interface" and "share" in str(record.get("detail")):
             return f"the subnet of {case.limits['network']} collides with another network of {host}: choose another one"
@@ -835,7 +1360,10 @@ def hint_for(case: Case, rank: int, record: Json) -> str:
         if check == "interface":
             return f"the task on {host} is not attached to {case.limits['network']}: run playbooks/swarm.yml"
         if check.endswith("_IFNAME"):
-            return f"set training_interface to {name} ({check} on {host} leads elsewhere)"
+            value = said.split(",")[0]
+            if case.limits["training_interface"] not in ("", value):
+                return f"{check} is {value} in training_env: take it out there, and set training_interface to {name}"
+            return f"set training_interface to {name}: {check} on {host} leads elsewhere"
         return f"set training_interface to the interface of {case.limits['network']} on {host}"
     if layer == 7:
         if check == "own name":
@@ -852,10 +1380,10 @@ def hint_for(case: Case, rank: int, record: Json) -> str:
     if layer == 9:
         return mtu_hint(case, rank, peer)
     if layer == 10:
-        port = case.limits.get("master_port") or "the master port"
+        port = case.limits["master_port"]
         if check == "master port free":
-            return f"another program holds the port on {host}: stop it, or set training_master_port ({said})"
-        return f"{host} does not reach {port} of rank 0 on {case.host(0)}: {said}. Free it or set training_master_port"
+            return f"another program holds port {port} in the task on {host}: stop it, or set training_master_port"
+        return f"{host} does not reach port {port} of rank 0 on {case.host(0)}: free it, or set training_master_port"
     if layer == 11:
         return group_hint(case, rank, record)
     if layer == 12:
@@ -865,6 +1393,26 @@ def hint_for(case: Case, rank: int, record: Json) -> str:
             return f"the sum is wrong on {host}: do not train on it. Suspect memory or the network card of a host"
         return "the collective did not end: look at the probe's log for the backend's own words"
     return ""
+
+
+def gpu_hint(case: Case, rank: int) -> str:
+    """Why a task sees no GPU, as far as its host can tell."""
+    host, checks = case.hosts[rank], case.checks(rank)
+    runtime = str((checks.get("engine") or {}).get("default_runtime") or "")
+    identity = case.probe(rank).get("identity")
+    if identity and not identity.get("cuda") and checks.get("gpus"):
+        return f"the torch in the image on {host} has no CUDA: build it with one that has, or set training_backend=gloo"
+    if "gpus" in checks and not checks["gpus"]:
+        return f"the NVIDIA driver on {host} shows no GPU (nvidia-smi): install or load it, or set training_backend=gloo"
+    if runtime and runtime != "nvidia":
+        return (
+            f"no GPU is visible in the task on {host}, whose default runtime is {runtime}: it must be nvidia, and the GPUs "
+            "generic resources (run playbooks/docker.yml), or set training_backend=gloo"
+        )
+    return (
+        f"no GPU is visible in the task on {host}: nvidia must be the default runtime and the GPUs generic resources "
+        "(playbooks/docker.yml), or set training_backend=gloo"
+    )
 
 
 def tcp_hint(case: Case, rank: int, check: str, peer: int | None, said: str) -> str:
@@ -879,7 +1427,9 @@ def tcp_hint(case: Case, rank: int, check: str, peer: int | None, said: str) -> 
         return f"{other} answers, but the probe there does not listen: look at the log of its container"
     if case.limits["network_mode"] == "host":
         return f"a firewall between {host} and {other} drops the training's TCP ports: open them in both directions"
-    blocked = f"UDP 4789 is blocked, or the VXLAN source address does not match, between {host} and {other}"
+    data = next((c["engine"]["data_path_port"] for c in case.everybody()
+                 if (c.get("engine") or {}).get("data_path_port")), 4789)  # fmt: skip
+    blocked = f"UDP {data} is blocked, or the VXLAN source address does not match, between {host} and {other}"
     # Datagrams need no way back. Who has heard whom tells the direction that is closed.
     heard_here = bool((case.probe(rank).get("heard") or {}).get(str(peer)))
     there = case.probe(peer) if peer is not None else {}
@@ -891,7 +1441,8 @@ def tcp_hint(case: Case, rank: int, check: str, peer: int | None, said: str) -> 
             blocked += f" (only {other} to {host} is lost)"
         elif not heard_here:
             blocked += " (both directions are lost)"
-    return blocked + ": open 4789/udp both ways (IP protocol 50 too if the overlay is encrypted)"
+    encrypted = ", and IP protocol 50 (ESP), since the overlay is encrypted" if case.network().get("encrypted") else ""
+    return f"{blocked}: open {data}/udp both ways{encrypted}"
 
 
 def mtu_hint(case: Case, rank: int, peer: int | None) -> str:
@@ -915,33 +1466,73 @@ def mtu_hint(case: Case, rank: int, peer: int | None) -> str:
             f"hosts' MTU to {largest}"
         )
     # The option counts the underlay's packet, the interface has VXLAN's header less.
-    option = int(case.limits["network_mtu"] or 1500)
+    option = int(case.network().get("mtu") or case.limits["network_mtu"] or 1500)
     overhead = option - int(mtu) if mtu and 0 < option - int(mtu) <= 200 else VXLAN_BYTES
     return (
         f"small messages pass, packets of {largest + 1} B and more are lost between {host} and {other}: set the "
-        f"overlay's MTU to {largest + overhead} with swarm_network_mtu"
+        f"overlay's MTU to {largest + overhead} with swarm_network_mtu (containers get {overhead} B less)"
     )
+
+
+# What backends say when they do not start, from their sources and their users' reports (the address family: NVIDIA/nccl#1837).
+# The first that fits is taken.
+GROUP_WORDS: dict[tuple[str, ...], str] = {
+    ("no socket interface found", "unable to find address for", "is neither af_inet", "no interface found"): (
+        "the backend finds no such interface on {host}: set training_interface to {interface}"
+    ),
+    ("mismatched nccl version", "version mismatch detected"): (
+        "the ranks have different NCCL versions: run playbooks/image.yml on every host"
+    ),
+    ("duplicate gpu",): (
+        "two ranks were given the same GPU: check the generic resources of the hosts (playbooks/docker.yml)"
+    ),
+    ("driver version is insufficient", "driver/library version mismatch", "nvml"): (
+        "the NVIDIA driver on {host} does not fit the image's CUDA: update the driver (and reboot), or build the image "
+        "with a torch for an older CUDA"
+    ),
+    ("no kernel image is available",): "the torch in the image does not know the GPU on {host}: use a newer build of it",
+    ("no cuda", "no gpus", "cuda driver", "no nvidia driver", "not compiled with cuda"): "{gpu}",
+    ("cuda error: out of memory", "cuda out of memory", "cuda failure 2 "): (
+        "another program holds the memory of the GPU on {host}: see nvidia-smi there"
+    ),
+    ("/dev/shm", "no space left on device", "shared memory segment"): (
+        "/dev/shm in the task on {host} is too small for NCCL: raise training_shm_size"
+    ),
+    ("ibv_",): (
+        "InfiniBand does not work in the task on {host} (locked memory, devices): set NCCL_IB_DISABLE=1 in training_env"
+    ),
+    ("address already in use",): (
+        "another program holds the master port {port} in the task on {host}: stop it, or set training_master_port"
+    ),
+}
+# These can also mean a firewall between the hosts.
+SILENCE = (
+    "no result", "timed out", "timeout", "connect to", "connection refused", "no route to host", "closed by remote peer",
+)  # fmt: skip
 
 
 def group_hint(case: Case, rank: int, record: Json) -> str:
     peer, other = record.get("peer"), case.host(record.get("peer"))
-    text = f"{record.get('observed')} {record.get('detail')}".lower()
-    if "no socket interface found" in text or "unable to find address for" in text:
-        return f"the backend finds no such interface on {case.hosts[rank]}: set training_interface"
-    if "no cuda" in text or "no gpus" in text or "cuda driver" in text:
+    host, check = case.hosts[rank], str(record.get("name"))
+    interface = str(case.probe(rank).get("interface") or f"the interface of {case.limits['network']}")
+    observed, expected = str(record.get("observed")), str(record.get("expected"))
+    if check in ("connections", "nccl interface"):
+        return f"the process group on {host} talks over {observed}: set training_interface to {interface}"
+    if check == "nccl network" and observed != "IB" and "IB" in expected:
         return (
-            f"no GPU is visible in the task on {case.hosts[rank]}: nvidia must be the default runtime "
-            "(playbooks/docker.yml)"
+            f"NCCL on {host} took {observed}, though InfiniBand was asked for: swarm gives a task no device, so set "
+            "NCCL_IB_DISABLE=1 in training_env"
         )
-    if "duplicate gpu" in text:
-        return "two ranks were given the same GPU: check the generic resources of the hosts (playbooks/docker.yml)"
-    if "version mismatch" in text or "mismatched" in text:
-        return "the ranks have different NCCL versions: run playbooks/image.yml on every host"
-    if "address already in use" in text:
-        return f"another program holds the master port on {case.hosts[rank]}: stop it, or set training_master_port"
+    if check in ("nccl network", "nccl transport"):
+        return f"NCCL on {host} took {observed}, asked for was {expected}: look at training_env and at /etc/nccl.conf"
+    text = f"{observed} {record.get('detail')}".lower()
+    for words, hint in GROUP_WORDS.items():
+        if any(word in text for word in words):
+            port = case.limits["master_port"]
+            return hint.format(host=host, interface=interface, port=port, gpu=gpu_hint(case, rank))
     if peer is not None:
         return f"rank {peer} on {other} is missing from the group: look for a stopped or starved process on {other}"
-    if "no result" in text or "timed out" in text:
+    if any(word in text for word in SILENCE):
         return (
             f"the probe's own ports pass, those that {case.probe(rank).get('backend')} picks by itself do not: look for "
             "a firewall that lets only known ports pass between the hosts, and at training_interface"
@@ -986,8 +1577,12 @@ def judge_resources(case: Case) -> None:
         size = probe.get("shm_bytes")
         if size is not None:
             floor = case.limits["min_shm"]
-            hint = f"give the task on {host} a larger tmpfs on /dev/shm (training_mounts), or lower preflight_min_shm"
+            hint = f"give the task on {host} a larger /dev/shm with training_shm_size (bytes), or lower preflight_min_shm"
             case.say(5, rank, "/dev/shm", size >= floor, f"{size} B", f"at least {floor} B", hint)
+        unseen = case.checks(rank).get("gpus") and probe and not probe.get("gpus")
+        if unseen and case.limits["backend"] != "gloo":
+            seen = f"the host has {case.checks(rank)['gpus']}, torch in the task sees none"
+            case.say(5, rank, "GPUs", False, seen, "the GPUs of the host", gpu_hint(case, rank))
         if probe and case.limits["min_gpus"]:
             gpus = int(probe.get("gpus") or 0)
             hint = (
@@ -1022,6 +1617,22 @@ def judge_bandwidth(case: Case) -> None:
             case.say(13, rank, "bus bandwidth", got >= floor, f"{got:g} MB/s", f"at least {floor:g} MB/s", hint)
 
 
+def judge_host_network(case: Case) -> None:
+    """Layer 13: the training's network against what the same two hosts reach without it."""
+    fraction = case.limits["min_network_fraction"]
+    for pair in pair_list(case):
+        got, bare = pair["bandwidth"], pair["host_bandwidth"]
+        if not fraction or not got or not bare or got >= min(fraction * bare, FAST_ENOUGH_MB_S):
+            continue
+        case.say(
+            13, pair["rank"], "network", False, f"{got:g} MB/s over {case.limits['network']}",
+            f"at least {fraction:g} of the {bare:g} MB/s without it",
+            f"{case.limits['network']} slows {pair['host']} down towards {pair['peer']}: compare swarm_network_mtu with the "
+            "hosts' MTU, look at the network card's VXLAN offload (ethtool -k), or lower preflight_min_network_fraction",
+            pair["peer_rank"],
+        )  # fmt: skip
+
+
 def slowest_pair(case: Case) -> str:
     slowest = min((pair for pair in pair_list(case) if pair["bandwidth"]), key=lambda p: p["bandwidth"], default=None)
     if slowest is None:
@@ -1041,7 +1652,7 @@ def judge_stragglers(case: Case) -> None:
         if others and own > factor * statistics.median(others) + COMPUTE_NOISE_SECONDS:
             load = (case.probe(rank).get("compute") or {}).get("load")
             case.say(
-                14, rank, "compute", False, f"{own * 1000:.2f} ms for a matrix product",
+                14, rank, "compute", False, f"{own * 1000:.2f} ms for a matrix product on average",
                 f"within {factor:g} times the others' median of {statistics.median(others) * 1000:.2f} ms",
                 f"{case.hosts[rank]} computes slower than the others (its load is {load}): stop what runs beside the "
                 "training, or look at its power and thermal limits",
@@ -1075,13 +1686,16 @@ def pair_list(case: Case) -> list[Json]:
                         "peer": case.hosts[int(peer)],
                         "latency": pair.get("latency_us"),
                         "bandwidth": pair.get("bandwidth_mb_s"),
+                        "host_bandwidth": (
+                            (case.checks(rank).get("host_network") or {}).get(case.hosts[int(peer)]) or {}
+                        ).get("bandwidth_mb_s"),
                         "path_mtu": pair.get("path_mtu"),
                     }
                 )
     return pairs
 
 
-def conclude(case: Case) -> Json:
+def conclude(case: Case, probed: bool = True) -> Json:
     failed = [verdict for verdict in case.verdicts if verdict["ok"] is False]
     first = min((verdict["layer"] for verdict in failed), default=None)
     grid: dict[int, dict[int, str]] = {}
@@ -1096,7 +1710,7 @@ def conclude(case: Case) -> Json:
             else:
                 grid[layer][rank] = "not reached" if None in marks else "ok"
     findings = [finding(verdict) for verdict in failed if verdict["layer"] == first]
-    if not failed:
+    if not failed and probed:
         findings = not_reached(case, grid)
     ok = bool(case.hosts) and not findings and all(m == "ok" for row in grid.values() for m in row.values())
     results = [case.probe(rank) for rank in case.hosts]
@@ -1168,6 +1782,8 @@ def message(case: Case, outcome: Json) -> str:
     findings = outcome["findings"]
     if not case.hosts:
         return "There is no rank to check."
+    if not outcome["ok"] and not findings:
+        return "Nothing is wrong with the hosts; the probes have not run."
     if outcome["ok"]:
         if len(case.hosts) == 1:
             only = next(iter(case.hosts.values()))
@@ -1187,9 +1803,10 @@ def message(case: Case, outcome: Json) -> str:
     remedy = first["hint"]
     if not remedy.startswith(tuple(case.hosts.values())):
         remedy = remedy[:1].upper() + remedy[1:]
+    who = f" (rank {first['rank']})" if first["rank"] in case.hosts else ""
     verb = "was not reached" if first["check"] == "not reached" else "fails"
     text = (
-        f"Layer {first['layer']} ({first['layer_name']}) {verb} on {first['host']} (rank {first['rank']}){towards}: "
+        f"Layer {first['layer']} ({first['layer_name']}) {verb} on {first['host']}{who}{towards}: "
         f"{first['observed'].rstrip('.')}. {remedy.rstrip('.')}."
     )
     if common:
@@ -1213,7 +1830,9 @@ def render_table(case: Case, grid: dict[int, dict[int, str]], pairs: list[Json],
     lines.append("ok: passed, FAIL: failed, -: not reached")
     known = {(pair["rank"], pair["peer_rank"]): pair for pair in pairs if pair["latency"] is not None}
     if known:
-        lines += ["", "latency in us / bandwidth in MB/s of one connection, from the row's rank to the column's"]
+        bare = any(pair["host_bandwidth"] for pair in known.values())
+        legend = "latency in us / bandwidth in MB/s" + (" (of the hosts' own network)" if bare else "")
+        lines += ["", f"{legend} of one connection, from the row's rank to the column's"]
         for start in range(0, len(ranks), per_block):
             block = ranks[start : start + per_block]
             rows = [["", *(f"{rank} {case.hosts[rank]}" for rank in block)]]
@@ -1222,6 +1841,8 @@ def render_table(case: Case, grid: dict[int, dict[int, str]], pairs: list[Json],
                 for peer in block:
                     pair = known.get((rank, peer))
                     rate = "-" if not pair or not pair["bandwidth"] else f"{pair['bandwidth']:.0f}"
+                    if pair and pair["host_bandwidth"]:
+                        rate += f" ({pair['host_bandwidth']:.0f})"
                     cells.append("." if peer == rank else f"{pair['latency']:.0f} / {rate}" if pair else "-")
                 rows.append([f"{rank} {case.hosts[rank]}", *cells])
             lines += columns(rows)
@@ -1237,7 +1858,8 @@ def columns(rows: list[list[str]]) -> list[str]:
 
 LIMITS = (
     "network", "network_mode", "network_mtu", "expected_mtu", "training_interface", "max_clock_skew", "min_disk",
-    "min_shm", "min_gpus", "min_bus_bandwidth", "straggler_factor",
+    "min_shm", "min_gpus", "min_bus_bandwidth", "min_network_fraction", "straggler_factor", "master_port", "backend",
+    "run_id",
 )  # fmt: skip
 
 
@@ -1247,9 +1869,12 @@ def argument_spec() -> Json:
         "rank": {"type": "int"},
         "host": {"type": "str"},
         "run_id": {"type": "str", "default": ""},
-        "timeout": {"type": "int", "default": 90},
+        "timeout": {"type": "int", "default": 65},
         "start_timeout": {"type": "int", "default": 45},
         "sent_at": {"type": "float"},
+        "image": {"type": "str", "default": ""},
+        "stack": {"type": "str", "default": ""},
+        "host_network_port": {"type": "int", "default": 0},
         "control_peers": {
             "type": "list",
             "elements": "dict",
@@ -1266,17 +1891,23 @@ def argument_spec() -> Json:
             "elements": "dict",
             "options": {"rank": {"type": "int", "required": True}, "host": {"type": "str", "required": True}},
         },
+        "unreachable": {"type": "dict", "default": {}},
+        "probed": {"type": "bool", "default": True},
+        "path": {"type": "path"},
         "enforce": {"type": "bool", "default": False},
         "network": {"type": "str", "default": "ddp-net"},
         "network_mode": {"type": "str", "choices": ["overlay", "host"], "default": "overlay"},
         "network_mtu": {"type": "int", "default": 0},
         "expected_mtu": {"type": "int", "default": 0},
         "training_interface": {"type": "str", "default": ""},
+        "master_port": {"type": "int", "default": 12355},
+        "backend": {"type": "str", "choices": ["auto", "nccl", "gloo"], "default": "auto"},
         "max_clock_skew": {"type": "float", "default": 5},
         "min_disk": {"type": "int", "default": 268435456},
         "min_shm": {"type": "int", "default": 67108864},
         "min_gpus": {"type": "int", "default": 0},
         "min_bus_bandwidth": {"type": "float", "default": 0},
+        "min_network_fraction": {"type": "float", "default": 0.1},
         "straggler_factor": {"type": "float", "default": 3},
         **CONNECTION_ARGUMENTS,
     }
@@ -1285,18 +1916,34 @@ def argument_spec() -> Json:
 def main() -> None:
     module = AnsibleModule(
         argument_spec=argument_spec(),
-        mutually_exclusive=[("service", "reports"), *CONNECTION_MUTUALLY_EXCLUSIVE],
-        required_one_of=[("service", "reports")],
+        mutually_exclusive=[("rank", "reports"), *CONNECTION_MUTUALLY_EXCLUSIVE],
+        required_one_of=[("rank", "reports")],
         required_by={"service": ["rank"], "reports": ["ranks"]},
         supports_check_mode=True,
     )
-    if module.params["service"] is not None:
+    if module.params["rank"] is not None:
         module.exit_json(changed=False, report=observe(module.params, DockerCli(module)))
     limits = {name: module.params[name] for name in LIMITS}
-    outcome = judge(module.params["reports"], module.params["ranks"], limits)
+    outcome = judge(
+        module.params["reports"], module.params["ranks"], limits, module.params["unreachable"], module.params["probed"]
+    )
+    if module.params["path"] and not module.check_mode:
+        write_verdict(module, outcome)
     if module.params["enforce"] and not outcome["ok"]:
         module.fail_json(msg=outcome["message"], changed=False, **outcome)
     module.exit_json(changed=False, **outcome)
+
+
+def write_verdict(module: AnsibleModule, outcome: Json) -> None:
+    path = module.params["path"]
+    text = json.dumps({key: value for key, value in outcome.items() if key != "table"}, indent=4, sort_keys=True)
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        with open(path + ".part", "w", encoding="utf-8") as stream:
+            stream.write(text + "\n")
+        os.replace(path + ".part", path)
+    except OSError as error:
+        module.fail_json(msg=f"the verdict cannot be written to {path}: {error.strerror}", **outcome)
 
 
 if __name__ == "__main__":

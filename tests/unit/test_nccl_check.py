@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import socket
 import types
 
 import nccl_check
@@ -11,7 +12,8 @@ import pytest
 from ansible.module_utils.docker_cli import CompletedDocker, DockerError
 from ansible.module_utils.testing import patch_module_args
 
-LIMITS = {name: nccl_check.argument_spec()[name].get("default") for name in nccl_check.LIMITS}
+SPEC = nccl_check.argument_spec()
+LIMITS = {name: SPEC[name].get("default") for name in nccl_check.LIMITS}
 
 
 def record(layer, rank, ok=True, peer=None, name="check", observed="seen", expected="wanted", detail=""):
@@ -60,11 +62,11 @@ def trio():
     return [healthy_report(rank, 3) for rank in range(3)]
 
 
-def verdict(reports, size=None, **limits):
+def verdict(reports, size=None, unreachable=None, probed=True, **limits):
     size = len(reports) if size is None else size
     ranks = [{"rank": rank, "host": f"host{rank + 1}"} for rank in range(size)]
     before = copy.deepcopy(reports)
-    result = nccl_check.judge(reports, ranks, {**LIMITS, **limits})
+    result = nccl_check.judge(reports, ranks, {**LIMITS, **limits}, unreachable, probed)
     assert reports == before, "judging must not change what was observed"
     assert set(result) >= {"ok", "findings", "layers", "table", "backend", "backend_reason", "message"}
     for one in result["findings"]:
@@ -171,7 +173,91 @@ def test_layer_2_disk_full(pair):
 
 def test_layer_2_host_without_report(pair):
     found = only(verdict(pair[:1], size=2), 2, "host2")
-    assert "SSH" in found["hint"]
+    assert "playbooks/preflight.yml" in found["hint"]
+
+
+def test_layer_2_unreachable(pair):
+    found = only(verdict(pair[:1], size=2, unreachable={"host2": "Connection\nrefused"}), 2, "host2")
+    assert found["observed"] == "Connection refused" and "ssh host2" in found["hint"]
+
+
+def test_layer_2_a_manager_without_a_rank(pair):
+    result = verdict(pair, unreachable={"manager1": "no route"})
+    assert only(result, 2, "manager1")["rank"] == -1 and "(rank" not in result["message"]
+    lame = {"rank": -1, "host": "manager1", "probe": None, "host_checks": {"engine": {"ok": False, "error": "down"}}}
+    assert "start Docker on manager1" in only(verdict([*pair, lame], size=2), 2, "manager1")["hint"]
+
+
+def node(number, **changes):
+    return {"id": f"id{number}", "hostname": f"h{number}", "state": "ready", "message": "", "availability": "active",
+            "rank": str(number), "manager": number == 0, "address": f"192.0.2.{number + 1}", **changes}  # fmt: skip
+
+
+def with_nodes(reports, *nodes):
+    for report in reports:
+        report["host_checks"]["engine"]["node"] = f"id{report['rank']}"
+    reports[0]["host_checks"].update(nodes=list(nodes), network={"subnet": "10.0.1.0/24", "mtu": 0, "encrypted": False})
+    return reports
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"availability": "drain"}, "host2 is drained: run 'docker node update --availability active h1'"),
+        ({"availability": "pause"}, "host2 is paused"),
+        ({"state": "down", "message": "heartbeat failure"}, "2377/tcp to the managers"),
+        ({"rank": None}, "ddp_rank=1 on host2"),
+        ({"rank": "0"}, "ddp_rank=1 on host2"),
+        ({"id": "other"}, "removed from this one"),
+    ],
+)
+def test_layer_3_the_swarm_would_not_start_the_rank(pair, changes, hint):
+    assert verdict(with_nodes(pair, node(0), node(1)))["ok"]
+    result = verdict(with_nodes(pair, node(0), node(1, **changes)), probed=False)
+    assert any(hint in one["hint"] for one in result["findings"]), result["findings"]
+    assert only(result, 3, "host2")
+
+
+def test_layer_3_no_network(pair):
+    with_nodes(pair, node(0), node(1))[0]["host_checks"]["network"] = None
+    assert "playbooks/swarm.yml" in only(verdict(pair, probed=False), 3, "host1")["hint"]
+
+
+def test_layer_3_another_check_took_over(pair):
+    pair[1]["probe"] = None
+    pair[1]["host_checks"]["container"]["run_id"] = "2"
+    assert "at the same time" in only(verdict(pair, run_id="1"), 3, "host2")["hint"]
+
+
+def test_layer_4_image_missing(pair):
+    pair[1]["host_checks"]["image"] = {"name": "x:1", "present": False}
+    assert "playbooks/image.yml on host host2" in only(verdict(pair, probed=False), 4, "host2")["hint"]
+
+
+def test_layer_6_the_hosts_own_subnet(pair):
+    with_nodes(pair, node(0), node(1))
+    pair[1]["host_checks"]["networks"] = [{"interface": "eth0", "network": "10.0.0.0/16"}]
+    pair[0]["host_checks"]["networks"] = [{"interface": "eth0", "network": "10.64.0.0/24"}]
+    found = only(verdict(pair), 6, "host2")
+    assert "swarm_network_subnet to 10.64.1.0/24" in found["hint"] and "10.0.0.0/16 of eth0" in found["observed"]
+    assert verdict(pair, network_mode="host")["ok"]
+
+
+def test_hosts_that_are_fine_are_no_verdict_yet(pair):
+    for one in pair:
+        one["probe"] = None
+    result = verdict(pair, probed=False)
+    assert result["findings"] == [] and not result["ok"] and "have not run" in result["message"]
+
+
+def test_two_reports_of_a_host_are_one(pair):
+    looked, heard = copy.deepcopy(pair), copy.deepcopy(pair)
+    for one in looked:
+        one["probe"] = None
+        one["host_checks"]["disk_free_bytes"] = 1
+    for one in heard:
+        one["host_checks"] = {"service": "x", "clock": {}, "disk_free_bytes": None}
+    only(verdict([*looked, *heard], size=2), 2, "host1")
 
 
 def test_layer_3_not_in_the_swarm(pair):
@@ -294,6 +380,18 @@ def test_layer_8_on_the_hosts_network(pair):
     assert "firewall" in found["hint"] and "4789" not in found["hint"]
 
 
+def test_layer_9_the_hosts_own_path(pair):
+    """Early when a connection stalls as well; else only as the reason for a task that did not come."""
+    pair[0]["host_checks"]["paths"] = {"host2": {"mtu": 1400, "tried": 1500}}
+    assert verdict(pair)["ok"], "a firewall may do that to echoes alone"
+    silent = copy.deepcopy(pair)
+    silent[1]["probe"] = None
+    silent[1]["host_checks"].update(container=None)
+    assert "MTU to 1400 with swarm_network_mtu" in only(verdict(silent), 9, "host1", "host2")["hint"]
+    pair[0]["host_checks"]["host_network"] = {"host2": {"error": "stalled"}}
+    assert "MTU to 1400 with swarm_network_mtu" in only(verdict(pair, probed=False), 9, "host1", "host2")["hint"]
+
+
 @pytest.mark.parametrize(("option", "wanted"), [(0, "1400"), (1500, "1400"), (1520, "1420")])
 def test_layer_9_black_hole(pair, option, wanted):
     pair[0]["probe"]["pairs"]["1"]["path_mtu"] = 1350
@@ -370,6 +468,20 @@ def test_layer_13_floor(pair):
     found = only(verdict(pair, min_bus_bandwidth=1000), 13, "host1")
     assert "slowest pair: host2 to host1, 250 MB/s" in found["hint"]
     assert verdict(pair, min_bus_bandwidth=399)["ok"]
+
+
+def test_layer_13_against_the_hosts_network(pair):
+    """A slow overlay on a fast network is one; a slow network is not; and nor is what the CPU bounds."""
+    for overlay, bare, fine in ((4.0, 110.0, False), (100.0, 118.0, True), (11.0, 12.0, True), (210.0, 9000.0, True)):
+        for rank in (0, 1):
+            pair[rank]["probe"]["pairs"][str(1 - rank)]["bandwidth_mb_s"] = overlay
+            pair[rank]["host_checks"]["host_network"] = {f"host{2 - rank}": {"bandwidth_mb_s": bare}}
+        result = verdict(pair)
+        assert result["ok"] is fine, (overlay, bare)
+        assert f"({bare:.0f})" in result["table"]
+        if not fine:
+            assert "preflight_min_network_fraction" in only(result, 13, "host1", "host2")["hint"]
+        assert verdict(pair, min_network_fraction=0)["ok"]
 
 
 def test_layer_14_slow_computing(pair):
@@ -465,8 +577,9 @@ INFO = json.dumps(
 
 
 def params(**changes):
-    return {"service": "t-preflight_node0", "rank": 0, "host": "host1", "run_id": "", "timeout": 0,
-            "start_timeout": 0, "sent_at": 1.0, "control_peers": [], **changes}  # fmt: skip
+    defaults = {name: option.get("default") for name, option in SPEC.items()}
+    return {**defaults, "service": "t-preflight_node0", "rank": 0, "host": "host1", "timeout": 0, "start_timeout": 0,
+            "sent_at": 1.0, **changes}  # fmt: skip
 
 
 def test_observe_reads_the_report():
@@ -498,6 +611,89 @@ def test_observe_gives_up_on_a_service_without_container():
     assert report["probe"] is None and report["host_checks"]["container"] is None
 
 
+def test_a_manager_names_the_nodes_and_the_ports_to_reach():
+    def row(ident, rank, **more):
+        labels = {} if rank is None else {"ddp_rank": rank}
+        return {"ID": ident, "Description": {"Hostname": f"h-{ident}"}, "Spec": {"Labels": labels, "Availability": "active"},
+                "Status": {"State": "ready", "Addr": f"192.0.2.{ident}"}, **more}  # fmt: skip
+
+    class Manager(Engine):
+        def run(self, *args, **more):
+            answers = {"info": INFO, "node ls": "1\n2\n3", "service ls": "left",
+                       "node inspect": json.dumps([
+                           row(1, "0", ManagerStatus={"Addr": "192.0.2.77:2377"}), row(2, "1"), row(3, None)]),
+                       "network inspect": json.dumps([{"Driver": "overlay", "Options": {"com.docker.network.driver.mtu": "1400"},
+                                                       "IPAM": {"Config": [{"Subnet": "fd00::/64"}, {"Subnet": "10.0.1.0/24"}]}}]),
+                       "image inspect": "[]"}  # fmt: skip
+            return CompletedDocker(0, answers.get(" ".join(args[:2])) or answers.get(args[0], ""), "")
+
+    ranks = [{"rank": 0, "host": "a"}, {"rank": 1, "host": "b"}]
+    checks = nccl_check.observe(params(service=None, ranks=ranks, stack="t-preflight", image="x:1"), Manager())["host_checks"]
+    assert checks["control_peers"] == [
+        {"host": "a", "address": "192.0.2.77", "ports": [2377, 7946]},
+        {"host": "b", "address": "192.0.2.2", "ports": [7946]},
+        {"host": "h-3", "address": "192.0.2.3", "ports": [7946]},
+    ]
+    assert checks["network"] == {"subnet": "10.0.1.0/24", "mtu": 1400, "encrypted": False, "driver": "overlay"}
+    assert checks["left_over"] is True and checks["image"] == {"name": "x:1", "present": False}
+
+
+def test_ports_and_paths_of_this_machine():
+    with socket.create_server(("127.0.0.1", 0)) as open_port, socket.create_server(("127.0.0.1", 0)) as closed:
+        ports = [open_port.getsockname()[1], closed.getsockname()[1]]
+        closed.close()
+        seen = nccl_check.check_ports([{"host": "b", "address": "127.0.0.1", "ports": ports}])
+    assert [bool(one["error"]) for one in seen] == [False, True] and "refused" in seen[1]["error"]
+    path = nccl_check.path_mtu("127.0.0.1", 1500)
+    assert path["tried"] == 1500 and path["mtu"] in (1500, None)  # None without the right to send echoes
+
+
+def test_attached_networks_by_the_routing_table(tmp_path):
+    (tmp_path / "proc" / "net").mkdir(parents=True)
+    (tmp_path / "proc" / "net" / "route").write_text(
+        "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+        "eth0 00000000 010013AC 0003 0 0 0 00000000 0 0 0\n"
+        "eth0 000013AC 00000000 0001 0 0 0 0000FFFF 0 0 0\n"
+        "eth0 0000000A 010013AC 0003 0 0 0 000000FF 0 0 0\n"
+    )
+    assert nccl_check.local_networks(str(tmp_path)) == [{"interface": "eth0", "network": "172.19.0.0/16"}]
+
+
+def test_bandwidth_between_two_hosts_that_start_apart():
+    """Two hosts on loopback: each sends to the other, and the one that is early waits."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port = one.getsockname()[1]
+    first = nccl_check.HostNetwork(port, [{"host": "b", "address": "127.0.0.1"}])
+    assert first.result()["b"]["bandwidth_mb_s"] > 10
+    alone = nccl_check.HostNetwork(0, [])
+    assert alone.result() == {}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = nccl_check.HostNetwork(taken.getsockname()[1], [{"host": "b", "address": "127.0.0.1"}])
+        assert "in use" in busy.result()["b"]["error"].lower()
+
+
+def test_a_connection_that_stalls_is_told_from_one_that_is_refused(monkeypatch):
+    monkeypatch.setattr(nccl_check.HostNetwork, "PATIENCE", 0.3)
+    monkeypatch.setattr(nccl_check.HostNetwork, "STALLED", 0.5)
+    with socket.create_server(("127.0.0.2", 0)) as silent:
+        network = nccl_check.HostNetwork(0, [])
+        network.port = silent.getsockname()[1]
+        network.peers = [{"host": "b", "address": "127.0.0.2"}, {"host": "c", "address": "127.0.0.3"}]
+        network._measure()
+    assert network.results["b"] == {"error": "stalled"} and "refused" in network.results["c"]["error"]
+
+
+def test_the_verdict_is_written_to_a_file(capsys, pair, tmp_path):
+    path = tmp_path / "new" / "preflight.json"
+    ranks = [{"rank": 0, "host": "host1"}, {"rank": 1, "host": "host2"}]
+    assert call(capsys, reports=pair, ranks=ranks, path=str(path)).out["ok"] is True
+    assert json.loads(path.read_text())["ok"] is True and "table" not in json.loads(path.read_text())
+    call(capsys, reports=pair[:1], ranks=ranks, path=str(path), _ansible_check_mode=True)
+    assert json.loads(path.read_text())["ok"] is True
+    (tmp_path / "file").write_text("")
+    assert call(capsys, reports=pair, ranks=ranks, path=str(tmp_path / "file" / "x.json")).code == 1
+
+
 def call(capsys, **arguments):
     with patch_module_args(arguments), pytest.raises(SystemExit) as left:
         nccl_check.main()
@@ -515,7 +711,7 @@ def test_module_warns_or_enforces(capsys, pair):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{}, {"service": "a"}, {"reports": []}, {"service": "a", "rank": 0, "reports": [], "ranks": []}]
+    "arguments", [{}, {"service": "a"}, {"reports": []}, {"rank": 0, "reports": [], "ranks": []}]
 )
 def test_module_wants_one_of_its_two_uses(capsys, arguments):
     assert call(capsys, **arguments).code == 1

@@ -182,13 +182,13 @@ def test_a_taken_master_port(swarm):
 
 
 def test_a_rank_that_hangs_is_named_by_the_other(swarm):
-    pair = swarm(2, PROBE_TIMEOUT="12", PROBE_APPEAR_TIMEOUT="4")
+    pair = swarm(2, PROBE_TIMEOUT="20", PROBE_APPEAR_TIMEOUT="4")
     pair.start(0)
     stopped = pair.start(1)
     time.sleep(1.0)
     os.kill(stopped.pid, signal.SIGSTOP)
     try:
-        report = pair.report(0, timeout=20)
+        report = pair.report(0, timeout=30)
     finally:
         os.kill(stopped.pid, signal.SIGCONT)
     assert {record["peer"] for record in failures(report)} == {1}
@@ -245,18 +245,3 @@ def test_identity_tells_content_and_leaves_caches_out(tmp_path):
     (tmp_path / "a.py").write_text("2")
     assert probe.file_identity(str(tmp_path))["hash"] != first["hash"]
     assert probe.file_identity(str(tmp_path / "none"))["files"] == {str(tmp_path / "none"): "missing"}
-
-
-def test_recorded_nccl_log_tells_transport_and_interface():
-    log = [
-        "node0:7:7 [0] NCCL INFO NCCL version 2.27.5+cuda12.9",
-        "node0:7:21 [0] NCCL INFO NET/IB : No device found.",
-        "node0:7:21 [0] NCCL INFO NET/Socket : Using [0]eth0:10.0.1.3<0>",
-        "node0:7:21 [0] NCCL INFO Channel 00/0 : 1[0] -> 0[0] [receive] via NET/Socket/0",
-        "node0:7:21 [0] misc/socket.cc:1 NCCL WARN something odd",
-    ]
-    facts = probe.nccl_facts(log)
-    assert facts["transports"] == ["NET/Socket"]
-    assert facts["interfaces"] == ["eth0"]
-    assert facts["version"] == "2.27.5+cuda12.9"
-    assert len(facts["warnings"]) == 1

@@ -59,7 +59,11 @@ UDP_HELLO, UDP_SIZED, UDP_ACK = 1, 2, 3
 UDP_HEADER = struct.Struct("!4sBHHH")  # magic, kind, source rank, round, size
 IP_UDP_OVERHEAD = 28
 LINE_LIMIT = 8192
-CHILD_LOG_LINES = 400
+CHILD_LOG_LINES = 2000  # NCCL says a line for every channel
+STEADY = 0.9
+NOT_THE_NETWORK_MB_S = 200.0
+COMPUTE_SECONDS = 0.4
+COMPUTE_SUSPECT = 2.0
 
 
 class Settings:
@@ -968,23 +972,25 @@ class Probe:
         return True
 
     def measure_pairs(self) -> None:
-        """Bandwidth of one TCP connection to every peer. The best of three: a busy moment only ever slows."""
+        """Bandwidth of one TCP connection to every peer: the best of at least three, until it gets no better.
+
+        A busy moment only ever slows, and differs from the next one; a slow network is as slow every time.
+        """
         self.stage = "measuring pairs"
         payload = bytes(8 * MEBIBYTE)
         limit = time.monotonic() + 4
         for peer in self.peers.values():
             if peer.pair.get("bandwidth_mb_s", 0) < 4:
                 continue  # 8 MiB would take seconds, and the first MiB has told already
-            for _ in range(3):
-                if time.monotonic() > limit:
-                    break
+            rates: list[float] = []
+            while time.monotonic() < limit and not settled(rates):
                 try:
                     seconds, _ = self.bulk(peer, payload, checksum=False, timeout=5)
                 except (OSError, ValueError):
                     break
-                best = round(len(payload) / max(seconds, 1e-6) / 1e6, 1)
-                old = peer.pair.get("bandwidth_mb_s", 0.0) if "bandwidth_bytes" in peer.pair else 0.0
-                peer.pair.update(bandwidth_mb_s=max(best, old), bandwidth_bytes=len(payload))
+                rates.append(round(len(payload) / max(seconds, 1e-6) / 1e6, 1))
+            if rates:
+                peer.pair.update(bandwidth_mb_s=max(rates), bandwidth_bytes=len(payload))
 
     # -- layers 11 to 14
 
@@ -1028,7 +1034,8 @@ class Probe:
             self.child.tell(order)
         self.follow_child(order)
         self.status = "done" if self.report.first_failure() is None else "failed in the process group"
-        self.report.note(nccl=nccl_facts(self.child.log) if backend == "nccl" else None)
+        if backend == "nccl":
+            self.report.note(nccl=nccl_facts(self.child.log))
 
     def wait_for_master(self) -> bool:
         master = self.peers[0]
@@ -1073,6 +1080,21 @@ class Probe:
     def record_group(self, facts: dict[str, Any]) -> None:
         self.report.add(11, "process group", True, f"{facts['backend']}, {facts['seconds']:.2f} s",
                         f"within {self.settings.group_timeout:g} s", seconds=facts["seconds"])  # fmt: skip
+        self.check_connections(facts.get("connections") or [])
+        if facts["backend"] == "nccl":
+            holder = str(self.report.facts.get("interface") or "")
+            for record in nccl_compared(nccl_facts(self.child.log), self.settings.env, holder):
+                self.report.add(11, *record)
+
+    def check_connections(self, addresses: list[str]) -> None:
+        """The kernel's own word on which addresses the process group talks over, whatever the backend."""
+        names = {entry["address"]: entry["name"] for entry in self.report.facts.get("interfaces") or []}
+        inside = self.settings.subnet
+        used = [address for address in addresses if not ipaddress.IPv4Address(address).is_loopback]
+        outside = [address for address in used if inside and ipaddress.IPv4Address(address) not in inside]
+        shown = ", ".join(f"{names.get(address, '?')} {address}" for address in outside or used)
+        self.report.note(connections=used)
+        self.report.add(11, "connections", not outside, shown or "none but its own", f"addresses in {inside}")
 
     def record_reduce(self, facts: dict[str, Any]) -> None:
         self.report.add(
@@ -1100,6 +1122,9 @@ class Probe:
         """Ask every rank over the probe's own connections, which a stuck collective does not block, where it is."""
         error = self.child.failure()
         words = error or f"no result after {took:.0f} s"
+        warnings = nccl_facts(self.child.log)["warnings"]
+        if warnings:
+            words = f"{words} | {' | '.join(warnings)}"
         culprits: list[tuple[int, str]] = []
         answers: dict[int, str] = {}
 
@@ -1167,6 +1192,12 @@ class Probe:
             stop.wait(0.3)
 
 
+def settled(rates: list[float]) -> bool:
+    """Whether another measure would say the same: three agree, or no network that needs repair is that fast."""
+    best = sorted(rates)[-3:]
+    return len(best) == 3 and (best[-1] >= NOT_THE_NETWORK_MB_S or best[0] >= STEADY * best[-1])
+
+
 def is_local(address: str) -> bool:
     """An address that can be bound is this container's own."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -1178,19 +1209,50 @@ def is_local(address: str) -> bool:
 
 
 def nccl_facts(log: Any) -> dict[str, Any]:
-    """The transport and interface that NCCL's own log (NCCL_DEBUG=INFO) says it took."""
+    """What NCCL's own log (NCCL_DEBUG=INFO) says that it took: network, interfaces, transport of the channels."""
     text = "\n".join(log)
-    transports = sorted(set(re.findall(r"via (P2P|SHM|NET/[A-Za-z]+)", text)))
-    using = re.findall(r"NET/(Socket|IB)\s*: Using ([^\n]*)", text)
-    interfaces_used = sorted({name for _, rest in using for name in re.findall(r"\[\d+\]([\w.-]+?)[:/]", rest)})
+    transports = set(re.findall(r"Channel .* via (P2P|SHM|NET/[A-Za-z]+)", text))
+    networks = re.findall(r"(?:Using network|Assigned NET plugin) (\w+)", text)
+    using = re.findall(r"NET/(Socket|IB) *: Using (.*)", text)
+    cards = [rest for kind, rest in using if kind == "IB"]
+    sockets = [rest for kind, rest in using if kind == "Socket"]
+    # InfiniBand has its own devices, and an interface (OOB) to set the connections up.
+    sockets += re.findall(r"OOB (\S+)", text) + re.findall(r"Bootstrap *: Using (\S+)", text)
     version = re.search(r"NCCL version ([\w.+-]+)", text)
     return {
-        "transports": transports,
-        "interfaces": interfaces_used,
-        "network": using[-1][0] if using else None,
+        "network": networks[-1] if networks else using[-1][0] if using else None,
+        "transports": sorted(transports),
+        "interfaces": sorted(set(re.findall(r"(?m)(?:^|\]| )([\w.-]+):\S+<", "\n".join(sockets)))),
+        "devices": sorted(set(re.findall(r"\]([\w.-]+):\d", "\n".join(cards)))),
         "version": version.group(1) if version else None,
-        "warnings": [line[-300:] for line in text.splitlines() if " WARN " in line][:10],
+        "warnings": [warning[:300] for warning in re.findall(r"NCCL WARN (.*)", text)][:5],
     }
+
+
+def nccl_compared(facts: dict[str, Any], env: dict[str, str], holder: str) -> list[tuple[str, bool, Any, Any]]:
+    """Records (check, ok, observed, expected): what NCCL took against what its environment asks for."""
+    records: list[tuple[str, bool, Any, Any]] = []
+    taken = ", ".join(facts["interfaces"])
+    if taken and holder:
+        records.append(("nccl interface", facts["interfaces"] == [holder], taken, holder))
+    network = facts["network"]
+    asked = env.get("NCCL_NET", "")
+    disabled = env.get("NCCL_IB_DISABLE")
+    if network and asked and asked.lower() != network.lower():
+        records.append(("nccl network", False, network, f"{asked} (NCCL_NET)"))
+    elif network and disabled == "1":
+        records.append(("nccl network", network != "IB", network, "no IB (NCCL_IB_DISABLE=1)"))
+    elif network and disabled == "0":
+        records.append(("nccl network", network == "IB", network, "IB (NCCL_IB_DISABLE=0)"))
+    elif network:
+        records.append(("nccl network", True, network, "any"))
+    for variable, transport in (("NCCL_P2P_DISABLE", "P2P"), ("NCCL_SHM_DISABLE", "SHM")):
+        if env.get(variable) == "1":
+            found = facts["transports"]
+            records.append(
+                ("nccl transport", transport not in found, ", ".join(found), f"no {transport} ({variable}=1)")
+            )
+    return records
 
 
 # ---------------------------------------------------------------- the child that holds torch
@@ -1215,7 +1277,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=(writer,),
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            env=child_environment(dict(os.environ)),
         )
         os.close(writer)
         threading.Thread(target=self._read_events, args=(reader,), daemon=True).start()
@@ -1284,6 +1346,36 @@ class Child:
                 self.process.wait(2)
             except (OSError, subprocess.TimeoutExpired):
                 pass
+
+
+def child_environment(env: dict[str, str]) -> dict[str, str]:
+    """The training's environment, but for what NCCL prints and where: the probe reads which way NCCL took."""
+    env = {name: value for name, value in env.items() if name not in ("NCCL_DEBUG_FILE", "NCCL_DEBUG_SUBSYS")}
+    if env.get("NCCL_DEBUG", "").upper() not in ("INFO", "TRACE"):
+        env["NCCL_DEBUG"] = "INFO"
+    return {**env, "NCCL_DEBUG_SUBSYS": "INIT,BOOTSTRAP,ENV,NET,P2P,SHM", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def own_connections() -> list[str]:
+    """Local addresses of this process's established TCP connections, IPv4 ones inside of IPv6 too."""
+    inodes = set()
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            inodes.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        except OSError:
+            continue
+    found = set()
+    for table in ("tcp", "tcp6"):
+        try:
+            with open(f"/proc/self/net/{table}", encoding="ascii") as stream:
+                rows = [line.split() for line in stream.readlines()[1:]]
+        except OSError:
+            continue
+        for row in rows:
+            if row[3] == "01" and f"socket:[{row[9]}]" in inodes:
+                # The last four bytes hold the IPv4 address, in the order of the machine.
+                found.add(socket.inet_ntoa(struct.pack("=L", int(row[1].split(":")[0][-8:], 16))))
+    return sorted(found)
 
 
 def child_main(writer: int) -> None:
@@ -1373,7 +1465,7 @@ def collectives(order: dict[str, Any], say: Callable[..., None]) -> None:
 
     # NCCL connects at the first collective, so that the group has formed only after one.
     reduce(torch.ones(1, device=device))
-    say("group", backend=order["backend"], seconds=round(time.monotonic() - began, 3))
+    say("group", backend=order["backend"], seconds=round(time.monotonic() - began, 3), connections=own_connections())
 
     for size in (SMALL, MIDDLE, LARGE):
         # Every element differs from its neighbours and every rank from the others; sums stay exact in float32.
@@ -1412,7 +1504,15 @@ def collectives(order: dict[str, Any], say: Callable[..., None]) -> None:
         latency_us=round(statistics.median(trips) * 1e6, 1),
     )
 
-    say("compute", **compute(torch, device, nccl))
+    # All at once, so that what slows the whole machine slows all. A second time if one is far behind: once is chance.
+    own = compute(torch, device, nccl)
+    slowest, fastest = (torch.tensor([own["seconds"]], device=device, dtype=torch.float32) for _ in range(2))
+    reduce(slowest, dist.ReduceOp.MAX)
+    reduce(fastest, dist.ReduceOp.MIN)
+    if float(slowest) > COMPUTE_SUSPECT * float(fastest):
+        again = compute(torch, device, nccl)
+        own = min(own, again, key=lambda result: float(result["seconds"]))
+    say("compute", **own)
     dist.barrier()
     if rank == 0:
         # Rank 0 holds the store: it goes last, when everybody has said goodbye.
@@ -1425,25 +1525,28 @@ def collectives(order: dict[str, Any], say: Callable[..., None]) -> None:
 
 
 def compute(torch: Any, device: Any, cuda: bool) -> dict[str, Any]:
-    """The best of many short products: noise only ever makes one slower, a slow machine makes all of them slow."""
+    """Seconds that a matrix product takes on average: a hogged core shows in the average, not in the best case."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     size = 2048 if cuda else 256
     left = torch.ones(size, size, device=device)
-    times: list[float] = []
-    end = time.perf_counter() + 0.4
-    while len(times) < 8 or (time.perf_counter() < end and len(times) < 200):
-        start = time.perf_counter()
-        for _ in range(4):
-            left @ left
+    left @ left
+    rounds = 0
+    best = float("inf")
+    began = now = time.perf_counter()
+    while now < began + COMPUTE_SECONDS:
+        start = now
+        left @ left
         if cuda:
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
+        now = time.perf_counter()
+        best = min(best, now - start)
+        rounds += 1
     torch.set_num_threads(threads)
     return {
-        "seconds": round(min(times), 6),
-        "median_seconds": round(statistics.median(times), 6),
-        "rounds": len(times),
+        "seconds": round((now - began) / rounds, 6),
+        "best_seconds": round(best, 6),
+        "rounds": rounds,
         "device": "cuda" if cuda else "cpu",
     }
 
