@@ -279,8 +279,9 @@ def image_changed(lab: Lab, host: str, command: str, change: str = "CMD []") -> 
     name = image(lab)
     lab.on(host, "docker", "tag", name, "kept:aside")
     try:
-        lab.on(host, "docker", "run", "--name", "planted", name, "sh", "-c", command)
-        lab.on(host, "docker", "commit", "--change", change, "planted", name)
+        user = lab.on(host, "docker", "image", "inspect", "--format", "{{.Config.User}}", name).strip() or "root"
+        lab.on(host, "docker", "run", "--name", "planted", "--user", "root", name, "sh", "-c", command)
+        lab.on(host, "docker", "commit", "--change", f"USER {user}", "--change", change, "planted", name)
         yield {}
     finally:
         lab.on(host, "docker", "rm", "--force", "planted")
