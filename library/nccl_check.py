@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# MIT License (see LICENSE)
+# MIT License (see LICENSE), compatible with the GNU General Public License version 3
 """Ansible module: does what DDP is about to use work, and if not, on which host and why."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# MIT License (see LICENSE)
+# MIT License (see LICENSE), compatible with the GNU General Public License version 3
 """Ansible module: what stands between the hosts as they are and the swarm that the inventory asks for."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: swarm_diagnosis
 short_description: Compare the hosts' swarm with the inventory's
 description:
-  - Reads what M(swarm_node_info) saw on the hosts, asks nobody, and changes nothing. Runs on the controller.
+  - Reads what M(ansible.legacy.swarm_node_info) saw on the hosts, asks nobody, and changes nothing. Runs on the controller.
   - Says for each host in a sentence what is wrong with it, and which steps repair it.
   - A step that could cost somebody something is refused, with the variable that allows it.
   - With O(remove) it plans how hosts leave the swarm instead.
@@ -29,7 +29,7 @@ options:
     default: []
   seen:
     description:
-      - What M(swarm_node_info) returned, by host. Only a host whose C(wanted) is not empty is repaired.
+      - What M(ansible.legacy.swarm_node_info) returned, by host. Only a host whose C(wanted) is not empty is repaired.
       - C(wanted) holds C(address) (the address to advertise), C(availability), C(rank) (an integer, or -1 for none).
     type: dict
     required: true

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# MIT License (see LICENSE)
+# MIT License (see LICENSE), compatible with the GNU General Public License version 3
 """Ansible module: what one host knows about the swarm, asked once."""
 
 from __future__ import annotations

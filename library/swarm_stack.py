@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# MIT License (see LICENSE)
+# MIT License (see LICENSE), compatible with the GNU General Public License version 3
 """Ansible module: a swarm stack as it should be, compared with the stack as it is."""
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ options:
     description:
       - V(present) deploys the stack, unless it is already as described.
       - V(absent) removes it, and returns when its services, tasks, networks, configs and secrets are gone.
-        Volumes are kept. Removal always waits, for O(wait_timeout) at most.
+        Volumes are kept. Removal always waits, for O(wait_timeout) at most. The other nodes remove the containers of
+        tasks that have ended a moment later.
     type: str
     choices: [present, absent]
     default: present
   compose:
     description:
-      - What the stack consists of. Each entry is a mapping, or the path of a compose file on the target.
+      - What the stack consists of. One entry or a list. Each is a mapping, or the path of a compose file on the target.
         Entries are merged in order, mappings by key; C(command), C(entrypoint) and health checks are replaced as a
         whole, mounts by their target, and to other lists new items are added.
       - Variables in values (C($NAME), C(${NAME:-default})) are replaced from the environment of the module on the
@@ -42,8 +43,7 @@ options:
         change of each service that uses it. What is no longer used is removed afterwards if O(prune=true).
       - Only networks, volumes, configs and secrets that a service uses are created.
       - Required if O(state=present).
-    type: list
-    elements: raw
+    type: raw
   prune:
     description:
       - Remove services, networks, configs and secrets of the stack that are no longer described.
@@ -160,7 +160,9 @@ attributes:
     description: Can run in check mode and predict changes without making them.
     support: full
   diff_mode:
-    description: Shows per service what was and what will be. Values that look like secrets are hidden.
+    description:
+      - Shows per service what was and what will be, and the text of changed configs.
+        Values whose name looks like a secret's are hidden, and nothing is shown of secrets.
     support: full
 notes:
   - Must run on a manager of an active and unlocked swarm that has a quorum, also for O(state=absent).
@@ -173,7 +175,7 @@ notes:
   - With O(redeploy=failed) only the services that failed are started again. For programs whose parts must start
     together, look first with C(check_mode) and choose O(redeploy=always).
 seealso:
-  - module: swarm_stack_info
+  - module: ansible.legacy.swarm_stack_info
 """
 
 EXAMPLES = r"""
@@ -309,7 +311,7 @@ calls:
 """
 
 import base64
-import hashlib
+import calendar
 import json
 import os
 import re
@@ -336,10 +338,14 @@ from ansible.module_utils.swarm_state import (
     SwarmUnavailable,
     Task,
     describe_task,
+    explain_unavailable,
     find_failures,
     hint_for,
+    inspect_all,
     list_services,
+    lost_quorum,
     read_live,
+    same_template,
     sentence,
     short_name,
     stack_filter,
@@ -350,9 +356,12 @@ from ansible.module_utils.swarm_state import (
 RECORD_FORMAT = 1
 POLL = 1.0
 READY_LOG_LINES = 2000
-# NAME=VALUE, but not the == of a placement constraint.
-NAMED_VALUE = re.compile(r"[^\s=]+=(?!=)")
-SECRETISH = re.compile(r"(?i)(passw|passphrase|secret|token|credential|private_?key|api_?key|access_?key)")
+# Not what counts or cuts a text's tokens: MAX_TOKENS, TOKENIZERS_PARALLELISM.
+SECRETISH = re.compile(r"(?i)(passw|passphrase|secret|token(?!s|iz)|credential|(private|api|access)[_-]?key)")
+NAMED_VALUE = re.compile(r"""\s*["']?([\w.-]+)["']?\s*[:=]\s*(.+)""")
+SECRET_OPTION = re.compile(r"(--?[\w-]+)([= ]+)(\S+)")
+_HIDDEN: dict[str, int] = {}
+URL_PASSWORD = re.compile(r"(://[^/\s:@]*:)([^/\s@]+)(?=@)")
 
 
 class StackFailure(Exception):
@@ -373,6 +382,7 @@ class Record:
     definition: dict[str, Any] = field(default_factory=dict)
     live: dict[str, dict[str, Any]] = field(default_factory=dict)
     networks: dict[str, str] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps({"format": RECORD_FORMAT, **self.__dict__}, sort_keys=True)
@@ -396,6 +406,8 @@ class Plan:
     deploy: bool = False
     removed_services: list[str] = field(default_factory=list)
     recreated_networks: list[str] = field(default_factory=list)
+    recreated_contents: list[str] = field(default_factory=list)
+    known_contents: dict[str, str] = field(default_factory=dict)
     detached_services: list[str] = field(default_factory=list)
     obsolete_networks: list[str] = field(default_factory=list)
     restarted: list[str] = field(default_factory=list)
@@ -420,6 +432,17 @@ def normal_spec(service: dict[str, Any], networks: dict[str, dict[str, Any]]) ->
     return cleaned
 
 
+def content_ids(live: Live) -> dict[str, str]:
+    """Kind and name to id of the configs and secrets that the live services use."""
+    found = {}
+    for service in live.services.values():
+        container = service["Spec"].get("TaskTemplate", {}).get("ContainerSpec", {})
+        for kind in ("Config", "Secret"):
+            for reference in container.get(f"{kind}s") or []:
+                found[f"{kind.lower()} {reference.get(f'{kind}Name')}"] = str(reference.get(f"{kind}ID"))
+    return found
+
+
 def without_empty(value: Any) -> Any:
     """Engines differ in whether they write an empty field or leave it out."""
     if isinstance(value, dict):
@@ -430,25 +453,36 @@ def without_empty(value: Any) -> Any:
     return value
 
 
-def flatten(value: Any, path: str = "") -> dict[str, Any]:
-    """Dotted paths to values; a list of NAME=VALUE texts counts as a mapping."""
-    if isinstance(value, list) and value and all(isinstance(item, str) and NAMED_VALUE.match(item) for item in value):
-        value = dict(item.split("=", 1) for item in value)
+def _by_key(value: Any, path: str) -> dict[Any, Any] | None:
+    """A mapping as it is, a list by position, the engine's list of environment variables by name."""
     if isinstance(value, list):
-        value = {str(number): item for number, item in enumerate(value)}
-    if not isinstance(value, dict) or not value:
+        if path.rpartition(".")[2] == "Env":
+            return dict(item.partition("=")[::2] for item in value)
+        return dict(enumerate(value))
+    return value if isinstance(value, dict) else None
+
+
+def pick(value: Any, paths: list[str], path: str = "") -> dict[str, Any]:
+    """What is at those paths that `differences` found."""
+    if path in paths:
         return {path: value}
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        flat.update(flatten(item, f"{path}.{key}" if path else str(key)))
-    return flat
+    found: dict[str, Any] = {}
+    for key, item in (_by_key(value, path) or {}).items():
+        found.update(pick(item, paths, f"{path}.{key}" if path else str(key)))
+    return found
 
 
-def differences(before: Any, after: Any) -> list[str]:
-    """The paths at which two structures differ."""
-    old, new = flatten(before), flatten(after)
-    missing = object()
-    return sorted(path for path in {*old, *new} if path and old.get(path, missing) != new.get(path, missing))
+def differences(before: Any, after: Any, path: str = "") -> list[str]:
+    """The paths at which two structures differ; what only one of them has counts once, however much is in it."""
+    old, new = _by_key(before, path), _by_key(after, path)
+    if path and (not old or not new or isinstance(before, list) != isinstance(after, list)):
+        return [path] if before != after else []
+    old, new = old or {}, new or {}
+    found: list[str] = []
+    for key in sorted({*old, *new}, key=str):
+        below = f"{path}.{key}" if path else str(key)
+        found += differences(old[key], new[key], below) if key in old and key in new else [below]
+    return found
 
 
 def shorten(paths: list[str], limit: int = 6) -> str:
@@ -457,26 +491,32 @@ def shorten(paths: list[str], limit: int = 6) -> str:
 
 
 def mask(value: Any, key: str = "") -> Any:
-    """Hide values whose name says that they are secret; a hash shows that one changed."""
+    """Hide values whose name says that they are secret, and passwords in URLs; a number tells one from another."""
     if isinstance(value, dict):
         return {name: mask(item, str(name)) for name, item in value.items()}
     if isinstance(value, list):
-        return [mask(item) for item in value]
-    if isinstance(value, str):
-        name, sign, text = value.partition("=")
-        if not key and sign and _is_secret_name(name):
-            return f"{name}={_hidden(text)}"
-        if _is_secret_name(key) and value:
-            return _hidden(value)
-    return value
+        # In ["--token", "abc"] the name of an item is the item before it.
+        names = ["", *(item if isinstance(item, str) and item.startswith("-") else "" for item in value)]
+        return [mask(item, name) for name, item in zip(names, value)]
+    if not isinstance(value, str):
+        return value
+    if _is_secret_name(key) and value:
+        return _hidden(value)
+    found = NAMED_VALUE.fullmatch(value)
+    if found and _is_secret_name(found[1]):
+        return f"{value[: found.start(2)]}{_hidden(found[2])}"
+    value = SECRET_OPTION.sub(
+        lambda found: f"{found[1]}{found[2]}{_hidden(found[3])}" if _is_secret_name(found[1]) else found[0], value
+    )
+    return URL_PASSWORD.sub(lambda found: f"{found[1]}{_hidden(found[2])}", value)
 
 
 def _is_secret_name(name: str) -> bool:
-    return bool(SECRETISH.search(name)) and not name.upper().endswith("_FILE")
+    return bool(SECRETISH.search(name)) and not re.search(r"(?i)[_-](file|path)$", name)
 
 
 def _hidden(text: str) -> str:
-    return f"(hidden, sha256 {hashlib.sha256(text.encode('utf-8')).hexdigest()[:8]})"
+    return f"(hidden {_HIDDEN.setdefault(text, len(_HIDDEN) + 1)})"
 
 
 def readable(value: Any, indent: str = "") -> str:
@@ -502,7 +542,7 @@ def readable(value: Any, indent: str = "") -> str:
 
 
 def _readable_scalar(value: Any) -> str:
-    plain = isinstance(value, str) and re.fullmatch(r"[\w./@+-][\w./@+ =:,-]*", value) and ": " not in value
+    plain = isinstance(value, str) and re.fullmatch(r"[\w./@+(-][\w./@+ =:,()-]*", value) and ": " not in value
     return str(value) if plain else json.dumps(value)
 
 
@@ -535,6 +575,7 @@ def make_plan(
     """Desired against live. Everything that the module will do is decided here."""
     plan = Plan()
     _plan_networks(stack, definition, live, record, prune, plan)
+    _plan_contents(definition, live, record, plan)
     _plan_services(stack, definition, live, record, plan)
     if prune:
         for full_name in sorted(live.services):
@@ -544,6 +585,15 @@ def make_plan(
                 plan.removed_services.append(full_name)
                 before = normal_spec(live.services[full_name], live.networks)
                 plan.diffs.append(make_diff(f"service {name}", before, None))
+    kept = set(plan.detached_services) - set(plan.removed_services)
+    strangers = sorted(
+        short_name(stack, name) for name in kept if short_name(stack, name) not in definition["services"]
+    )
+    if strangers:
+        raise StackFailure(
+            f"Stack {stack} cannot be deployed: {', '.join(plan.recreated_networks + plan.recreated_contents)} must be created "
+            f"again, and service {', '.join(strangers)} uses it, which is not described: describe it, or set prune to true"
+        )
     known = record.definition if record else {}
     if live.services and known.get("volumes", {}) != definition["volumes"]:
         plan.diffs.append(make_diff("volumes", known.get("volumes"), definition["volumes"]))
@@ -559,7 +609,7 @@ def _plan_networks(
 ) -> None:
     wanted = own_networks(stack, definition)
     known = own_networks(stack, record.definition) if record else {}
-    present = {row["Name"]: row["ID"] for row in live.networks.values()}
+    present = {row["Name"]: row["ID"] for row in live.networks.values() if row.get("Scope") == "swarm"}
     for name, network in sorted(wanted.items()):
         if name not in present:
             plan.actions.append(f"create network {name}")
@@ -571,18 +621,83 @@ def _plan_networks(
             plan.deploy = True
             plan.recreated_networks.append(name)
             plan.diffs.append(make_diff(f"network {name}", known[name] or {"id": "another"}, network or {"id": "new"}))
-    gone = {live_id for live_id, row in live.networks.items() if row["Name"] in plan.recreated_networks}
-    for full_name, service in sorted(live.services.items()):
-        template = service["Spec"].get("TaskTemplate", {})
-        targets = {entry.get("Target") for entry in template.get("Networks") or service["Spec"].get("Networks") or []}
-        if targets & gone:
-            plan.detached_services.append(full_name)
+    plan.detached_services += attached(live.services, live, plan.recreated_networks)
     if prune:
         for name in sorted(live.own_networks):
             if name not in wanted:
                 plan.actions.append(f"remove network {name}")
                 plan.obsolete_networks.append(name)
                 plan.diffs.append(make_diff(f"network {name}", known.get(name) or {"driver": "overlay"}, None))
+
+
+def attached(services: dict[str, dict[str, Any]], live: Live, networks: list[str]) -> list[str]:
+    """Which of the services are attached to one of the networks."""
+    ids = {identifier for identifier, row in live.networks.items() if row["Name"] in networks}
+    found = []
+    for full_name, service in sorted(services.items()):
+        holders = (service["Spec"].get("TaskTemplate", {}), service["Spec"])
+        if ids & {entry.get("Target") for holder in holders for entry in holder.get("Networks") or []}:
+            found.append(full_name)
+    return found
+
+
+def spare_others(docker: DockerCli, stack: str, plan: Plan, live: Live) -> None:
+    """Refuse to begin what cannot end: swarm removes no network that another stack is attached to."""
+    networks = plan.recreated_networks + plan.obsolete_networks
+    if not networks:
+        return
+    found = inspect_all(docker, docker.run("service", "ls", "--quiet").stdout.split())
+    others = {item["Spec"]["Name"]: item for item in found if item["Spec"]["Name"] not in live.services}
+    users = attached(others, live, networks)
+    if users:
+        raise StackFailure(
+            f"Stack {stack} cannot be deployed: {', '.join(networks)} must be removed, and {', '.join(users)} of another "
+            "stack uses it: remove that first, or make it a network of its own that both name as external"
+        )
+
+
+def content_diffs(docker: DockerCli, prepared: Prepared, record: Record | None) -> list[dict[str, str]]:
+    """Changed configs, line by line. Of secrets nobody should see more than that they have changed."""
+    diffs = []
+    known = (record.definition.get("configs") or {}) if record else {}
+    for content in prepared.contents:
+        old = (known.get(content.key) or {}).get("name")
+        if content.kind != "config" or old in (None, content.name):
+            continue
+        before = read_config(docker, old)
+        after = content.text if content.path is None else _read_text(content.path)
+        if before is not None and after is not None:
+            texts = ["\n".join(mask(line) for line in text.split("\n")) for text in (before, after)]
+            header = f"config {content.key}"
+            diffs.append({"before_header": header, "after_header": header, "before": texts[0], "after": texts[1]})
+    return diffs
+
+
+def _read_text(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _plan_contents(definition: dict[str, Any], live: Live, record: Record | None, plan: Plan) -> None:
+    """Someone may have put another config or secret in the place of ours, by the same name."""
+    used = content_ids(live)
+    wanted = {
+        f"{kind} {entry.get('name')}" for kind in ("config", "secret") for entry in definition[f"{kind}s"].values()
+    }
+    plan.known_contents = record.contents if record else {}
+    for content, identifier in sorted(plan.known_contents.items()):
+        if content in wanted and used.get(content, identifier) != identifier:
+            plan.actions.append(f"recreate {content} (it is not the one that was deployed)")
+            plan.deploy = True
+            plan.recreated_contents.append(content)
+            plan.diffs.append(make_diff(content, {"id": used[content]}, {"id": "new"}))
+    for full_name, service in sorted(live.services.items()):
+        uses = content_ids(Live(live.stack, services={full_name: service}))
+        if uses.keys() & set(plan.recreated_contents) and full_name not in plan.detached_services:
+            plan.detached_services.append(full_name)
 
 
 def _plan_services(stack: str, definition: dict[str, Any], live: Live, record: Record | None, plan: Plan) -> None:
@@ -607,14 +722,13 @@ def _plan_services(stack: str, definition: dict[str, Any], live: Live, record: R
             plan.actions.append(f"update service {name}: {shorten(changed)}")
         if drift:
             plan.actions.append(f"repair service {name}: {shorten(drift)}")
-            found, meant = flatten(spec), flatten(record.live[full_name])
-            before = {**before, "live": {path: found[path] for path in drift if path in found}}
-            after = {**after, "live": {path: meant[path] for path in drift if path in meant}}
+            before = {**before, "live": pick(spec, drift)}
+            after = {**after, "live": pick(record.live[full_name], drift)}
         if changed or drift:
             plan.deploy = True
             plan.diffs.append(make_diff(f"service {name}", before, after))
         elif full_name in plan.detached_services:
-            plan.actions.append(f"recreate service {name}: its network is recreated")
+            plan.actions.append(f"recreate service {name}: what it uses is recreated")
 
 
 def _plan_restarts(definition: dict[str, Any], live: Live, redeploy: str, plan: Plan) -> None:
@@ -672,21 +786,37 @@ def record_name(stack: str) -> str:
     return f"{stack[:52]}.swarm-stack"
 
 
-def read_record(docker: DockerCli, stack: str) -> Record | None:
-    done = docker.run("config", "inspect", record_name(stack), check=False)
-    if done.rc != 0:
-        return None
+def read_config(docker: DockerCli, name: str) -> str | None:
+    """The text of a config, if there is such a config and it is a text."""
+    done = docker.run("config", "inspect", name, check=False)
     try:
-        return Record.from_json(base64.b64decode(json.loads(done.stdout)[0]["Spec"]["Data"]).decode("utf-8"))
+        return base64.b64decode(json.loads(done.stdout)[0]["Spec"]["Data"]).decode("utf-8")
     except (ValueError, KeyError, IndexError, TypeError):
         return None
 
 
-def write_record(docker: DockerCli, stack: str, definition: dict[str, Any], live: Live) -> None:
+def read_record(docker: DockerCli, stack: str) -> Record | None:
+    text = read_config(docker, record_name(stack))
+    return None if text is None else Record.from_json(text)
+
+
+def write_record(
+    docker: DockerCli, stack: str, definition: dict[str, Any], contents: list[Content], live: Live
+) -> None:
     record = Record(
         definition=definition,
-        live={name: normal_spec(service, live.networks) for name, service in live.services.items()},
+        # What swarm is taking back already is not what was asked for: the next run will find it unknown.
+        live={
+            name: normal_spec(service, live.networks)
+            for name, service in live.services.items()
+            if not str((service.get("UpdateStatus") or {}).get("State", "")).startswith("rollback")
+        },
         networks=live.own_networks,
+        contents={
+            name: identifier
+            for name, identifier in content_ids(live).items()
+            if name.partition(" ")[2] in {content.name for content in contents}
+        },
     )
     name = record_name(stack)
     docker.run("config", "rm", name, check=False)
@@ -722,12 +852,17 @@ def missing_externals(docker: DockerCli, stack: str, prepared: Prepared, live: L
     return missing
 
 
-def create_contents(docker: DockerCli, stack: str, contents: list[Content]) -> None:
+def create_contents(docker: DockerCli, stack: str, contents: list[Content], known: dict[str, str]) -> None:
+    """`known` holds the ids of those that this module created: whatever else has such a name goes."""
     for kind in ("config", "secret"):
         wanted = [content for content in contents if content.kind == kind]
         present = list_objects(docker, kind, stack) if wanted else {}
         for content in wanted:
-            if content.name not in present:
+            found = present.get(content.name)
+            if found and found != known.get(f"{kind} {content.name}", found):
+                docker.run(kind, "rm", content.name)
+                found = None
+            if not found:
                 options = ("--label", f"{NAMESPACE}={stack}", *content.options)
                 source = "-" if content.path is None else content.path
                 docker.run(kind, "create", *options, content.name, source, input=content.text)
@@ -792,9 +927,12 @@ def execute(docker: DockerCli, stack: str, prepared: Prepared, plan: Plan, live:
         leaving = [task.id for task in live.tasks if f"{stack}_{task.service}" in plan.detached_services]
         wait_tasks_gone(docker, leaving, deadline)
     remove_networks(docker, stack, list(plan.recreated_networks), deadline)
+    for content in plan.recreated_contents:
+        kind, _space, name = content.partition(" ")
+        docker.run(kind, "rm", name)
     warned = ""
     if plan.deploy:
-        create_contents(docker, stack, prepared.contents)
+        create_contents(docker, stack, prepared.contents, plan.known_contents)
         warned = stack_deploy(docker, stack, prepared, params)
     elif plan.removed_services:
         docker.run("service", "rm", *plan.removed_services)
@@ -802,17 +940,12 @@ def execute(docker: DockerCli, stack: str, prepared: Prepared, plan: Plan, live:
     if plan.deploy or plan.removed_services or plan.obsolete_networks:
         now = read_live(docker, stack)
         # A deployment that changes only labels or replicas does not revive a dead task.
-        restarted += [
-            name
-            for name in plan.failed_before
-            if name not in restarted
-            and name in now.services
-            and now.services[name]["Spec"].get("TaskTemplate") == live.services[name]["Spec"].get("TaskTemplate")
-        ]
+        still = {state.full_name for state in now.states() if state.failed}
+        restarted += [name for name in plan.failed_before if name in still and name not in restarted]
         remove_networks(docker, stack, list(plan.obsolete_networks), deadline)
         if plan.obsolete_networks:
             now.networks = {key: row for key, row in now.networks.items() if row["Name"] not in plan.obsolete_networks}
-        write_record(docker, stack, prepared.definition, now)
+        write_record(docker, stack, prepared.definition, prepared.contents, now)
     for full_name in restarted:
         force_restart(docker, full_name, params["with_registry_auth"])
     return warned
@@ -966,13 +1099,14 @@ def waiting_for(slot: Slot, tasks: list[Task], goal: str, pattern: str) -> str:
 
 def last_failed(slot: Slot, tasks: list[Task]) -> Task | None:
     bad = ("failed", "rejected", "orphaned")
-    return next((t for t in tasks if t.service == slot.task.service and t.slot == slot.name and t.state in bad), None)
+    own = (t for t in tasks if t.service == slot.task.service and t.slot == slot.name)
+    return next((t for t in own if t.state in bad and same_template(t.spec, slot.task.spec)), None)
 
 
 def epoch(stamp: str) -> float:
     """Seconds since 1970 of an RFC 3339 time in UTC, as the engine writes it; now, if there is none."""
     try:
-        return time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
+        return calendar.timegm(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S"))
     except ValueError:
         return time.time()
 
@@ -1097,7 +1231,8 @@ class StackModule(AnsibleModule):  # type: ignore[misc,unused-ignore]
 def present(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
     params = module.params
     stack: str = params["name"]
-    prepared = prepare(params["compose"], stack, os.environ, params["strict"], missing_files=module.check_mode)
+    compose = params["compose"] if isinstance(params["compose"], list) else [params["compose"]]
+    prepared = prepare(compose, stack, os.environ, params["strict"], missing_files=module.check_mode)
     module.no_log_values.update(prepared.hidden)
     for warning in prepared.warnings:
         module.warn(warning)
@@ -1108,11 +1243,13 @@ def present(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
             "finishing; set deploy.restart_policy.condition to none or on-failure"
         )
     live = read_live(docker, stack)
-    record = read_record(docker, stack) if live.services else None
+    record = read_record(docker, stack)
     plan = make_plan(stack, definition, live, record, params["prune"], params["redeploy"])
-    result.update(actions=plan.actions, changed=bool(plan.actions), **describe(live))
+    result.update(**describe(live))
+    spare_others(docker, stack, plan, live)
+    result.update(actions=plan.actions, changed=bool(plan.actions))
     if module._diff:
-        result["diff"] = plan.diffs
+        result["diff"] = plan.diffs + content_diffs(docker, prepared, record)
     if plan.deploy:
         missing = missing_externals(docker, stack, prepared, live)
         if missing and not module.check_mode:
@@ -1194,7 +1331,7 @@ def main() -> None:
         argument_spec=dict(
             name={"type": "str", "required": True},
             state={"type": "str", "choices": ["present", "absent"], "default": "present"},
-            compose={"type": "list", "elements": "raw"},
+            compose={"type": "raw"},
             prune={"type": "bool", "default": True},
             resolve_image={"type": "str", "choices": ["always", "changed", "never"], "default": "never"},
             with_registry_auth={"type": "bool", "default": False},
@@ -1222,7 +1359,10 @@ def main() -> None:
     except StackFailure as error:
         result.update(failures=error.failures, calls=docker.calls)
         module.fail_json(msg=str(error), **result)
-    except (ComposeError, SwarmUnavailable, DockerError) as error:
+    except DockerError as error:
+        result["calls"] = docker.calls
+        module.fail_json(msg=explain_unavailable(docker, error) if lost_quorum(str(error)) else str(error), **result)
+    except (ComposeError, SwarmUnavailable) as error:
         result["calls"] = docker.calls
         module.fail_json(msg=str(error), **result)
     module.exit_json(calls=docker.calls, **result)

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# MIT License (see LICENSE)
+# MIT License (see LICENSE), compatible with the GNU General Public License version 3
 """Ansible module: what a swarm stack is doing."""
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ attributes:
 notes:
   - Must run on a manager of an active and unlocked swarm that has a quorum.
 seealso:
-  - module: swarm_stack
+  - module: ansible.legacy.swarm_stack
 """
 
 EXAMPLES = r"""
@@ -128,7 +128,7 @@ tasks:
             exit_code: null, image: "my-ddp-trainer:1f3a", created_at: "2025-01-01T10:00:00.1Z",
             updated_at: "2025-01-01T10:00:02.9Z"}]
 failures:
-  description: What failed for good, as in M(swarm_stack).
+  description: What failed for good, as in M(ansible.legacy.swarm_stack).
   returned: success
   type: list
   elements: dict

@@ -78,6 +78,7 @@ REFUSED_SERVICE_KEYS = {
     "security_opt": "set it in the nodes' daemon.json (seccomp-profile, selinux-enabled, no-new-privileges)",
     "shm_size": "mount a tmpfs: volumes: [{type: tmpfs, target: /dev/shm, tmpfs: {size: BYTES}}]",
     "storage_opt": "set storage-opts in the nodes' daemon.json",
+    "tmpfs": "mount it: volumes: [{type: tmpfs, target: PATH, tmpfs: {size: BYTES}}]",
     "userns_mode": "set userns-remap in the nodes' daemon.json",
     "uts": "swarm tasks have their own host name; set it with hostname",
     "volume_driver": "define the volume in the top-level volumes section and set its driver there",
@@ -113,7 +114,6 @@ KNOWN_SERVICE_KEYS = frozenset(
         "stop_grace_period",
         "stop_signal",
         "sysctls",
-        "tmpfs",
         "tty",
         "ulimits",
         "user",
@@ -136,6 +136,7 @@ KNOWN_DEPLOY_KEYS = frozenset(
 )
 NAMED_LISTS = frozenset(["environment", "labels", "sysctls"])
 REPLACED_LISTS = frozenset(["command", "entrypoint", "test"])
+IP_OF_PORT = re.compile(r"(?!0\.0\.0\.0:)(\d+\.){3}\d+:|\[")
 VARIABLE = re.compile(
     r"\$(?:(?P<escaped>\$)|(?P<name>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)(?:(?P<op>:?[-?+])(?P<word>[^}]*))?\}|(?P<bad>))",
     re.ASCII,
@@ -177,7 +178,7 @@ def load(sources: list[Any]) -> tuple[Definition, str | None]:
     directory = None
     for source in sources:
         if isinstance(source, Mapping):
-            part: Any = json.loads(json.dumps(source))
+            part: Any = source
         elif isinstance(source, str) and "\n" not in source:
             part = read_file(source)
             directory = directory or os.path.dirname(os.path.abspath(source))
@@ -190,12 +191,14 @@ def load(sources: list[Any]) -> tuple[Definition, str | None]:
                     else repr(source)
                 )
             )
-        if not isinstance(part, dict):
+        if not isinstance(part, Mapping):
             raise ComposeError(f"{source} does not hold a mapping")
-        for section in SECTIONS:
-            if part.get(section) is not None and not isinstance(part[section], dict):
-                raise ComposeError(f"{section} must be a mapping")
+        try:
+            part = json.loads(json.dumps(part))
+        except (TypeError, ValueError) as error:
+            raise ComposeError(f"compose holds what JSON cannot express: {error}") from error
         merged = merge(merged, part)
+    check_shapes(merged)
     return merged, directory
 
 
@@ -217,10 +220,77 @@ def read_file(path: str) -> Any:
             "or give the definition as a mapping (for a file on the controller: "
             "compose: \"{{ lookup('file', 'stack.yml') | from_yaml }}\")"
         ) from error
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc,unused-ignore]
+        """To docker, 22:22 and 2025-01-01 are texts. YAML 1.1 makes a number and a date of them."""
+
+        def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+            tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call,unused-ignore]
+            number_with_colon = tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and ":" in value
+            return "tag:yaml.org,2002:str" if number_with_colon or tag == "tag:yaml.org,2002:timestamp" else tag
+
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader)
     except yaml.YAMLError as error:
         raise ComposeError(f"{path} is not valid YAML: {error}") from error
+
+
+# What the code below relies on; all else about a definition's form is for docker to say.
+SERVICE_SHAPES: dict[str, tuple[type, ...]] = {
+    "image": (str,),
+    "environment": (dict, list),
+    "labels": (dict, list),
+    "env_file": (str, list),
+    "networks": (dict, list),
+    "ports": (list,),
+    "volumes": (list,),
+    "configs": (list,),
+    "secrets": (list,),
+    "deploy": (dict,),
+    "deploy.labels": (dict, list),
+    "deploy.resources": (dict,),
+    "deploy.resources.reservations": (dict,),
+    "deploy.restart_policy": (dict,),
+    "deploy.update_config": (dict,),
+}
+ITEM_SHAPES: dict[str, tuple[type, ...]] = {
+    "env_file": (str,),
+    "networks": (str,),
+    "ports": (str, int, dict),
+    "volumes": (str, dict),
+    "configs": (str, dict),
+    "secrets": (str, dict),
+}
+SHAPE_NAMES: dict[type, str] = {dict: "a mapping", list: "a list", str: "a text", int: "a number"}
+
+
+def check_shapes(compose: Definition) -> None:
+    """Refuse a text where a mapping or a list belongs, and the like."""
+    for section in SECTIONS:
+        objects = compose.get(section)
+        _check_shape({} if objects is None else objects, (dict,), section)
+        for name, definition in (objects or {}).items():
+            _check_shape({} if definition is None else definition, (dict,), f"{section}.{name}")
+    for name, service in (compose.get("services") or {}).items():
+        for path, shapes in SERVICE_SHAPES.items():
+            value: Any = service
+            for key in path.split("."):
+                value = (value or {}).get(key)
+            if value is not None:
+                _check_shape(value, shapes, f"service {name}: {path}")
+        for key, shapes in ITEM_SHAPES.items():
+            items = (service or {}).get(key)
+            for number, item in enumerate(items if isinstance(items, list) else []):
+                _check_shape(item, shapes, f"service {name}: {key}.{number}")
+        networks = (service or {}).get("networks")
+        for network, settings in networks.items() if isinstance(networks, dict) else ():
+            _check_shape({} if settings is None else settings, (dict,), f"service {name}: networks.{network}")
+
+
+def _check_shape(value: Any, shapes: tuple[type, ...], where: str) -> None:
+    if not isinstance(value, shapes):
+        wanted = " or ".join(SHAPE_NAMES[shape] for shape in shapes)
+        raise ComposeError(f"{where} must be {wanted}, and is {json.dumps(value)}")
 
 
 def merge(base: Any, extra: Any, key: str = "") -> Any:
@@ -322,16 +392,14 @@ def refusals(compose: Definition) -> list[tuple[tuple[str, ...], str]]:
             way = "merge several compose entries" if key == "include" else "docker stack does not know it"
             found.append(((key,), f"top level: {key} is not supported: {way}"))
     for name, service in (compose.get("services") or {}).items():
-        if not isinstance(service, dict):
-            raise ComposeError(f"service {name} is not a mapping")
-        for key in service:
+        for key in service or {}:
             if key in REFUSED_SERVICE_KEYS:
                 found.append(
                     (("services", name, key), f"service {name}: {key} has no effect: {REFUSED_SERVICE_KEYS[key]}")
                 )
             elif key not in KNOWN_SERVICE_KEYS and not str(key).startswith("x-"):
                 found.append((("services", name, key), f"service {name}: {key} is not a key that docker stack knows"))
-        deploy = service.get("deploy") or {}
+        deploy = (service or {}).get("deploy") or {}
         for key in deploy:
             if key not in KNOWN_DEPLOY_KEYS and not str(key).startswith("x-"):
                 found.append(
@@ -342,8 +410,23 @@ def refusals(compose: Definition) -> list[tuple[tuple[str, ...], str]]:
                 )
         reservations = (deploy.get("resources") or {}).get("reservations") or {}
         if "devices" in reservations:
-            where = ("services", name, "deploy", "resources", "reservations", "devices")
+            where: tuple[str, ...] = ("services", name, "deploy", "resources", "reservations", "devices")
             found.append((where, f"service {name}: deploy.resources.reservations.devices has no effect: {GPU_WAY}"))
+        found += [
+            (
+                (),
+                f"service {name}: the address in ports {port} has no effect: swarm publishes on all addresses of a node",
+            )
+            for port in (service or {}).get("ports") or []
+            if isinstance(port, str) and IP_OF_PORT.match(port)
+        ]
+        networks = (service or {}).get("networks")
+        for network, settings in networks.items() if isinstance(networks, dict) else ():
+            for key in sorted(set(settings or {}) & {"ipv4_address", "ipv6_address", "link_local_ips", "priority"}):
+                where = ("services", name, "networks", network, key)
+                found.append(
+                    (where, f"service {name}: networks.{network}.{key} has no effect: swarm assigns addresses")
+                )
     return found
 
 
@@ -366,8 +449,9 @@ def prepare(
     if refused and strict:
         raise ComposeError("; ".join(sentence for _path, sentence in refused))
     for path, sentence in refused:
-        drop(compose, path)
-        warnings.append(f"{sentence} (left out)")
+        if path:
+            drop(compose, path)
+        warnings.append(f"{sentence} (left out)" if path else sentence)
     if compose.get("name") not in (None, stack):
         warnings.append(f"top level: name {compose['name']} is not used, the stack is called {stack}")
     services = compose.get("services") or {}
@@ -378,7 +462,9 @@ def prepare(
     )
     resolved = interpolate({section: compose.get(section) or {} for section in SECTIONS}, environment, warnings)
     for name, service in resolved["services"].items():
-        prepared.definition.setdefault("services", {})[name] = canonical_service(name, service, directory, environment)
+        prepared.definition.setdefault("services", {})[name] = canonical_service(
+            name, service or {}, directory, environment
+        )
     for section in ("networks", "volumes"):
         prepared.definition[section] = {
             name: canonical_object(value) for name, value in sorted(used_objects(resolved, section).items())
@@ -397,6 +483,12 @@ def canonical_service(
     canonical = {key: value for key, value in service.items() if not str(key).startswith("x-") and value is not None}
     if not canonical.get("image"):
         raise ComposeError(f"service {name} has no image")
+    for entry in canonical.get("volumes") or []:
+        source = str(entry.get("source", "") if isinstance(entry, dict) else entry.partition(":")[0])
+        binds = entry.get("type") == "bind" if isinstance(entry, dict) else source.startswith(".")
+        if binds:
+            # docker makes the same of it, when it reads a file.
+            resolve_path(source, directory, f"service {name}: volumes")
     variables: dict[str, Any] = {}
     files = canonical.pop("env_file", [])
     for path in [files] if isinstance(files, str) else files:

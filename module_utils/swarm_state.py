@@ -186,9 +186,9 @@ def explain_unavailable(docker: DockerCli, error: DockerError) -> str:
     try:
         info = json.loads(docker.run("info", "--format", "{{json .}}", timeout=ANSWER_TIMEOUT).stdout)
     except (DockerError, ValueError):
-        return f"Docker on {host} does not answer: {error}"
+        return _silent(host, str(error))
     if info.get("ServerErrors"):
-        return f"Docker on {host} does not answer: {'; '.join(info['ServerErrors'])}"
+        return _silent(host, "; ".join(info["ServerErrors"]))
     host = info.get("Name") or host
     swarm = info.get("Swarm") or {}
     state = swarm.get("LocalNodeState", "inactive")
@@ -196,7 +196,7 @@ def explain_unavailable(docker: DockerCli, error: DockerError) -> str:
         return f"The swarm on {host} is locked: run `docker swarm unlock` there with the unlock key, then try again."
     if state == "inactive":
         return f"{host} is not part of a swarm: initialise one with `docker swarm init`, or join one as a manager."
-    if _lost_quorum(f"{error} {swarm.get('Error', '')}"):
+    if lost_quorum(f"{error} {swarm.get('Error', '')}"):
         return (
             f"The swarm of {host} has no quorum: more than half of its managers must be up to change or show a stack."
         )
@@ -208,7 +208,14 @@ def explain_unavailable(docker: DockerCli, error: DockerError) -> str:
     return f"The swarm of {host} does not answer: {error}"
 
 
-def _lost_quorum(text: str) -> bool:
+def _silent(host: str, said: str) -> str:
+    """An engine that cannot be asked."""
+    if "permission denied" in said:
+        return f"This user may not talk to Docker on {host}: use become, or add the user to the group docker. ({said})"
+    return f"Docker on {host} does not answer: {said}"
+
+
+def lost_quorum(text: str) -> bool:
     return any(
         sign in text
         for sign in ("does not have a leader", "too few managers", "DeadlineExceeded", "deadline exceeded", "no answer")
@@ -313,13 +320,14 @@ def judge_service(stack: str, service: dict[str, Any], tasks: list[Task]) -> Ser
     for task in own:
         by_slot.setdefault(task.slot, []).append(task)
     slots = []
+    update = service.get("UpdateStatus") or {}
+    rolling = str(update.get("State", "")) in ("updating", "rollback_started")
     for slot in sorted(by_slot):
-        verdict = judge_slot(template, by_slot[slot], job=mode.endswith("job"))
+        verdict = judge_slot(template, by_slot[slot], job=mode.endswith("job"), rolling=rolling)
         if verdict:
             slots.append(Slot(slot, verdict, by_slot[slot][0]))
     if mode == "global" or mode == "global-job":
         wanted = max(1, len(slots))
-    update = service.get("UpdateStatus") or {}
     return ServiceState(
         name=name,
         full_name=spec["Name"],
@@ -353,12 +361,15 @@ def restart_condition(template: dict[str, Any]) -> str:
     return str((template.get("RestartPolicy") or {}).get("Condition") or "any")
 
 
-def judge_slot(template: dict[str, Any], history: list[Task], job: bool = False) -> str:
-    """The verdict on one slot from its tasks, newest first; empty when the slot is no longer part of the service."""
+def judge_slot(template: dict[str, Any], history: list[Task], job: bool = False, rolling: bool = False) -> str:
+    """The verdict on one slot from its tasks, newest first; empty when the slot is no longer part of the service.
+
+    While an update is `rolling`, a task of another placement may still have to move.
+    """
     newest = history[0]
     if newest.desired == "remove" or (newest.state in ("shutdown", "remove") and newest.desired == "shutdown"):
         return ""
-    if not same_template(newest.spec, template):
+    if not same_template(newest.spec, template, placement=rolling):
         return "outdated"
     if newest.state == "complete":
         # Under condition `any`, the default, swarm starts it again at once.
@@ -366,17 +377,19 @@ def judge_slot(template: dict[str, Any], history: list[Task], job: bool = False)
     if newest.state in FAILED_STATES:
         # Swarm creates the next attempt in the transaction that shuts the failed one down: if this is
         # still the newest and its desired state is shutdown, there will be no other.
-        return "failed" if newest.desired == "shutdown" else "restarting"
+        return "failed" if newest.desired == "shutdown" or _hopeless(template, history) else "restarting"
     if newest.state == "running":
         return "running" if newest.desired in ("running", "complete") else "outdated"
-    rejected = 0
-    for task in history[1:]:
-        if task.state != "rejected":
-            break
-        rejected += 1
-    if rejected >= HOPELESS_REJECTIONS:
+    earlier = [task for task in history[1:] if same_template(task.spec, template)]
+    if _hopeless(template, earlier):
         return "failed"
-    return "restarting" if len(history) > 1 and history[1].state in FAILED_STATES else "starting"
+    return "restarting" if earlier and earlier[0].state in FAILED_STATES else "starting"
+
+
+def _hopeless(template: dict[str, Any], history: list[Task]) -> bool:
+    """Rejected again and again since this definition came."""
+    last = [task.state for task in history[:HOPELESS_REJECTIONS] if same_template(task.spec, template)]
+    return last == ["rejected"] * HOPELESS_REJECTIONS
 
 
 # `docker inspect` fills these in for a service, and leaves them out for a task.
@@ -389,9 +402,11 @@ TEMPLATE_DEFAULTS = {
 }
 
 
-def same_template(left: dict[str, Any], right: dict[str, Any]) -> bool:
-    """Whether a task was made from this template. Placement does not count: swarm keeps a task that still fits it."""
-    return not left or without_defaults({**left, "Placement": None}) == without_defaults({**right, "Placement": None})
+def same_template(left: dict[str, Any], right: dict[str, Any], placement: bool = False) -> bool:
+    """Whether a task was made from this template. Swarm keeps a task that fits a new `placement` as it is."""
+    if not placement:
+        left, right = {**left, "Placement": None} if left else {}, {**right, "Placement": None}
+    return not left or without_defaults(left) == without_defaults(right)
 
 
 def without_defaults(value: Any) -> Any:
@@ -478,6 +493,11 @@ def hint_for(state: ServiceState, task: Task) -> str:
         return f"Image {task.image} is not on {node}: build it there, or load it there (`docker save | docker load`)."
     if "no suitable node" in lowered:
         return _hint_unscheduled(state, lowered)
+    if "unhealthy" in lowered:
+        return (
+            f"Its health check failed: see the check's command, and `docker inspect` of the container on {node}; "
+            "a program that starts slowly needs a longer healthcheck.start_period."
+        )
     if "oom" in lowered or "out of memory" in lowered or task.exit_code == 137:
         return (
             f"Killed, most likely out of memory: see `dmesg` on {node}; raise deploy.resources.limits.memory, "

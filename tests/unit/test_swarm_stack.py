@@ -98,7 +98,10 @@ class FakeSwarm:
         return "\n".join(json.dumps(row) for row in rows)
 
     def do_service_ls(self, args, text):
-        return self.lines({"ID": item["ID"], "Name": name} for name, item in self.services.items())
+        if "--quiet" in args:
+            return "\n".join(item["ID"] for item in self.services.values())
+        ours = {name: item for name, item in self.services.items() if item["Spec"]["Labels"].get(NS) == "demo"}
+        return self.lines({"ID": item["ID"], "Name": name} for name, item in ours.items())
 
     def do_service_rm(self, args, text):
         for name in args[2:]:
@@ -158,7 +161,9 @@ class FakeSwarm:
     def do_config_inspect(self, args, text):
         if args[2] not in self.configs:
             raise DockerError("no such config")
-        return json.dumps([{"Spec": {"Data": base64.b64encode(self.configs[args[2]]["data"].encode()).decode()}}])
+        return json.dumps(
+            [{"Spec": {"Data": base64.b64encode((self.configs[args[2]]["data"] or "").encode()).decode()}}]
+        )
 
     do_secret_ls, do_secret_create, do_secret_rm = do_config_ls, do_config_create, do_config_rm
 
@@ -206,10 +211,18 @@ class FakeSwarm:
                 "Image": service["image"],
                 "Args": service.get("command"),
                 "Env": [f"{key}={value}" for key, value in service.get("environment", {}).items()],
-                "Configs": [
-                    {"ConfigID": "id", "ConfigName": compose["configs"][entry["source"]]["name"]}
-                    for entry in service.get("configs", [])
-                ],
+                **{
+                    f"{kind}s": [
+                        {
+                            f"{kind}ID": "id",
+                            f"{kind}Name": compose[f"{kind.lower()}s"][getattr(entry, "get", {}.get)("source", entry)][
+                                "name"
+                            ],
+                        }
+                        for entry in service.get(f"{kind.lower()}s", [])
+                    ]
+                    for kind in ("Config", "Secret")
+                },
                 "DNSConfig": {},
             },
             "RestartPolicy": {"Condition": service["deploy"].get("restart_policy", {}).get("condition", "any")},
@@ -288,6 +301,10 @@ def definition(**changes):
 
 
 class TestPresent:
+    def test_one_definition_needs_no_list(self, swarm, call):
+        assert call(compose=definition())["changed"]
+        assert not call(compose=[definition()])["changed"]
+
     def test_creates_and_then_does_nothing(self, swarm, call):
         predicted = call(compose=[definition()], check=True)
         assert swarm.services == {}
@@ -405,8 +422,8 @@ class TestDrift:
         made = call(compose=[compose])
         assert made["actions"] == [
             "recreate network demo_default",
-            "recreate service node0: its network is recreated",
-            "recreate service node1: its network is recreated",
+            "recreate service node0: what it uses is recreated",
+            "recreate service node1: what it uses is recreated",
         ]
         assert not call(compose=[compose])["changed"]
 
@@ -415,6 +432,56 @@ class TestDrift:
         swarm.busy_networks = 1000
         compose = {**definition(), "networks": {"default": {"attachable": True}}}
         assert "Cannot remove network demo_default" in call(compose=[compose])["msg"]
+
+    def test_network_that_somebody_else_needs(self, swarm, call):
+        """Swarm would refuse to remove it, after our services had been taken down."""
+        call(compose=[definition()])
+        network = {"Target": next(key for key, row in swarm.networks.items() if row["Name"] == "demo_default")}
+        swarm.services["web_front"] = {
+            "ID": "web",
+            "Spec": {"Name": "web_front", "Labels": {NS: "web"}, "TaskTemplate": {"Networks": [network]}},
+        }
+        compose = {**definition(), "networks": {"default": {"attachable": True}}}
+        for check in (True, False):
+            result = call(compose=[compose], check=check)
+            assert result["failed"]
+            assert not result["changed"]
+            assert "demo_default must be removed, and web_front of another stack uses it" in result["msg"]
+        assert "demo_node0" in swarm.services
+
+    def test_network_that_a_service_needs_which_is_not_described(self, swarm, call):
+        call(compose=[definition()])
+        compose = {**definition(), "networks": {"default": {"attachable": True}}}
+        del compose["services"]["node1"]
+        result = call(compose=[compose], prune=False)
+        assert "demo_default must be created again, and service node1 uses it, which is not described" in result["msg"]
+        assert "demo_node1" in swarm.services
+        assert not call(compose=[compose], prune=True).get("failed")
+
+    @pytest.mark.parametrize("kind", ["config", "secret"])
+    def test_another_content_by_the_same_name(self, swarm, call, kind):
+        compose = definition(**{f"{kind}s": ["c"]})
+        compose[f"{kind}s"] = {"c": {"content": "geheimnis"}}
+        call(compose=[compose])
+        container = swarm.services["demo_node1"]["Spec"]["TaskTemplate"]["ContainerSpec"]
+        container[f"{kind.capitalize()}s"][0][f"{kind.capitalize()}ID"] = "another"
+        (name,) = [name for name in swarm.objects((kind,)) if "_c_" in name]
+        predicted = call(compose=[compose], check=True)
+        made = call(compose=[compose])
+        assert predicted["actions"] == made["actions"]
+        assert made["actions"] == [
+            f"recreate {kind} {name} (it is not the one that was deployed)",
+            "recreate service node1: what it uses is recreated",
+        ]
+        assert not call(compose=[compose])["changed"]
+
+    def test_what_is_rolled_back_at_once_is_not_recorded_as_asked_for(self, swarm, call):
+        """The update may fail and be taken back before the record of what was deployed is written."""
+        call(compose=[definition()])
+        swarm.updates = {"demo_node1": "rollback_started"}
+        call(compose=[definition(image="trainer:2")])
+        swarm.updates = {}
+        assert call(compose=[definition(image="trainer:2")], redeploy="never")["actions"] == ["adopt service node1"]
 
     def test_without_a_record_it_is_adopted_once(self, swarm, call):
         call(compose=[definition()])
@@ -451,6 +518,8 @@ class TestContents:
         (old,) = [name for name in swarm.configs if "_c_" in name]
         made = call(compose=[self.compose("two")], wait_for="running")
         assert made["actions"] == ["update service node1: configs.0.name"]
+        assert [diff["before_header"] for diff in made["diff"]] == ["service node1", "config c"]
+        assert (made["diff"][1]["before"], made["diff"][1]["after"]) == ("one", "two")
         names = [name for name in swarm.configs if "_c_" in name]
         assert len(names) == 1
         assert names != [old]
@@ -737,12 +806,25 @@ class TestJudging:
             ("any", [("preparing", "running"), *[("rejected", "shutdown")] * 2], "restarting"),
             ("any", [("preparing", "running"), *[("rejected", "shutdown")] * 3], "failed"),
             ("any", [("preparing", "running"), ("rejected", "shutdown"), ("failed", "shutdown")], "restarting"),
+            ("any", [("rejected", "ready"), *[("rejected", "shutdown")] * 2], "failed"),
             ("on-failure", [("orphaned", "shutdown")], "failed"),
         ],
     )
     def test_slot(self, condition, history, verdict):
         tasks = [make_task(*entry, created=number) for number, entry in enumerate(history)]
         assert swarm_state.judge_slot({"RestartPolicy": {"Condition": condition}}, tasks) == verdict
+
+    def test_rejections_of_an_earlier_definition_do_not_count(self):
+        old, new = {"ContainerSpec": {"Image": "a"}}, {"ContainerSpec": {"Image": "b"}}
+        history = [make_task("preparing", spec=new), *[make_task("rejected", "shutdown", spec=old)] * 3]
+        assert swarm_state.judge_slot(new, history) == "starting"
+
+    def test_a_task_that_has_to_move(self):
+        """Swarm keeps a task that fits a new placement; as long as an update goes on, it may not have looked yet."""
+        task = make_task(spec={"Placement": {"Constraints": ["node.hostname == a"]}})
+        template = {"Placement": {"Constraints": ["node.hostname == b"]}}
+        assert swarm_state.judge_slot(template, [task], rolling=True) == "outdated"
+        assert swarm_state.judge_slot(template, [task]) == "running"
 
     def test_outdated(self):
         task = make_task(spec={"ContainerSpec": {"Image": "a"}})
@@ -814,6 +896,7 @@ class TestJudging:
             ("no suitable node (max replicas per node limit exceed)", None, "max_replicas_per_node"),
             ("no suitable node (odd)", None, "docker node ls"),
             ("task: non-zero exit (137)", 137, "out of memory"),
+            ("task: non-zero exit (137): dockerexec: unhealthy container", 137, "health check"),
             ("task: non-zero exit (139)", 139, "Segmentation"),
             ("task: non-zero exit (134)", 134, "SIGABRT"),
             ("task: non-zero exit (143)", 143, "SIGTERM"),
@@ -843,6 +926,28 @@ class TestCompose:
 
     def service(self, **keys):
         return {"services": {"s": {"image": "i", **keys}}}
+
+    def test_nothing_but_a_compose_error(self):
+        """Whatever is wrong with a definition is said in a sentence, not in a traceback."""
+        keys = [*stack_compose.KNOWN_SERVICE_KEYS, *stack_compose.REFUSED_SERVICE_KEYS]
+        for value in ("x", 1, True, [], {}, ["x"], [1], [None], [[]], {"x": 1}, {"x": None}, {"x": {"y": []}}):
+            definitions = [self.service(**{key: value}) for key in keys]
+            definitions += [self.service(deploy={key: value}) for key in stack_compose.KNOWN_DEPLOY_KEYS]
+            definitions += [
+                {**self.service(networks=["x"], configs=["x"]), section: value} for section in stack_compose.SECTIONS
+            ]
+            definitions += [
+                {**self.service(**{section: ["x"]}), section: {"x": value}}
+                for section in ("networks", "configs", "secrets")
+            ]
+            for compose in definitions:
+                for strict in (True, False):
+                    try:
+                        prepared = self.prepare(compose, strict=strict)
+                    except stack_compose.ComposeError:
+                        continue
+                    swarm_stack.endless_services(prepared.definition)
+                    [stack_compose.service_view(prepared.definition, name) for name in prepared.definition["services"]]
 
     def test_merge(self):
         base = self.service(command=["a"], environment=["A=1", "B=1"], volumes=["v:/x", "w:/y"])
@@ -917,7 +1022,16 @@ class TestCompose:
         ("compose", "message"),
         [
             ({"services": []}, "services must be a mapping"),
-            ({"services": {"s": None}}, "not a mapping"),
+            ({"services": {"s": None}}, "has no image"),
+            ({"services": {"s": "x"}}, 'services.s must be a mapping, and is "x"'),
+            ({"services": {"s": {"image": 1}}}, "service s: image must be a text, and is 1"),
+            ({"services": {"s": {"image": "i", "environment": "A=1"}}}, "environment must be a mapping or a list"),
+            ({"services": {"s": {"image": "i", "networks": "n"}}}, "networks must be a mapping or a list"),
+            ({"services": {"s": {"image": "i", "volumes": [3]}}}, "service s: volumes.0 must be a text or a mapping"),
+            ({"services": {"s": {"image": "i", "env_file": [{"path": "x"}]}}}, "env_file.0 must be a text"),
+            ({"services": {"s": {"image": "i", "deploy": {"resources": "x"}}}}, "deploy.resources must be a mapping"),
+            ({"services": {"s": {"image": "i"}}, "networks": {"n": "x"}}, "networks.n must be a mapping"),
+            ({"services": {"s": {"image": "i", "volumes": ["./x:/y"]}}}, "volumes: ./x is relative"),
             ({"services": {"s": {}}}, "has no image"),
             ({"services": {"s": {"image": "i", "networks": ["n"]}}}, "network n is used"),
             ({"services": {"s": {"image": "i", "volumes": ["v:/v"]}}}, "volume v is used"),
@@ -928,6 +1042,15 @@ class TestCompose:
                 "longer than 64",
             ),
             ({"services": {"s": {"image": "i", "env_file": "/no/such"}}}, "cannot read env_file"),
+            ({"services": {"s": {"image": "i", "tmpfs": "/x"}}}, "tmpfs has no effect: mount it"),
+            ({"services": {"s": {"image": "i", "ports": ["127.0.0.1:80:80"]}}}, "swarm publishes on all addresses"),
+            (
+                {
+                    "services": {"s": {"image": "i", "networks": {"n": {"ipv4_address": "192.0.2.1"}}}},
+                    "networks": {"n": {}},
+                },
+                "networks.n.ipv4_address has no effect",
+            ),
             ({"include": ["x"], "services": {}}, "include is not supported"),
             ({"services": {"s": {"image": "i", "nonsense": 1}}}, "nonsense is not a key"),
             ({"services": {"s": {"image": "i", "deploy": {"nonsense": 1}}}}, "deploy.nonsense is not a key"),
@@ -962,6 +1085,12 @@ class TestCompose:
         path = tmp_path / "stack.yml"
         path.write_text("services: {s: {image: i}}")
         assert self.prepare(str(path)).definition["services"]["s"]["image"] == "i"
+        path.write_text("services: {s: {image: i, ports: [22:22], labels: {day: 2025-01-01, n: 1.5}}}")
+        service = self.prepare(str(path)).definition["services"]["s"]
+        assert (service["ports"], service["labels"]) == (["22:22"], {"day": "2025-01-01", "n": "1.5"})
+        path.write_text("services: {s: {image: !!binary aGk=}}")
+        with pytest.raises(stack_compose.ComposeError, match="JSON cannot express"):
+            self.prepare(str(path))
         path.write_text("services: {s: [}")
         with pytest.raises(stack_compose.ComposeError, match="not valid YAML"):
             self.prepare(str(path))
@@ -989,9 +1118,34 @@ class TestDiff:
         assert one != two
         assert "A: 1" in one
 
-    def test_files_that_hold_secrets_are_not_secret(self):
-        assert swarm_stack.mask({"DB_PASSWORD_FILE": "/run/x"}) == {"DB_PASSWORD_FILE": "/run/x"}
-        assert "hidden" in swarm_stack.mask(["API_KEY=abc"])[0]
+    @pytest.mark.parametrize(
+        "value",
+        [
+            {"DB_PASSWORD_FILE": "/run/x"},
+            {"TOKENIZERS_PARALLELISM": "false", "MAX_TOKENS": "2048"},
+            ["--lr", "0.1", "--epochs=3", "node.role == worker"],
+            "http://host:8080/a@b",
+        ],
+    )
+    def test_what_is_not_secret_is_shown(self, value):
+        assert swarm_stack.mask(value) == value
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            {"HF_TOKEN": "hush"},
+            ["API_KEY=hush"],
+            ["run", "--token", "hush"],
+            ["sh", "-c", "exec run --wandb-api-key hush -v"],
+            ["--password=hush"],
+            {"DATABASE_URL": "postgres://user:hush@db/name"},
+            '  "password": "hush",',
+            "secret: hush",
+        ],
+    )
+    def test_secrets_are_hidden(self, value):
+        assert "hush" not in str(swarm_stack.mask(value))
+        assert "(hidden " in str(swarm_stack.mask(value))
 
     def test_readable(self):
         text = swarm_stack.readable({"b": [1, {"x": "y", "z": [2]}], "a": {}, "c": "with: colon", "d": None})
@@ -1000,6 +1154,22 @@ class TestDiff:
     def test_many_paths_are_shortened(self):
         assert swarm_stack.shorten(list("abcdefgh")) == "a, b, c, d, e, f and 2 more"
 
-    def test_constraints_are_not_names(self):
-        assert list(swarm_stack.flatten({"c": ["node.role == worker"]})) == ["c.0"]
-        assert list(swarm_stack.flatten({"e": ["A=1"]})) == ["e.A"]
+    @pytest.mark.parametrize(
+        ("before", "after", "paths"),
+        [
+            ({"Env": ["A=1", "B=1"]}, {"Env": ["B=2", "A=1"]}, ["Env.B"]),
+            ({"c": ["node.role == worker"]}, {"c": ["node.role == manager"]}, ["c.0"]),
+            ({"a": {"b": [1, 2]}}, {"a": {"b": [1, 2, 3]}}, ["a.b.2"]),
+            ({"a": {"b": {"c": 1, "d": 2}}}, {"a": {}}, ["a"]),
+            ({"a": [{"b": 1}]}, {}, ["a"]),
+            ({"a": 1}, {"a": 1}, []),
+        ],
+    )
+    def test_paths(self, before, after, paths):
+        assert swarm_stack.differences(before, after) == paths
+
+    def test_options_that_repeat_are_told_apart(self):
+        assert swarm_stack.differences({"command": ["--x=1", "--x=2"]}, {"command": ["--x=3", "--x=2"]}) == [
+            "command.0"
+        ]
+        assert swarm_stack.differences({"command": ["--x=1", "--y=2"]}, {"command": ["--y=2", "--x=1"]})
