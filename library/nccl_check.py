@@ -1647,9 +1647,11 @@ def judge_stragglers(case: Case) -> None:
         return
     times = {r: (case.probe(r).get("compute") or {}).get("seconds") for r in case.hosts}
     known = {rank: float(value) for rank, value in times.items() if value}
+    slow: set[int] = set()
     for rank, own in known.items():
         others = [value for other, value in known.items() if other != rank]
         if others and own > factor * statistics.median(others) + COMPUTE_NOISE_SECONDS:
+            slow.add(rank)
             load = (case.probe(rank).get("compute") or {}).get("load")
             case.say(
                 14, rank, "compute", False, f"{own * 1000:.2f} ms for a matrix product on average",
@@ -1659,8 +1661,9 @@ def judge_stragglers(case: Case) -> None:
             )  # fmt: skip
     sending: dict[int, float] = {}
     for rank in case.hosts:
-        rates = [float(p["bandwidth_mb_s"]) for p in (case.probe(rank).get("pairs") or {}).values()
-                 if p.get("bandwidth_mb_s")]  # fmt: skip
+        # What reaches a host that has no time to read says nothing about the sender.
+        rates = [float(p["bandwidth_mb_s"]) for peer, p in (case.probe(rank).get("pairs") or {}).items()
+                 if p.get("bandwidth_mb_s") and not slow & {rank, int(peer)}]  # fmt: skip
         if rates:
             sending[rank] = statistics.median(rates)
     for rank, own in sending.items():
@@ -1668,7 +1671,7 @@ def judge_stragglers(case: Case) -> None:
         if others and own * factor < statistics.median(others) and own < FAST_ENOUGH_MB_S:
             case.say(
                 14, rank, "sending", False, f"{own:g} MB/s to its peers",
-                f"within a {factor:g}th of the others' median of {statistics.median(others):g} MB/s",
+                f"at least 1/{factor:g} of the others' median of {statistics.median(others):g} MB/s",
                 f"{case.hosts[rank]} sends slower than the others: check its link speed, cable and traffic shaping",
             )  # fmt: skip
 

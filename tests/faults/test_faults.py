@@ -66,6 +66,14 @@ def test_the_hinted_mtu_is_the_cure(check: Check, lab: Lab) -> None:
     assert {pair["path_mtu"] for pair in verdict["pairs"]} == {1350}
 
 
+def test_on_the_hosts_own_network(check: Check) -> None:
+    verdict, _ = check("none, on the hosts' own network", training_network_mode="host")
+    assert verdict["ok"], verdict["message"]
+    verdict, _ = check("wrong interface on the hosts' own network", training_network_mode="host", training_interface="docker0")
+    assert {(one["layer"], one["host"]) for one in verdict["findings"]} == {(6, "host1"), (6, "host2")}
+    assert all("training_interface to eth0" in one["hint"] for one in verdict["findings"])
+
+
 def test_all_hosts_are_asked_under_limit(check: Check) -> None:
     verdict, _ = check("none, under --limit host2", limit="host2")
     assert verdict["ok"], verdict["message"]

@@ -496,6 +496,12 @@ def test_layer_14_slow_sending(pair):
     assert only(verdict(pair), 14, "host2")["check"] == "sending"
 
 
+def test_layer_14_a_starved_receiver_is_not_the_senders_fault(pair):
+    pair[1]["probe"]["compute"]["seconds"] = 0.02
+    pair[0]["probe"]["pairs"]["1"]["bandwidth_mb_s"] = 3.9
+    assert [(one["host"], one["check"]) for one in verdict(pair)["findings"]] == [("host2", "compute")]
+
+
 def test_layer_14_noise_is_no_alarm(trio):
     for one, (seconds, rate) in zip(trio, ((0.0020, 900.0), (0.0050, 310.0), (0.0029, 2500.0))):
         one["probe"]["compute"]["seconds"] = seconds

@@ -106,7 +106,7 @@ def unreached(report: dict) -> set[int]:
 def test_two_ranks_pass_every_layer(swarm):
     began = time.monotonic()
     reports = swarm(2).run()
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 30
     for report in reports:
         assert [record for record in report["records"] if record["ok"] is not True] == []
         assert {record["layer"] for record in report["records"]} == set(range(4, 15))
@@ -157,7 +157,7 @@ def test_a_wrong_interface_is_named_and_the_other_rank_does_not_hang(swarm):
     pair.start(1, NCCL_SOCKET_IFNAME="wlan9")
     began = time.monotonic()
     right, wrong = pair.report(0), pair.report(1)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 30
     assert [(record["layer"], record["name"]) for record in failures(wrong)] == [(6, "NCCL_SOCKET_IFNAME")]
     assert failures(right) == []
     assert unreached(right) >= {11, 12, 13, 14}
@@ -182,13 +182,13 @@ def test_a_taken_master_port(swarm):
 
 
 def test_a_rank_that_hangs_is_named_by_the_other(swarm):
-    pair = swarm(2, PROBE_TIMEOUT="20", PROBE_APPEAR_TIMEOUT="4")
+    pair = swarm(2, PROBE_APPEAR_TIMEOUT="4")
     pair.start(0)
     stopped = pair.start(1)
     time.sleep(1.0)
     os.kill(stopped.pid, signal.SIGSTOP)
     try:
-        report = pair.report(0, timeout=30)
+        report = pair.report(0)
     finally:
         os.kill(stopped.pid, signal.SIGCONT)
     assert {record["peer"] for record in failures(report)} == {1}

@@ -601,8 +601,12 @@ class Probe:
         subnet = self.settings.subnet
         names = sorted({entry["name"] for entry in found})
         if subnet is None:
-            self.report.add(6, "interface", None, names, detail="PROBE_SUBNET is not set")
-            return
+            # On the hosts' own network: the one that holds the address under which the others know this rank.
+            try:
+                own = self.resolve(self.settings.peers[self.settings.rank])[0]
+            except OSError:
+                own = "0.0.0.0"  # layer 7 says so
+            subnet = ipaddress.IPv4Network(own)
         inside = [entry for entry in found if ipaddress.IPv4Address(entry["address"]) in subnet]
         listed = ", ".join(f"{entry['name']} {entry['address']}" for entry in found)
         if not inside:
@@ -1089,9 +1093,9 @@ class Probe:
     def check_connections(self, addresses: list[str]) -> None:
         """The kernel's own word on which addresses the process group talks over, whatever the backend."""
         names = {entry["address"]: entry["name"] for entry in self.report.facts.get("interfaces") or []}
-        inside = self.settings.subnet
+        inside = self.settings.subnet or ipaddress.IPv4Network(self.address or "0.0.0.0/0")
         used = [address for address in addresses if not ipaddress.IPv4Address(address).is_loopback]
-        outside = [address for address in used if inside and ipaddress.IPv4Address(address) not in inside]
+        outside = [address for address in used if ipaddress.IPv4Address(address) not in inside]
         shown = ", ".join(f"{names.get(address, '?')} {address}" for address in outside or used)
         self.report.note(connections=used)
         self.report.add(11, "connections", not outside, shown or "none but its own", f"addresses in {inside}")
