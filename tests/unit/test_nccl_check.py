@@ -218,6 +218,11 @@ def test_layer_3_the_swarm_would_not_start_the_rank(pair, changes, hint):
     assert only(result, 3, "host2")
 
 
+def test_layer_3_a_node_that_left_is_no_rival(pair):
+    assert verdict(with_nodes(pair, node(0), node(1), node(1, id="old", state="down")))["ok"]
+    only(verdict(with_nodes(pair, node(0), node(1), node(1, id="old")), probed=False), 3, "host2")
+
+
 def test_layer_3_no_network(pair):
     with_nodes(pair, node(0), node(1))[0]["host_checks"]["network"] = None
     assert "playbooks/swarm.yml" in only(verdict(pair, probed=False), 3, "host1")["hint"]
