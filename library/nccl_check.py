@@ -110,7 +110,8 @@ options:
     default: true
   ranks:
     description:
-      - The ranks that must pass. Required with O(reports). With O(rank) a manager names the swarm's nodes by it.
+      - The ranks that must pass. Required with O(reports).
+      - With O(rank), a manager names the swarm's nodes by it, and the bandwidth is measured between these hosts only.
     type: list
     elements: dict
     suboptions:
@@ -741,8 +742,12 @@ def swarm_nodes(docker: Any) -> list[Json]:
 
 
 def control_peers(nodes: list[Json], ranks: list[Json]) -> list[Json]:
-    """The option `control_peers` for the hosts of a swarm: managers listen on 2377, and every node on 7946."""
+    """The option `control_peers`: managers listen on 2377, and every node on 7946.
+
+    Left out are workers without a rank, and nodes that are down, unless a rank has no other: machines that have left.
+    """
     names = {str(entry["rank"]): entry["host"] for entry in ranks}
+    ready = {node["rank"] for node in nodes if node["state"] == "ready"}
     return [
         {
             "host": names.get(node["rank"]) or node["hostname"],
@@ -751,6 +756,8 @@ def control_peers(nodes: list[Json], ranks: list[Json]) -> list[Json]:
         }
         for node in nodes
         if node["address"]
+        and (node["rank"] in names or node["manager"])
+        and (node["state"] == "ready" or (node["rank"] in names and node["rank"] not in ready))
     ]
 
 
@@ -828,7 +835,9 @@ def look(params: Json, docker: Any) -> Json:
     own = params["host"] or platform.node()
     peers = [peer for peer in params["control_peers"] if peer["host"] != own]
     # Started first: it waits for the other hosts.
-    network = HostNetwork(params["host_network_port"], peers) if params["host_network_port"] and peers else None
+    ranks = {entry["host"] for entry in params["ranks"] or []}
+    others = [peer for peer in peers if peer["host"] in ranks or not ranks]
+    network = HostNetwork(params["host_network_port"], others) if params["host_network_port"] and others else None
     engine = engine_facts(docker)
     ports = check_ports(peers)
     paths = {peer["host"]: path_mtu(peer["address"], params["network_mtu"] or 1500) for peer in peers}

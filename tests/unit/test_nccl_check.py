@@ -643,10 +643,24 @@ def test_a_manager_names_the_nodes_and_the_ports_to_reach():
     assert checks["control_peers"] == [
         {"host": "a", "address": "192.0.2.77", "ports": [2377, 7946]},
         {"host": "b", "address": "192.0.2.2", "ports": [7946]},
-        {"host": "h-3", "address": "192.0.2.3", "ports": [7946]},
     ]
     assert checks["network"] == {"subnet": "10.0.1.0/24", "mtu": 1400, "encrypted": False, "driver": "overlay"}
     assert checks["left_over"] is True and checks["image"] == {"name": "x:1", "present": False}
+
+
+def test_machines_that_have_left_are_not_asked_for():
+    ranks = [{"rank": 0, "host": "a"}, {"rank": 1, "host": "b"}]
+    nodes = [
+        node(0),
+        node(1, state="down"),
+        node(2, id="worker without rank", rank=None),
+        node(3, id="manager without rank", rank=None, manager=True),
+        node(4, id="dead manager", rank=None, manager=True, state="down"),
+    ]
+    assert [peer["host"] for peer in nccl_check.control_peers(nodes, ranks)] == ["a", "b", "h3"]
+    nodes.append(node(1, id="joined again", address="192.0.2.9"))
+    peers = nccl_check.control_peers(nodes, ranks)
+    assert [peer["address"] for peer in peers if peer["host"] == "b"] == ["192.0.2.9"]
 
 
 def test_ports_and_paths_of_this_machine():
