@@ -211,12 +211,24 @@ def test_bad_settings_still_give_a_report(swarm):
     assert unreached(report) == set(range(4, 15))
 
 
+def catches(pid: int, number: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(status.split("SigCgt:")[1].split()[0], 16) >> (number - 1) & 1)
+
+
+def until(condition, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def test_told_to_stop_it_reports_at_once(swarm):
     pair = swarm(2)
-    pair.start(0)
-    time.sleep(1.0)
-    pair.processes[0].send_signal(signal.SIGTERM)
-    report = pair.report(0, timeout=5)
+    process = pair.start(0)
+    until(lambda: catches(process.pid, signal.SIGTERM))
+    process.send_signal(signal.SIGTERM)
+    report = pair.report(0, timeout=20)
     assert 11 in unreached(report)
 
 
