@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help demo demo-clean lab test lint unit e2e molecule faults faults-clean clean
+.PHONY: help demo demo-clean lab test lint unit integration rounds e2e molecule faults faults-clean clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -37,7 +37,7 @@ demo: lab ## the whole way: two lab hosts, Docker, swarm, image, check, training
 demo-clean: .venv/.installed ## remove the lab's hosts, disks and network, and nothing else
 	ansible-playbook -i localhost, playbooks/lab.yml -e lab_state=absent
 
-test: lint unit e2e molecule ## everything
+test: lint unit integration e2e molecule ## everything
 
 lint: .venv/.tested ## ansible-lint, yamllint, ruff, mypy
 	yamllint .
@@ -47,6 +47,12 @@ lint: .venv/.tested ## ansible-lint, yamllint, ruff, mypy
 
 unit: .venv/.tested ## modules, template, trainer and probe; no hosts needed
 	$(BIN)/python -m pytest tests/unit
+
+integration: .venv/.tested ## the module swarm_stack on a real swarm of two engines
+	$(BIN)/python -m pytest tests/integration
+
+rounds: .venv/.tested ## thirty times a stack deployed and removed, and nothing left
+	DDP_ROUNDS=30 $(BIN)/python -m pytest tests/integration -k rounds
 
 e2e: .venv/.tested ## the playbooks on a lab of their own, driven through ansible-runner
 	$(BIN)/python -m pytest tests/e2e

@@ -322,6 +322,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.docker_cli import CONNECTION_ARGUMENTS, CONNECTION_MUTUALLY_EXCLUSIVE, DockerCli, DockerError
 from ansible.module_utils.stack_compose import (
+    NAME_LIMIT,
     ComposeError,
     Content,
     Prepared,
@@ -354,6 +355,7 @@ from ansible.module_utils.swarm_state import (
 )
 
 RECORD_FORMAT = 1
+RECORD_SUFFIX = ".swarm-stack"
 POLL = 1.0
 READY_LOG_LINES = 2000
 # Not what counts or cuts a text's tokens: MAX_TOKENS, TOKENIZERS_PARALLELISM.
@@ -783,7 +785,7 @@ def endless_services(definition: dict[str, Any]) -> list[str]:
 
 
 def record_name(stack: str) -> str:
-    return f"{stack[:52]}.swarm-stack"
+    return f"{stack}{RECORD_SUFFIX}"
 
 
 def read_config(docker: DockerCli, name: str) -> str | None:
@@ -1316,6 +1318,9 @@ def check_parameters(module: Any) -> None:
     params = module.params
     if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_-]*", params["name"]):
         module.fail_json(msg=f"name: {params['name']!r} is not a name for a stack: letters, digits, _ and - only")
+    limit = NAME_LIMIT - len(RECORD_SUFFIX)
+    if len(params["name"]) > limit:
+        module.fail_json(msg=f"name: {params['name']} is longer than {limit} characters")
     for option in ("wait_timeout", "stability_period", "log_lines"):
         if params[option] < 0:
             module.fail_json(msg=f"{option} must not be negative")

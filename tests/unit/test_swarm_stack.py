@@ -736,6 +736,7 @@ class TestRefusals:
         ("args", "message"),
         [
             ({"name": "a b", "compose": [{}]}, "is not a name for a stack"),
+            ({"name": "a" * 53, "compose": [{}]}, "is longer than 52 characters"),
             ({"compose": [{}], "wait_timeout": -1}, "must not be negative"),
             ({"compose": [{}], "ready_pattern": "("}, "not a regular expression"),
             ({}, "compose"),
