@@ -4,6 +4,7 @@ Each is a context manager that yields the variables with which to run a playbook
 has to report for it.
 """
 
+import json
 import re
 import subprocess
 import threading
@@ -82,6 +83,17 @@ def limit_cpus(lab: Lab, host: str, quota: int) -> None:
 def swarm_is_healthy(lab: Lab) -> bool:
     nodes = lab.on("host1", "docker", "node", "ls", "--format", "{{.Status}} {{.Availability}}", check=False)
     return nodes.split("\n")[:-1] == ["Ready Active"] * 2
+
+
+def names_are_known(lab: Lab) -> bool:
+    """Each host's engine knows the names of the other's containers: after an engine's start that takes up to a minute."""
+    known = True
+    for host, other in (("host1", "host2"), ("host2", "host1")):
+        run = ["docker", "run", "--network", "ddp-net"]
+        lab.on(host, *run, "--detach", "--name", "beacon", image(lab), "sleep", "600", check=False)
+        known = known and bool(lab.on(other, *run, "--rm", image(lab), "getent", "hosts", "beacon", check=False))
+        lab.on(host, "docker", "rm", "--force", "beacon", check=False)
+    return known
 
 
 # ---------------------------------------------------------------- packets
@@ -198,6 +210,7 @@ def engine_stopped(lab: Lab, host: str) -> Iterator[Variables]:
     finally:
         lab.on(host, "systemctl", "start", "docker.socket", "docker")
         wait_until(partial(swarm_is_healthy, lab))
+        wait_until(partial(names_are_known, lab), 180)
 
 
 @contextmanager
@@ -207,6 +220,7 @@ def node_updated(lab: Lab, plant: list[str], heal: list[str]) -> Iterator[Variab
         yield {}
     finally:
         lab.on("host1", "docker", "node", "update", *heal, "host2")
+        wait_until(partial(names_are_known, lab), 180)
 
 
 @contextmanager
@@ -221,13 +235,13 @@ def disk_full(lab: Lab) -> Iterator[Variables]:
 
 
 @contextmanager
-def core_hogged(lab: Lab, hogs: int = 5) -> Iterator[Variables]:
+def core_hogged(lab: Lab, hogs: int = 8) -> Iterator[Variables]:
     """host2 has a single core, and other programs run on it."""
     limit_cpus(lab, "host2", quota=100000)
     try:
         for _ in range(hogs):
             lab.on("host2", "sh", "-c", "while :; do :; done >/dev/null 2>&1 & echo $! >>/run/hogs")
-        # The image is imported from a slow host: give it time.
+        # Such a host starts and imports slowly as well.
         yield {"preflight_timeout": 120}
     finally:
         lab.on("host2", "sh", "-c", "kill $(cat /run/hogs); rm /run/hogs")
@@ -292,7 +306,11 @@ def image_changed(lab: Lab, host: str, command: str, change: str = "CMD []") -> 
 
 VERSION_FILE = "$(python3 -c 'import importlib.util as u; print(u.find_spec(\"torch\").origin)' | xargs dirname)/version.py"
 OTHER_TORCH = f"sed -i \"s/^__version__ = .*/__version__ = '1.0.0'/\" {VERSION_FILE}"
-PORT_TAKEN = 'ENTRYPOINT ["sh", "-c", "python3 -m http.server 12355 >/dev/null 2>&1 & exec \\"$@\\"", "--"]'
+PORT_OPEN = "import socket; socket.create_connection(('127.0.0.1', 12355))"
+PORT_TAKEN = "ENTRYPOINT " + json.dumps(
+    ["sh", "-c", f"""python3 -m http.server 12355 >/dev/null 2>&1 &
+     until python3 -c "{PORT_OPEN}" 2>/dev/null; do sleep 0.1; done; exec "$@" """, "--"]
+)  # fmt: skip
 
 # One each of what is seen from the hosts' ports, the swarm, the disk and from inside a task: for suites that have a lab anyway.
 QUICK_NAMES = (

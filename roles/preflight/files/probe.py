@@ -981,11 +981,10 @@ class Probe:
         A busy moment only ever slows, and differs from the next one; a slow network is as slow every time.
         """
         self.stage = "measuring pairs"
-        payload = bytes(8 * MEBIBYTE)
         limit = time.monotonic() + 4
         for peer in self.peers.values():
-            if peer.pair.get("bandwidth_mb_s", 0) < 4:
-                continue  # 8 MiB would take seconds, and the first MiB has told already
+            # On a network as slow as the first MiB says, more would take seconds.
+            payload = bytes((8 if peer.pair.get("bandwidth_mb_s", 0) >= 4 else 1) * MEBIBYTE)
             rates: list[float] = []
             while time.monotonic() < limit and not settled(rates):
                 try:
@@ -1535,6 +1534,8 @@ def compute(torch: Any, device: Any, cuda: bool) -> dict[str, Any]:
     size = 2048 if cuda else 256
     left = torch.ones(size, size, device=device)
     left @ left
+    if cuda:
+        torch.cuda.synchronize()
     rounds = 0
     best = float("inf")
     began = now = time.perf_counter()
