@@ -445,6 +445,10 @@ RANK_LABEL = "ddp_rank"
 BANDWIDTH_MAGIC = b"ddp-swarm bandwidth\n"
 # A figure above this is limited by the CPU's mood, not by a network that needs repair.
 FAST_ENOUGH_MB_S = 200.0
+# A slow network is as slow every time. What differs more than this from try to try was a busy CPU's doing.
+STEADY = 0.8
+# 1 Gbit/s carries less than this: the slow link among fast ones that is worth a finding.
+GIGABIT_MB_S = 130.0
 COMPUTE_NOISE_SECONDS = 0.0005
 
 Json = dict[str, Any]
@@ -1632,7 +1636,7 @@ def judge_host_network(case: Case) -> None:
     fraction = case.limits["min_network_fraction"]
     for pair in pair_list(case):
         got, bare = pair["bandwidth"], pair["host_bandwidth"]
-        if not fraction or not got or not bare or got >= min(fraction * bare, FAST_ENOUGH_MB_S):
+        if not fraction or not got or not bare or not pair["steady"] or got >= min(fraction * bare, FAST_ENOUGH_MB_S):
             continue
         case.say(
             13, pair["rank"], "network", False, f"{got:g} MB/s over {case.limits['network']}",
@@ -1673,12 +1677,13 @@ def judge_stragglers(case: Case) -> None:
     for rank in case.hosts:
         # What reaches a host that has no time to read says nothing about the sender.
         rates = [float(p["bandwidth_mb_s"]) for peer, p in (case.probe(rank).get("pairs") or {}).items()
-                 if p.get("bandwidth_mb_s") and not slow & {rank, int(peer)}]  # fmt: skip
+                 if p.get("bandwidth_mb_s") and not slow & {rank, int(peer)}
+                 and (p["bandwidth_mb_s"] > GIGABIT_MB_S or p.get("bandwidth_steady", 1) >= STEADY)]  # fmt: skip
         if rates:
             sending[rank] = statistics.median(rates)
     for rank, own in sending.items():
         others = [value for other, value in sending.items() if other != rank]
-        if others and own * factor < statistics.median(others) and own < FAST_ENOUGH_MB_S:
+        if others and own * factor < statistics.median(others) and own < GIGABIT_MB_S:
             case.say(
                 14, rank, "sending", False, f"{own:g} MB/s to its peers",
                 f"at least 1/{factor:g} of the others' median of {statistics.median(others):g} MB/s",
@@ -1702,6 +1707,7 @@ def pair_list(case: Case) -> list[Json]:
                         "host_bandwidth": (
                             (case.checks(rank).get("host_network") or {}).get(case.hosts[int(peer)]) or {}
                         ).get("bandwidth_mb_s"),
+                        "steady": pair.get("bandwidth_steady", 1) >= STEADY,
                         "path_mtu": pair.get("path_mtu"),
                     }
                 )

@@ -26,8 +26,9 @@ def check(play: Play, lab: Lab, note: Callable[..., None], request: pytest.Fixtu
         assert (lab.artifacts / "preflight.json").exists(), run.stdout[-4000:]
         verdict = json.loads((lab.artifacts / "preflight.json").read_text())
         note(fault, seconds, verdict)
-        assert (run.rc == 0) == verdict["ok"] or arguments.get("preflight_enforce") is False, run.stdout[-4000:]
-        assert verdict["ok"] or verdict["message"] in run.failure() + run.stdout
+        enforced = arguments.get("preflight_enforce", True)
+        assert (run.rc != 0) == (enforced and not verdict["ok"]), run.stdout[-4000:]
+        assert verdict["message"] in run.failure() or verdict["ok"] or not enforced
         assert run.changed() == []
         return verdict, run
 

@@ -501,6 +501,15 @@ def test_layer_14_slow_sending(pair):
     assert only(verdict(pair), 14, "host2")["check"] == "sending"
 
 
+def test_layer_14_what_differs_from_try_to_try_is_no_slow_network(pair):
+    pair[1]["probe"]["pairs"]["0"].update(bandwidth_mb_s=60.0, bandwidth_steady=0.6)
+    pair[1]["host_checks"]["host_network"] = {"host1": {"bandwidth_mb_s": 2000.0}}
+    assert verdict(pair)["ok"]
+    pair[1]["probe"]["pairs"]["0"].update(bandwidth_steady=0.95)
+    only(verdict(pair), 13, "host2")
+    only(verdict(pair, min_network_fraction=0), 14, "host2")
+
+
 def test_layer_14_a_starved_receiver_is_not_the_senders_fault(pair):
     pair[1]["probe"]["compute"]["seconds"] = 0.02
     pair[0]["probe"]["pairs"]["1"]["bandwidth_mb_s"] = 3.9

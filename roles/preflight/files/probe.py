@@ -993,7 +993,8 @@ class Probe:
                     break
                 rates.append(round(len(payload) / max(seconds, 1e-6) / 1e6, 1))
             if rates:
-                peer.pair.update(bandwidth_mb_s=max(rates), bandwidth_bytes=len(payload))
+                steady = round(statistics.median(rates) / max(rates), 2)
+                peer.pair.update(bandwidth_mb_s=max(rates), bandwidth_bytes=len(payload), bandwidth_steady=steady)
 
     # -- layers 11 to 14
 
