@@ -16,13 +16,18 @@ author:
   - ddp-swarm contributors (@ddp-swarm)
 options:
   path:
-    description: The directory to build from. It holds a C(Dockerfile).
+    description: The directory to build from. It holds a C(Dockerfile), or O(fallback) does.
     type: path
     required: true
   add:
     description: Further directories or lists of files, by the name of the folder in the context to put them in.
     type: dict
     default: {}
+  fallback:
+    description: Files to put into the context, beside the directory's own, where the directory has none of the same name.
+    type: list
+    elements: path
+    default: []
   args:
     description: Build arguments. They are part of the fingerprint.
     type: dict
@@ -127,20 +132,24 @@ def main() -> None:
         argument_spec={
             "path": {"type": "path", "required": True},
             "add": {"type": "dict", "default": {}},
+            "fallback": {"type": "list", "elements": "path", "default": []},
             "args": {"type": "dict", "default": {}},
             "dest": {"type": "path"},
         },
         supports_check_mode=True,
     )
     root = Path(module.params["path"])
-    if not (root / "Dockerfile").is_file():
-        module.fail_json(msg=f"There is no Dockerfile in {root}, so no image can be built from it.")
+    if not root.is_dir():
+        module.fail_json(msg=f"There is no directory {root}, so no image can be built from it.")
+    missing = {Path(p).name: Path(p) for p in module.params["fallback"] if not (root / Path(p).name).is_file()}
     try:
-        files = {**context_files(root, read_ignored(root)), **added_files(module.params["add"])}
+        files = {**context_files(root, read_ignored(root)), **missing, **added_files(module.params["add"])}
     except ImportError:
         module.fail_json(msg="The Python package 'docker' is missing on the controller: pip install docker.")
     except OSError as error:
         module.fail_json(msg=f"The build context cannot be read: {error}.")
+    if "Dockerfile" not in files:
+        module.fail_json(msg=f"There is no Dockerfile in {root}, so no image can be built from it.")
     name = fingerprint(files, module.params["args"])
     sizes = sorted(((path.stat().st_size, key) for key, path in files.items()), reverse=True)
     changed = False

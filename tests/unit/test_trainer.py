@@ -46,6 +46,10 @@ def stopped_step(self, *args, **kwargs):  # rank 1 is told to stop in the middle
     at(100, signal.SIGTERM)
     return step(self, *args, **kwargs)
 
+def frozen_step(self, *args, **kwargs):  # rank 1 stops without a word
+    at(50, signal.SIGSTOP)
+    return step(self, *args, **kwargs)
+
 def wrong_step(self, *args, **kwargs):  # rank 1 applies an update of its own
     self.param_groups[0]["lr"] *= 1.001
     return step(self, *args, **kwargs)
@@ -54,6 +58,9 @@ if fault == "kill in save" and training_code.RANK == 0:
     os.replace = killed_replace
 elif fault == "stop" and training_code.RANK == 1:
     torch.optim.SGD.step = stopped_step
+elif fault == "freeze" and training_code.RANK == 1:
+    training_code.HANG_SECONDS = 3.0
+    torch.optim.SGD.step = frozen_step
 elif fault == "diverge" and training_code.RANK == 1:
     torch.optim.SGD.step = wrong_step
 training_code.main()
@@ -71,6 +78,8 @@ def start(folder: Path, *args: str, ranks: int = 2, fault: str | None = None) ->
         script = folder / "faulty.py"
         script.write_text(FAULTY)
         env["FAULT"] = fault
+    if fault == "freeze":
+        env["TORCHELASTIC_ENABLE_FILE_TIMER"] = "1"
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={ranks}", "--nnodes=1"]
     command += ["--node_rank=0", "--master_addr=127.0.0.1", f"--master_port={port}", str(script), *args]
     return subprocess.Popen(
@@ -235,6 +244,38 @@ def test_same_global_batch_gives_the_same_weights(whole: tuple[Path, str], tmp_p
     train(tmp_path, *args, ranks=ranks)
     ours, theirs = weights(tmp_path / "snapshot.pt"), weights(whole[0] / "snapshot.pt")
     assert max((ours[name] - theirs[name]).abs().max().item() for name in ours) < 1e-6
+
+
+def test_accumulated_batches_give_the_same_weights(whole: tuple[Path, str], tmp_path: Path) -> None:
+    args = ["16" if value == "32" else value for value in DIGITS]
+    train(tmp_path, *args, "--accumulate", "2")
+    ours, theirs = weights(tmp_path / "snapshot.pt"), weights(whole[0] / "snapshot.pt")
+    assert max((ours[name] - theirs[name]).abs().max().item() for name in ours) < 1e-6
+
+
+def test_every_option_resumes_exactly(tmp_path: Path) -> None:
+    options = ("--accumulate", "2", "--compress", "bf16", "--lr_decay", "0.9", "--keep", "3", "--workers", "1")
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    train(tmp_path / "whole", *DIGITS, *options)
+    train(tmp_path / "stopped", *DIGITS, *options, fault="stop", ok=False)
+    train(tmp_path / "stopped", *DIGITS, *options)
+    assert_identical(tmp_path / "stopped" / "snapshot.pt", tmp_path / "whole" / "snapshot.pt")
+    assert [path.name for path in sorted((tmp_path / "whole").glob("snapshot.pt*"))] == [
+        *["snapshot.pt", "snapshot.pt.1", "snapshot.pt.2"]
+    ]
+    epochs = records(tmp_path / "stopped" / "metrics.jsonl", "epoch")
+    assert epochs[-1]["lr"] == pytest.approx(0.1 * 0.9**9)
+    assert epochs[-1]["accuracy"] > 0.9
+    assert [start["restarts"] for start in records(tmp_path / "stopped" / "metrics.jsonl", "start")] == [0, 1]
+    run = epochs[-1]["run"]
+    assert len(list((tmp_path / "stopped" / "tensorboard" / run).glob("events.out.tfevents.*"))) == 2
+
+
+def test_a_stopped_process_ends_the_run_long_before_the_timeout(tmp_path: Path) -> None:
+    """Without the heartbeat rank 0 would wait for --timeout, and torchrun for ever: `train` gives up after 80 s."""
+    output = train(tmp_path, "100", "9", "--snapshot_path", "snapshot.pt", "--timeout", "600", fault="freeze", ok=False)
+    assert "Process group ready" in output
 
 
 def test_ranks_that_drift_apart_fail_the_run(tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""Which rank failed first: told from the clock of what each container wrote."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+PLUGIN = Path(__file__).resolve().parents[2] / "roles/training/filter_plugins/first_failure.py"
+CAUSE = "ValueError: the data are not here"
+
+
+@pytest.fixture(scope="module")
+def plugin() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("first_failure", PLUGIN)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def log(container: str, second: str, error: str) -> str:
+    stamp = f"2026-03-01T10:00:{second}Z"
+    texts = ["epoch 0", "Traceback (most recent call last):", error, "E0301 torch: failed (exitcode: 1) local_rank: 0"]
+    return "".join(f"{container} {stamp} {text}\n" for text in texts)
+
+
+def seen(*outputs: str) -> list[dict[str, Any]]:
+    return [{"item": f"host{number}", "stdout": output} for number, output in enumerate(outputs, start=1)]
+
+
+def test_the_cause_comes_before_its_consequence(plugin: ModuleType) -> None:
+    found = plugin.first_failure(seen(log("a", "05.5", "Connection closed by peer"), log("b", "05.123456789", CAUSE)))
+    assert (found["rank"], found["host"]) == (1, "host2")
+    assert found["log"][:3] == ["epoch 0", "Traceback (most recent call last):", CAUSE]
+
+
+def test_an_incident_that_was_survived_is_not_the_cause(plugin: ModuleType) -> None:
+    rank0 = log("a", "01.1", CAUSE) + log("c", "09.2", CAUSE)
+    rank1 = log("b", "01.2", "Connection closed by peer") + log("d", "09.1", "MemoryError")
+    found = plugin.first_failure(seen(rank0, rank1))
+    assert (found["rank"], found["log"][2]) == (1, "MemoryError")
+
+
+def test_a_rank_that_fails_alone_time_and_again(plugin: ModuleType) -> None:
+    found = plugin.first_failure(seen("", log("b", "01", CAUSE) + log("c", "05", CAUSE) + log("d", "09", CAUSE)))
+    assert (found["rank"], found["time"][17:19]) == (1, "09")
+
+
+def test_nothing_is_known(plugin: ModuleType) -> None:
+    assert plugin.first_failure(seen("", "x 2026-03-01T10:00:00Z epoch 0\n")) == {}
+    assert plugin.first_failure([{"item": "host1"}]) == {}
