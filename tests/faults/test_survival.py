@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from labs import Lab, Play
+from labs import ROOT, Lab, Play
 
 STACK = "survival"
 VOLUME = f"/var/lib/docker/volumes/{STACK}_snapshots/_data"
@@ -60,8 +60,8 @@ ROWS: list[Row] = []
 
 
 @pytest.fixture(scope="module")
-def whole(lab: Lab, play: Play) -> Iterator[str]:
-    """The weights of a run that nobody disturbs, as their checksum."""
+def whole(lab: Lab, play: Play, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The weights of a run that nobody disturbs, as their checksum. The table is printed, and kept in artifacts/survival.md."""
     run = play("playbooks/training.yml", training_wait_for="complete", training_fresh=True, **SETTINGS)
     assert run.rc == 0, run.stdout[-4000:]
     yield end_of(lab) or ""
@@ -72,7 +72,9 @@ def whole(lab: Lab, play: Play) -> Iterator[str]:
             "| --- | --- | --- | --- | --- | --- |",
         ]
         lines += [f"| {r.fault} | {r.moment} | {r.host} | {r.seconds:.1f} | {r.restarts} | {r.how} |" for r in ROWS]
-        (lab.directory / "survival.md").write_text("\n".join(lines) + "\n")
+        (ROOT / "artifacts").mkdir(exist_ok=True)
+        (ROOT / "artifacts" / "survival.md").write_text("\n".join(lines) + "\n")
+        request.config.pluginmanager.get_plugin("terminalreporter").write("\n" + "\n".join(lines) + "\n")
 
 
 def end_of(lab: Lab) -> str | None:
