@@ -280,8 +280,8 @@ def diagnose(cluster: Cluster, settings: Settings) -> dict[str, Any]:
     if not lead:
         lead, start, refusals = start_swarm(cluster, hosts, settings)
     else:
-        start = renumber_lead(cluster, hosts)
-        refusals = []
+        start, refusals = renumber_lead(cluster, hosts), []
+        lead = cluster.lead
     demoted = [steps.node_id for steps in hosts.values() if steps.demote]
     if demoted and not cluster.quorum_without(demoted):
         refusals.append(
@@ -425,8 +425,11 @@ def diagnose_stranded(cluster: Cluster, host: str, settings: Settings) -> Steps:
     """A host in a swarm that is not the one of the inventory's managers."""
     swarm = cluster.swarm(host)
     role = "manager" if host in cluster.managers else "worker"
-    if not cluster.lead and swarm["cluster"] in [cluster.swarm(manager)["cluster"] for manager in cluster.headless()]:
-        # It waits for that swarm to be led again, see save_swarm.
+    asleep = cluster.headless() + [
+        manager for manager in cluster.managers if cluster.swarm(manager)["state"] == "locked"
+    ]
+    if not cluster.lead and swarm["cluster"] in [cluster.swarm(manager)["cluster"] for manager in asleep]:
+        # It waits for that swarm to be led again.
         return Steps(node_id=swarm["node_id"])
     at = [address for address in swarm["remotes"] if address != swarm["address"]]
     if not swarm["manager"] and set(at) & cluster.manager_addresses():
@@ -644,9 +647,13 @@ def unwise(managers: list[str]) -> list[str]:
     """Numbers of managers that cost more than they give (docs.docker.com/engine/swarm/admin_guide, fault tolerance)."""
     size = len(managers)
     if size > 7:
-        return [f"{size} managers have to agree on every change: more than 7 make a swarm slow, and no safer in practice."]
+        return [
+            f"{size} managers have to agree on every change: more than 7 make a swarm slow, and no safer in practice."
+        ]
     if size % 2 == 0:
-        return [f"{size} managers survive the loss of {(size - 1) // 2}, as {size - 1} do: make it {size - 1} or {size + 1}."]
+        return [
+            f"{size} managers survive the loss of {(size - 1) // 2}, as {size - 1} do: make it {size - 1} or {size + 1}."
+        ]
     return []
 
 

@@ -55,6 +55,10 @@ error:
   description: Why no engine answers.
   returned: always
   type: str
+root:
+  description: Directory in which the engine keeps its state.
+  returned: always
+  type: str
 swarm:
   description:
     - The node's own view, with C(state) (inactive, pending, active, error or locked), C(error), C(node_id), C(address),
@@ -100,6 +104,7 @@ def observe(module: Any, docker: DockerCli) -> dict[str, Any]:
     seen: dict[str, Any] = {
         "engine": "",
         "error": "",
+        "root": "",
         "swarm": {},
         "nodes": [],
         "networks": [],
@@ -113,6 +118,7 @@ def observe(module: Any, docker: DockerCli) -> dict[str, Any]:
     if info.get("ServerErrors") or not info.get("ServerVersion"):
         return {**seen, "error": first_line("; ".join(info.get("ServerErrors") or ["the engine does not answer"]))}
     seen["engine"] = info["ServerVersion"]
+    seen["root"] = str(info.get("DockerRootDir") or "/var/lib/docker")
     seen["swarm"] = own_view(module, info)
     try:
         if seen["swarm"]["quorum"]:

@@ -1,0 +1,40 @@
+"""Eight hosts with three managers, out of one inventory."""
+
+from collections.abc import Iterator
+
+import job
+import pytest
+from conftest import Shape
+from labs import Lab
+
+HOSTS = [f"host{number}" for number in range(1, 9)]
+
+
+@pytest.fixture(scope="module")
+def eight() -> Iterator[Lab]:
+    yield from Lab("eight", lab_size=8, lab_managers=3).running()
+
+
+def test_formed_run_shrunk_grown_and_torn_down(eight: Lab) -> None:
+    shape = Shape(eight, HOSTS[:3], HOSTS[3:])
+    run = shape.cluster()
+    assert run.rc == 0, run.stdout[-4000:]
+    shape.is_whole()
+    shape.changes_nothing()
+
+    job.deploy(eight, "host1", HOSTS)
+    job.remove(eight, "host1")
+
+    run = shape.play("playbooks/remove.yml", host="host4,host8")
+    assert run.rc == 0, run.stdout[-4000:]
+    six = Shape(eight, HOSTS[:3], HOSTS[4:7])
+    assert six.cluster().rc == 0
+    six.is_whole()
+
+    seven = Shape(eight, HOSTS[:3], [*HOSTS[4:7], "host8"])
+    assert seven.cluster().rc == 0
+    seven.is_whole()
+    seven.changes_nothing()
+
+    assert seven.play("playbooks/teardown.yml").rc == 0
+    assert {seven.state(host) for host in HOSTS} == {"inactive"}

@@ -1,0 +1,276 @@
+"""What is wrong with a swarm, what repairs it, and what is refused. The answers are shaped as lab hosts gave them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import swarm_diagnosis
+from swarm_diagnosis import Cluster, Settings, diagnose, plan_removal
+
+Seen = dict[str, dict[str, Any]]
+
+
+def address(host: str) -> str:
+    return f"192.0.2.{host.removeprefix('host')}"
+
+
+def node(host: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": f"id-{host}", "hostname": host, "labels": {"ddp_host": host}, "role": "worker", "availability": "active",
+        "status": "ready", "address": address(host), "leader": False, "reachability": "", **changes,
+    }  # fmt: skip
+
+
+def swarm(managers: list[str], workers: list[str]) -> Seen:
+    """What healthy hosts answer: ranks as in the inventory, and every manager lists all nodes."""
+    names = managers + workers
+    nodes = [
+        node(
+            host,
+            labels={"ddp_host": host, "ddp_rank": str(rank)},
+            role="manager" if host in managers else "worker",
+            reachability="reachable" if host in managers else "",
+        )
+        for rank, host in enumerate(names)
+    ]
+    return {
+        host: {
+            "engine": "26.1.5", "error": "", "services": [], "networks": [],
+            "wanted": {"address": address(host), "availability": "active", "rank": rank},
+            "nodes": nodes if host in managers else [],
+            "swarm": {
+                "state": "active", "error": "", "node_id": f"id-{host}", "address": address(host), "manager": host in managers,
+                "quorum": host in managers, "cluster": "ours", "remotes": [address(manager) for manager in managers],
+            },
+        }
+        for rank, host in enumerate(names)
+    }  # fmt: skip
+
+
+def bare(seen: Seen, host: str) -> None:
+    """The host is new: an engine, and no swarm. Its former node is Down."""
+    seen[host]["swarm"] = {
+        "state": "inactive",
+        "node_id": "",
+        "manager": False,
+        "quorum": False,
+        "cluster": "",
+        "remotes": [],
+    }
+    seen[host]["nodes"] = []
+    for other in seen.values():
+        other["nodes"] = [
+            {**n, "status": "down", "reachability": n["reachability"] and "unreachable"} if n["hostname"] == host else n
+            for n in other["nodes"]
+        ]
+
+
+def headless(seen: Seen, *hosts: str) -> None:
+    for host in hosts:
+        seen[host]["nodes"] = []
+        seen[host]["swarm"].update(quorum=False, error="rpc error: the swarm does not have a leader")
+
+
+def judge(
+    seen: Seen, managers: list[str], workers: list[str], unreachable: dict[str, str] | None = None, **settings: bool
+) -> Any:
+    addresses = {host: address(host) for host in managers + workers}
+    return diagnose(Cluster(managers, workers, seen, unreachable or {}, addresses), Settings(**settings))  # type: ignore[arg-type]
+
+
+PAIR = (["host1"], ["host2"])
+TRIO = (["host1", "host2", "host3"], ["host4"])
+
+
+@pytest.mark.parametrize("shape", [(["host1"], []), PAIR, TRIO])
+def test_nothing_is_done_to_a_healthy_swarm(shape: Any) -> None:
+    plan = judge(swarm(*shape), *shape)
+    assert (plan["refusals"], plan["repairs"], plan["start"], plan["wait_for"]) == ([], False, "", [])
+    assert [steps["sentence"] for steps in plan["hosts"].values() if steps["sentence"] or steps["settle"]] == []
+
+
+def test_bare_hosts_become_a_swarm() -> None:
+    seen = swarm(*PAIR)
+    for host in seen:
+        bare(seen, host)
+    plan = judge(seen, *PAIR)
+    assert (plan["lead"], plan["start"], plan["lead_address"]) == ("host1", "init", "192.0.2.1")
+    assert [steps["join"] for steps in plan["hosts"].values()] == ["", "worker"]
+
+
+def test_hosts_without_an_engine_are_refused_and_foretold_in_check_mode() -> None:
+    seen = swarm(*PAIR)
+    for host in seen:
+        bare(seen, host)
+        seen[host].update(engine="", error="no docker")
+    assert "playbooks/docker.yml" in judge(seen, *PAIR)["refusals"][0]
+    plan = judge(seen, *PAIR, check=True)
+    assert (plan["refusals"], plan["start"], plan["hosts"]["host2"]["join"]) == ([], "init", "worker")
+
+
+def test_a_reinstalled_host_replaces_its_former_node_and_no_other() -> None:
+    seen = swarm(*TRIO)
+    bare(seen, "host4")
+    seen["host1"]["nodes"].append(node("host9", status="down", labels={}))
+    plan = judge(seen, *TRIO)
+    assert (plan["hosts"]["host4"]["join"], plan["hosts"]["host4"]["forget"]) == ("worker", ["id-host4"])
+
+
+def test_the_lead_is_another_manager_when_the_first_is_new() -> None:
+    seen = swarm(*TRIO)
+    bare(seen, "host1")
+    plan = judge(seen, *TRIO)
+    assert (plan["lead"], plan["start"], plan["hosts"]["host1"]["join"]) == ("host2", "", "manager")
+
+
+def test_workers_of_a_manager_that_is_new_are_stranded() -> None:
+    seen = swarm(*PAIR)
+    bare(seen, "host1")
+    plan = judge(seen, *PAIR)
+    assert "swarm_rebuild=true" in plan["refusals"][0]
+    assert "restore.yml" in plan["refusals"][0]
+    allowed = judge(seen, *PAIR, rebuild=True)
+    assert (allowed["refusals"], allowed["start"], allowed["hosts"]["host2"]["leave"]) == ([], "init", True)
+
+
+def test_a_worker_of_strangers_needs_another_switch() -> None:
+    seen = swarm(*PAIR)
+    seen["host2"]["swarm"].update(cluster="theirs", node_id="other", remotes=["198.51.100.1"])
+    assert "swarm_rejoin=true" in judge(seen, *PAIR, rebuild=True)["refusals"][0]
+    allowed = judge(seen, *PAIR, rejoin=True)
+    assert (allowed["refusals"], allowed["hosts"]["host2"]["leave"], allowed["hosts"]["host2"]["join"]) == (
+        [],
+        True,
+        "worker",
+    )
+
+
+def test_the_swarm_of_a_host_that_is_to_be_a_worker_is_not_taken_for_ours() -> None:
+    seen = swarm(*PAIR)
+    seen["host2"]["swarm"].update(cluster="theirs", manager=True, quorum=True, node_id="other")
+    seen["host2"]["nodes"] = [node("host2", id="other", labels={}, role="manager", reachability="reachable")]
+    bare(seen, "host1")
+    plan = judge(seen, *PAIR)
+    assert plan["lead"] == "host1"
+    assert "host2 is in another swarm" in plan["refusals"][0]
+
+
+def test_a_lapsed_worker_is_waited_for_before_it_rejoins() -> None:
+    seen = swarm(*PAIR)
+    seen["host1"]["nodes"][1]["status"] = "down"
+    plan = judge(seen, *PAIR)
+    assert (plan["wait_for"], plan["repairs"]) == (["id-host2"], False)
+    waited = judge(seen, *PAIR, waited=True)
+    assert (waited["hosts"]["host2"]["leave"], waited["hosts"]["host2"]["forget"]) == (True, ["id-host2"])
+
+
+def test_a_join_that_was_interrupted_begins_anew() -> None:
+    seen = swarm(*PAIR)
+    seen["host2"]["swarm"].update(state="pending", node_id="", cluster="")
+    assert judge(seen, *PAIR)["hosts"]["host2"]["leave"]
+
+
+def test_a_lost_quorum_is_saved_on_request_only() -> None:
+    seen = swarm(*TRIO)
+    headless(seen, "host1")
+    for host in ("host2", "host3"):
+        del seen[host]
+    gone = {"host2": "no route", "host3": "no route"}
+    plan = judge(seen, *TRIO, unreachable=gone)
+    assert "lost its quorum: host1 finds no majority of managers, and host2 and host3 is no help" in plan["refusals"][0]
+    allowed = judge(seen, *TRIO, unreachable=gone, force_new_cluster=True)
+    assert (allowed["lead"], allowed["start"], allowed["refusals"]) == ("host1", "force", [])
+    assert not allowed["hosts"]["host4"]["repairs"]
+
+
+def test_silent_managers_may_lead_a_swarm() -> None:
+    seen = swarm(*TRIO)
+    bare(seen, "host1")
+    for host in ("host2", "host3", "host4"):
+        del seen[host]
+    gone = {"host2": "no route", "host3": "no route"}
+    assert "host2 and host3 does not answer and may lead one" in judge(seen, *TRIO, unreachable=gone)["refusals"][0]
+
+
+def test_a_job_is_not_disturbed_by_another_rank() -> None:
+    seen = swarm(*PAIR)
+    seen["host2"]["wanted"]["rank"] = 5
+    assert judge(seen, *PAIR)["hosts"]["host2"]["settle"]["labels"] == {"ddp_rank": "5"}
+    seen["host2"]["services"] = ["simple-training_node1"]
+    assert "swarm_disturb_training=true" in judge(seen, *PAIR)["refusals"][0]
+    assert judge(seen, *PAIR, disturb_training=True)["refusals"] == []
+    # A rank that was lost ends nothing when it returns.
+    seen["host1"]["nodes"][1]["labels"] = {}
+    assert judge(seen, *PAIR)["refusals"] == []
+
+
+def test_the_only_manager_moves_without_losing_its_swarm() -> None:
+    seen = swarm(*PAIR)
+    seen["host1"]["wanted"]["address"] = "192.0.2.99"
+    plan = judge(seen, *PAIR)
+    assert (plan["start"], plan["lead_address"]) == ("force", "192.0.2.99")
+
+
+def test_one_of_three_managers_moves_through_another() -> None:
+    seen = swarm(*TRIO)
+    seen["host1"]["wanted"]["address"] = "192.0.2.99"
+    plan = judge(seen, *TRIO)
+    assert (plan["start"], plan["lead"], plan["lead_address"]) == ("", "host2", "192.0.2.2")
+    assert plan["hosts"]["host1"]["join"] == "manager"
+
+
+def test_roles_follow_the_inventory_and_keep_the_quorum() -> None:
+    seen = swarm(*TRIO)
+    plan = judge(seen, ["host1", "host2", "host4"], ["host3"])
+    assert plan["hosts"]["host4"]["settle"]["role"] == "manager"
+    assert plan["hosts"]["host3"]["demote"]
+    for other in seen.values():
+        other["nodes"] = [
+            {**n, "reachability": n["reachability"] and "unreachable"} if n["id"] == "id-host2" else n
+            for n in other["nodes"]
+        ]
+    assert "lose its quorum" in judge(seen, ["host1", "host2"], ["host3", "host4"])["refusals"][0]
+
+
+def test_strangers_keep_no_rank() -> None:
+    seen = swarm(["host1"], ["host2", "host3"])
+    del seen["host3"]
+    plan = judge(seen, *PAIR)
+    assert [stranger["id"] for stranger in plan["strangers"]] == ["id-host3"]
+    assert "playbooks/remove.yml -e host=host3" in plan["strangers"][0]["sentence"]
+
+
+def test_locked_managers_need_a_key_or_a_manager_to_ask() -> None:
+    seen = swarm(*TRIO)
+    seen["host2"]["swarm"].update(state="locked", manager=False, quorum=False)
+    assert judge(seen, *TRIO)["hosts"]["host2"]["unlock"]
+    for host in TRIO[0]:
+        seen[host]["nodes"] = []
+        seen[host]["swarm"].update(state="locked", manager=False, quorum=False)
+    assert "swarm_unlock_key" in judge(seen, *TRIO)["refusals"][0]
+    plan = judge(seen, *TRIO, unlock_key=True)
+    assert (plan["refusals"], [plan["hosts"][host]["unlock"] for host in TRIO[0]]) == ([], [True] * 3)
+
+
+def remove(seen: Seen, *hosts: str, **settings: bool) -> Any:
+    addresses = {host: address(host) for host in seen}
+    return plan_removal(Cluster(*TRIO, seen, {}, addresses), list(hosts), Settings(**settings))  # type: ignore[arg-type]
+
+
+def test_removal_keeps_the_quorum_and_the_last_manager() -> None:
+    seen = swarm(*TRIO)
+    assert remove(seen, "host3", "host4")["refusals"] == []
+    assert remove(seen, "host1")["lead"] == "host2"
+    assert "last manager" in remove(seen, "host1", "host2", "host3")["refusals"][0]
+    assert "'host7' is neither" in remove(seen, "host7")["refusals"][0]
+    seen["host4"]["services"] = ["simple-training_node3"]
+    assert "swarm_disturb_training=true" in remove(seen, "host4")["refusals"][0]
+    bare(seen, "host3")
+    assert remove(seen, "host3")["refusals"] == []
+    assert "lose its quorum" in remove(seen, "host2")["refusals"][0]
+
+
+@pytest.mark.parametrize(("size", "warns"), [(1, False), (2, True), (3, False), (4, True), (7, False), (9, True)])
+def test_numbers_of_managers_that_are_unwise(size: int, warns: bool) -> None:
+    assert bool(swarm_diagnosis.unwise([f"host{n}" for n in range(size)])) is warns
