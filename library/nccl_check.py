@@ -1677,11 +1677,13 @@ def judge_stragglers(case: Case) -> None:
     for rank in case.hosts:
         # What reaches a host that has no time to read says nothing about the sender.
         rates = [float(p["bandwidth_mb_s"]) for peer, p in (case.probe(rank).get("pairs") or {}).items()
-                 if p.get("bandwidth_mb_s") and not slow & {rank, int(peer)}
-                 and (p["bandwidth_mb_s"] > GIGABIT_MB_S or p.get("bandwidth_steady", 1) >= STEADY)]  # fmt: skip
+                 if p.get("bandwidth_mb_s") and not slow & {rank, int(peer)}]  # fmt: skip
         if rates:
             sending[rank] = statistics.median(rates)
     for rank, own in sending.items():
+        tries = [p.get("bandwidth_steady", 1) for p in (case.probe(rank).get("pairs") or {}).values()]
+        if statistics.median(tries) < STEADY:
+            continue
         others = [value for other, value in sending.items() if other != rank]
         if others and own * factor < statistics.median(others) and own < GIGABIT_MB_S:
             case.say(
