@@ -1359,6 +1359,8 @@ def hint_for(case: Case, rank: int, record: Json) -> str:
     layer, check, peer = record["layer"], str(record.get("name")), record.get("peer")
     host, other = case.hosts[rank], case.host(peer)
     said = str(record.get("observed") or "")
+    if layer == 4 and said == "import unfinished":
+        return f"torch was not imported in time on {host}: look for what keeps it busy (uptime), or raise preflight_timeout"
     if layer == 4:
         return f"run playbooks/image.yml on host {host}: its image must have a torch that can be imported"
     if layer == 5:

@@ -235,14 +235,14 @@ def disk_full(lab: Lab) -> Iterator[Variables]:
 
 
 @contextmanager
-def core_hogged(lab: Lab, hogs: int = 8) -> Iterator[Variables]:
+def core_hogged(lab: Lab, hogs: int = 6) -> Iterator[Variables]:
     """host2 has a single core, and other programs run on it."""
     limit_cpus(lab, "host2", quota=100000)
     try:
         for _ in range(hogs):
             lab.on("host2", "sh", "-c", "while :; do :; done >/dev/null 2>&1 & echo $! >>/run/hogs")
         # Such a host starts and imports slowly as well.
-        yield {"preflight_timeout": 120}
+        yield {"preflight_timeout": 180}
     finally:
         lab.on("host2", "sh", "-c", "kill $(cat /run/hogs); rm /run/hogs")
         limit_cpus(lab, "host2", quota=-1)
