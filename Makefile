@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help demo demo-clean lab test lint unit integration rounds e2e molecule faults faults-clean bench clean
+.PHONY: help demo demo-clean lab test lint unit integration rounds e2e molecule faults faults-clean lifecycle bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -68,6 +68,9 @@ faults-clean: .venv/.tested ## RUNS=50 checks of a healthy lab in a row: is ther
 
 bench: .venv/.tested ## samples/s on a lab of its own: the swarm beside torchrun by hand, overlay beside host, bfloat16
 	$(BIN)/python -m pytest tests/bench
+
+lifecycle: .venv/.tested ## repair, day 2, interruptions, eight hosts: on labs of their own, about an hour
+	$(BIN)/python -m pytest tests/lifecycle
 
 clean: ## remove .venv and caches, not the lab, not artifacts
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
