@@ -52,6 +52,12 @@ class Shape:
         assert run.rc == 0, run.stdout[-4000:]
         self.is_whole()
 
+    def have_if_broken(self) -> None:
+        try:
+            self.is_whole(patience=0)
+        except (AssertionError, StopIteration):
+            self.have()
+
     def have_anew(self) -> None:
         """As have(), in a swarm of its own: no node of another shape is left in it."""
         for host in self.hosts:
@@ -79,10 +85,10 @@ class Shape:
             host, "docker", "info", "--format", "{{.Swarm.LocalNodeState}}", check=False, timeout=60
         ).strip()
 
-    def is_whole(self) -> None:
+    def is_whole(self, patience: float = 15) -> None:
         """Every host is Ready, has its role and its rank, and no other node is there."""
         expected = {host: "Ready Active" + (" Manager" if host in self.managers else "") for host in self.hosts}
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + patience
         while (nodes := self.nodes()) != expected and time.monotonic() < deadline:
             time.sleep(1)
         assert nodes == expected
@@ -100,7 +106,13 @@ class Shape:
         assert run.changed() == []
 
     def recover(
-        self, state: str, said: str, playbook: str = "playbooks/swarm.yml", allow: str = "", **options: Any
+        self,
+        state: str,
+        said: str,
+        playbook: str = "playbooks/swarm.yml",
+        allow: str = "",
+        foretold: str = "",
+        **options: Any,
     ) -> None:
         """One row of the table: foretold by --check, refused without `allow` where that is needed, repaired, and whole."""
         command = f"{playbook}{' --limit ' + options['limit'] if 'limit' in options else ''}"
@@ -110,12 +122,13 @@ class Shape:
             refused = self.play(playbook, options=tags, **options)
             assert refused.rc != 0
             assert f"{allow}=true" in refused.failure(), refused.stdout[-3000:]
-            assert refused.changed() == []
+            # The site has an engine installed before it asks for the swarm.
+            assert refused.changed() == [] or playbook == "site.yml"
             command += f" -e {allow}=true"
         told = self.play(playbook, options=f"--check --diff {tags}", **options, **variables)
         assert told.rc == 0, told.stdout[-4000:]
         assert told.changed() != [], told.stdout[-4000:]
-        assert flat(said) in flat(told.stdout), told.stdout[-6000:]
+        assert flat(foretold or said) in flat(told.stdout), told.stdout[-6000:]
         start = time.monotonic()
         run = self.play(playbook, options=tags, **options, **variables)
         seconds = time.monotonic() - start
