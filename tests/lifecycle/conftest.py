@@ -1,5 +1,6 @@
 """Four hosts and the swarms that inventories over them ask for. At the end, the recovery table of docs/recovery.md is printed."""
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -136,18 +137,27 @@ class Shape:
         assert flat(said) in flat(run.stdout), run.stdout[-6000:]
         self.is_whole()
         self.changes_nothing(playbook, **options)
-        TABLE.append(f"| {state} | `{command}` | {sentence(run, said)} | {len(run.changed())} | {seconds:.0f} |")
+        note(self.lab, f"| {state} | `{command}` | {sentence(run, said)} | {len(run.changed())} | {seconds:.0f} |")
+
+
+def note(lab: Lab, row: str) -> None:
+    """A row of the table, also for whoever does not wait for the end."""
+    TABLE.append(row)
+    with (lab.directory / "recovery.md").open("a") as file:
+        file.write(f"{row}\n")
 
 
 def flat(text: str) -> str:
-    """Ansible folds and quotes long messages."""
-    return " ".join(text.split()).replace("''", "'")
+    """Ansible colours, folds and quotes long messages."""
+    return " ".join(re.sub(r"\x1b\[[\d;]*m", "", text).split()).replace("''", "'")
 
 
 def sentence(run: Run, said: str) -> str:
-    """The whole message in which the words are."""
+    """The whole message, or the task's name, in which the words are."""
     for event in run.events:
         message = str(event["event_data"].get("res", {}).get("msg", ""))
+        if said in event["event_data"]["task"]:
+            return str(event["event_data"]["task"])
         if flat(said) in flat(message):
             return flat(message)
     raise AssertionError(said)

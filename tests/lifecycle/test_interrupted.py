@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import TABLE, Shape
+from conftest import Shape, note
 from labs import ROOT, Lab
 
 ROUNDS = 10
@@ -57,6 +57,7 @@ def test_interrupted_at_a_random_moment(shape: Shape, number: int) -> None:
     again = shape.cluster(**options)
     assert (again.rc, again.changed()) == (0, [])
     at = tasks[-1] if tasks else "the start"
-    TABLE.append(
-        f"| {blow.name} after {moment:.0f} s, in '{at}' | `site.yml` | converges | {len(run.changed())} | {seconds:.0f} |"
+    note(
+        shape.lab,
+        f"| {blow.name} after {moment:.0f} s, in '{at}' | `site.yml` | converges | {len(run.changed())} | {seconds:.0f} |",
     )
