@@ -229,14 +229,18 @@ class Cluster:
         return {self.swarm(host)["node_id"] for host in self.names if self.swarm(host)["node_id"]}
 
     def former_nodes(self, host: str) -> list[dict[str, Any]]:
-        """Nodes that this host was, before it was installed anew or left."""
+        """Nodes that this host, which was seen, was before it was installed anew or left.
+
+        One that bears its name is its own, also while the swarm has not noticed yet that it is gone.
+        """
         return [
             node
             for node in self.nodes
             if node["id"] not in self.live_ids()
-            and node["status"] == "down"
-            and node["labels"].get(NAME, host) == host
-            and (NAME in node["labels"] or node["address"] == self.address(host))
+            and (
+                node["labels"].get(NAME) == host
+                or (NAME not in node["labels"] and node["status"] == "down" and node["address"] == self.address(host))
+            )
         ]
 
     def manager_addresses(self) -> set[str]:
@@ -445,7 +449,9 @@ def diagnose_stranded(cluster: Cluster, host: str, settings: Settings) -> Steps:
         )
         allowed, switch, undo = settings.rejoin, "swarm_rejoin=true", ""
     if allowed:
-        return Steps(sentence=f"{why}. It leaves that swarm and joins as a {role}.", leave=True, join=role)
+        former = [node["id"] for node in cluster.former_nodes(host)]
+        sentence = f"{why}. It leaves that swarm and joins as a {role}."
+        return Steps(sentence=sentence, leave=True, join=role, forget=former)
     return Steps(
         refusal=f"{why}. Let it leave that swarm and join this one with {switch}{undo} (images and volumes stay, services and networks "
         "of that swarm are lost to it)."

@@ -117,6 +117,13 @@ def test_a_reinstalled_host_replaces_its_former_node_and_no_other() -> None:
     assert (plan["hosts"]["host4"]["join"], plan["hosts"]["host4"]["forget"]) == ("worker", ["id-host4"])
 
 
+def test_a_host_that_has_just_left_is_not_waited_for_until_its_node_is_down() -> None:
+    seen = swarm(*PAIR)
+    bare(seen, "host2")
+    seen["host1"]["nodes"][1]["status"] = "ready"
+    assert judge(seen, *PAIR)["hosts"]["host2"]["forget"] == ["id-host2"]
+
+
 def test_the_lead_is_another_manager_when_the_first_is_new() -> None:
     seen = swarm(*TRIO)
     bare(seen, "host1")
