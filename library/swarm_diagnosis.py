@@ -449,9 +449,9 @@ def diagnose_stranded(cluster: Cluster, host: str, settings: Settings) -> Steps:
         )
         allowed, switch, undo = settings.rejoin, "swarm_rejoin=true", ""
     if allowed:
-        former = [node["id"] for node in cluster.former_nodes(host)]
+        gone = [node["id"] for node in cluster.former_nodes(host)]
         sentence = f"{why}. It leaves that swarm and joins as a {role}."
-        return Steps(sentence=sentence, leave=True, join=role, forget=former)
+        return Steps(sentence=sentence, leave=True, join=role, forget=gone)
     return Steps(
         refusal=f"{why}. Let it leave that swarm and join this one with {switch}{undo} (images and volumes stay, services and networks "
         "of that swarm are lost to it)."
