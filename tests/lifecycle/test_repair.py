@@ -177,9 +177,9 @@ def test_daemon_json_that_the_engine_refuses(one: Shape) -> None:
 
 
 def test_worker_address_changed(one: Shape) -> None:
-    one.lab.on("host4", "ip", "address", "add", "172.31.255.4/32", "dev", "eth0")
-    one.lab.on("host1", "ip", "route", "add", "172.31.255.4/32", "dev", "eth0")
-    one.lab.on("host2", "ip", "route", "add", "172.31.255.4/32", "dev", "eth0")
+    one.lab.on("host4", "ip", "address", "replace", "172.31.255.4/32", "dev", "eth0")
+    one.lab.on("host1", "ip", "route", "replace", "172.31.255.4/32", "dev", "eth0")
+    one.lab.on("host2", "ip", "route", "replace", "172.31.255.4/32", "dev", "eth0")
     moved = Shape(one.lab, one.managers, one.workers, {"host4": {"swarm_advertise_addr": "172.31.255.4"}})
     moved.recover(
         "worker's address changed",
@@ -190,9 +190,9 @@ def test_worker_address_changed(one: Shape) -> None:
 
 
 def test_only_managers_address_changed(one: Shape) -> None:
-    one.lab.on("host1", "ip", "address", "add", "172.31.255.1/32", "dev", "eth0")
+    one.lab.on("host1", "ip", "address", "replace", "172.31.255.1/32", "dev", "eth0")
     for host in ("host2", "host4"):
-        one.lab.on(host, "ip", "route", "add", "172.31.255.1/32", "dev", "eth0")
+        one.lab.on(host, "ip", "route", "replace", "172.31.255.1/32", "dev", "eth0")
     moved = Shape(one.lab, one.managers, one.workers, {"host1": {"swarm_advertise_addr": "172.31.255.1"}})
     moved.recover("only manager's address changed", "starts its swarm anew from what it knows, under the new address.")
     one.have()
