@@ -1419,7 +1419,9 @@ def gpu_hint(case: Case, rank: int) -> str:
     if identity and not identity.get("cuda") and checks.get("gpus"):
         return f"the torch in the image on {host} has no CUDA: build it with one that has, or set training_backend=gloo"
     if "gpus" in checks and not checks["gpus"]:
-        return f"the NVIDIA driver on {host} shows no GPU (nvidia-smi): install or load it, or set training_backend=gloo"
+        return (
+            f"the NVIDIA driver on {host} shows no GPU (nvidia-smi): install or load it, or set training_backend=gloo"
+        )
     if runtime and runtime != "nvidia":
         return (
             f"no GPU is visible in the task on {host}, whose default runtime is {runtime}: it must be nvidia, and the GPUs "
@@ -1506,7 +1508,9 @@ GROUP_WORDS: dict[tuple[str, ...], str] = {
         "the NVIDIA driver on {host} does not fit the image's CUDA: update the driver (and reboot), or build the image "
         "with a torch for an older CUDA"
     ),
-    ("no kernel image is available",): "the torch in the image does not know the GPU on {host}: use a newer build of it",
+    (
+        "no kernel image is available",
+    ): "the torch in the image does not know the GPU on {host}: use a newer build of it",
     ("no cuda", "no gpus", "cuda driver", "no nvidia driver", "not compiled with cuda"): "{gpu}",
     ("cuda error: out of memory", "cuda out of memory", "cuda failure 2 "): (
         "another program holds the memory of the GPU on {host}: see nvidia-smi there"
@@ -1593,7 +1597,9 @@ def judge_resources(case: Case) -> None:
         size = probe.get("shm_bytes")
         if size is not None:
             floor = case.limits["min_shm"]
-            hint = f"give the task on {host} a larger /dev/shm with training_shm_size (bytes), or lower preflight_min_shm"
+            hint = (
+                f"give the task on {host} a larger /dev/shm with training_shm_size (bytes), or lower preflight_min_shm"
+            )
             case.say(5, rank, "/dev/shm", size >= floor, f"{size} B", f"at least {floor} B", hint)
         unseen = case.checks(rank).get("gpus") and probe and not probe.get("gpus")
         if unseen and case.limits["backend"] != "gloo":

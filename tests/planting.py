@@ -304,7 +304,9 @@ def image_changed(lab: Lab, host: str, command: str, change: str = "CMD []") -> 
         lab.on(host, "docker", "image", "prune", "--force")
 
 
-VERSION_FILE = "$(python3 -c 'import importlib.util as u; print(u.find_spec(\"torch\").origin)' | xargs dirname)/version.py"
+VERSION_FILE = (
+    "$(python3 -c 'import importlib.util as u; print(u.find_spec(\"torch\").origin)' | xargs dirname)/version.py"
+)
 OTHER_TORCH = f"sed -i \"s/^__version__ = .*/__version__ = '1.0.0'/\" {VERSION_FILE}"
 PORT_OPEN = "import socket; socket.create_connection(('127.0.0.1', 12355))"
 PORT_TAKEN = "ENTRYPOINT " + json.dumps(

@@ -72,7 +72,9 @@ def test_the_hinted_mtu_is_the_cure(check: Check, lab: Lab) -> None:
 def test_on_the_hosts_own_network(check: Check) -> None:
     verdict, _ = check("none, on the hosts' own network", training_network_mode="host")
     assert verdict["ok"], verdict["message"]
-    verdict, _ = check("wrong interface on the hosts' own network", training_network_mode="host", training_interface="docker0")
+    verdict, _ = check(
+        "wrong interface on the hosts' own network", training_network_mode="host", training_interface="docker0"
+    )
     assert {(one["layer"], one["host"]) for one in verdict["findings"]} == {(6, "host1"), (6, "host2")}
     assert all("training_interface to eth0" in one["hint"] for one in verdict["findings"])
 

@@ -648,7 +648,9 @@ def test_a_manager_names_the_nodes_and_the_ports_to_reach():
             return CompletedDocker(0, answers.get(" ".join(args[:2])) or answers.get(args[0], ""), "")
 
     ranks = [{"rank": 0, "host": "a"}, {"rank": 1, "host": "b"}]
-    checks = nccl_check.observe(params(service=None, ranks=ranks, stack="t-preflight", image="x:1"), Manager())["host_checks"]
+    checks = nccl_check.observe(params(service=None, ranks=ranks, stack="t-preflight", image="x:1"), Manager())[
+        "host_checks"
+    ]
     assert checks["control_peers"] == [
         {"host": "a", "address": "192.0.2.77", "ports": [2377, 7946]},
         {"host": "b", "address": "192.0.2.2", "ports": [7946]},
@@ -744,8 +746,6 @@ def test_module_warns_or_enforces(capsys, pair):
     assert refused.out["msg"] == refused.out["message"]
 
 
-@pytest.mark.parametrize(
-    "arguments", [{}, {"service": "a"}, {"reports": []}, {"rank": 0, "reports": [], "ranks": []}]
-)
+@pytest.mark.parametrize("arguments", [{}, {"service": "a"}, {"reports": []}, {"rank": 0, "reports": [], "ranks": []}])
 def test_module_wants_one_of_its_two_uses(capsys, arguments):
     assert call(capsys, **arguments).code == 1

@@ -100,7 +100,9 @@ def test_a_start_that_fails_is_explained_by_log_standing_in_for_a_gpu(
 
 
 def test_what_nccl_prints_is_asked_for_whatever_the_training_says() -> None:
-    env = probe.child_environment({"NCCL_DEBUG": "WARN", "NCCL_DEBUG_FILE": "/tmp/x", "NCCL_DEBUG_SUBSYS": "COLL", "A": "1"})
+    env = probe.child_environment(
+        {"NCCL_DEBUG": "WARN", "NCCL_DEBUG_FILE": "/tmp/x", "NCCL_DEBUG_SUBSYS": "COLL", "A": "1"}
+    )
     assert env["NCCL_DEBUG"] == "INFO" and "NET" in env["NCCL_DEBUG_SUBSYS"] and env["A"] == "1"
     assert "NCCL_DEBUG_FILE" not in env
     assert probe.child_environment({"NCCL_DEBUG": "TRACE"})["NCCL_DEBUG"] == "TRACE"
