@@ -484,8 +484,8 @@ def start_swarm(cluster: Cluster, hosts: dict[str, Steps], settings: Settings) -
     silent = [host for host in cluster.managers[1:] if host in cluster.unreachable or not cluster.answers(host)]
     if silent and not settings.rebuild and not settings.check:
         refusal = (
-            f"{first} is in no swarm, and {join_names(silent)} does not answer and may lead one: bring it back, take it out "
-            "of the inventory, or form a new swarm with swarm_rebuild=true."
+            f"{first} is in no swarm, and no answer comes from {join_names(silent)}, which may lead one: bring that back, take it "
+            "out of the inventory, or form a new swarm with swarm_rebuild=true."
         )
         return first, "", [refusal]
     if not cluster.answers(first) and not settings.check:
@@ -514,7 +514,7 @@ def save_swarm(
     saviour = headless[0]
     others = [host for host in cluster.managers if host not in headless]
     why = f"The swarm has lost its quorum: {join_names(headless)} finds no majority of managers"
-    why += f", and {join_names(others)} is no help" if others else ""
+    why += f", and no help comes from {join_names(others)}" if others else ""
     if settings.force_new_cluster:
         sentence = (
             f"{why}. {saviour} goes on as the only manager, with all that it knows, and the others join it again."
