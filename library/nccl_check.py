@@ -447,6 +447,8 @@ BANDWIDTH_MAGIC = b"ddp-swarm bandwidth\n"
 FAST_ENOUGH_MB_S = 200.0
 # A slow network is as slow every time. What differs more than this from try to try was a busy CPU's doing.
 STEADY = 0.8
+# Programs that want a core, for each core: with more of them a host measures itself, not the network.
+BUSY = 4
 # 1 Gbit/s carries less than this: the slow link among fast ones that is worth a finding.
 GIGABIT_MB_S = 130.0
 COMPUTE_NOISE_SECONDS = 0.0005
@@ -1639,10 +1641,17 @@ def judge_bandwidth(case: Case) -> None:
             case.say(13, rank, "bus bandwidth", got >= floor, f"{got:g} MB/s", f"at least {floor:g} MB/s", hint)
 
 
+def busy(case: Case, rank: int) -> bool:
+    compute = case.probe(rank).get("compute") or {}
+    return float(compute.get("load") or 0) > BUSY * int(compute.get("cores") or 1)
+
+
 def judge_host_network(case: Case) -> None:
     """Layer 13: the training's network against what the same two hosts reach without it."""
     fraction = case.limits["min_network_fraction"]
     for pair in pair_list(case):
+        if busy(case, pair["rank"]) or busy(case, pair["peer_rank"]):
+            continue
         got, bare = pair["bandwidth"], pair["host_bandwidth"]
         if not fraction or not got or not bare or not pair["steady"] or got >= min(fraction * bare, FAST_ENOUGH_MB_S):
             continue
@@ -1690,7 +1699,7 @@ def judge_stragglers(case: Case) -> None:
             sending[rank] = statistics.median(rates)
     for rank, own in sending.items():
         tries = [p.get("bandwidth_steady", 1) for p in (case.probe(rank).get("pairs") or {}).values()]
-        if statistics.median(tries) < STEADY:
+        if statistics.median(tries) < STEADY or any(busy(case, other) for other in sending):
             continue
         others = [value for other, value in sending.items() if other != rank]
         if others and own * factor < statistics.median(others) and own < GIGABIT_MB_S:

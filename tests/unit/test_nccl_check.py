@@ -508,6 +508,8 @@ def test_layer_14_what_differs_from_try_to_try_is_no_slow_network(pair):
     pair[1]["probe"]["pairs"]["0"].update(bandwidth_steady=0.95)
     only(verdict(pair), 13, "host2")
     only(verdict(pair, min_network_fraction=0), 14, "host2")
+    pair[0]["probe"]["compute"].update(load=9.0, cores=2)
+    assert verdict(pair)["ok"], "a host that is busy measures itself"
 
 
 def test_layer_14_a_starved_receiver_is_not_the_senders_fault(pair):

@@ -981,10 +981,10 @@ class Probe:
         A busy moment only ever slows, and differs from the next one; a slow network is as slow every time.
         """
         self.stage = "measuring pairs"
-        limit = time.monotonic() + 4
+        limit = time.monotonic() + 6
         for peer in self.peers.values():
             # On a network as slow as the first MiB says, more would take seconds.
-            payload = bytes((8 if peer.pair.get("bandwidth_mb_s", 0) >= 4 else 1) * MEBIBYTE)
+            payload = bytes((8 if peer.pair.get("bandwidth_mb_s", 0) >= 20 else 1) * MEBIBYTE)
             rates: list[float] = []
             while time.monotonic() < limit and not settled(rates):
                 try:
@@ -993,7 +993,7 @@ class Probe:
                     break
                 rates.append(round(len(payload) / max(seconds, 1e-6) / 1e6, 1))
             if rates:
-                steady = round(statistics.median(rates) / max(rates), 2)
+                steady = round(statistics.median(rates) / max(rates), 2) if len(rates) > 2 else 0.0
                 peer.pair.update(bandwidth_mb_s=max(rates), bandwidth_bytes=len(payload), bandwidth_steady=steady)
 
     # -- layers 11 to 14
