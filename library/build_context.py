@@ -28,12 +28,16 @@ options:
     type: list
     elements: path
     default: []
+  max_size:
+    description: Bytes that the files in O(path) may take together. 0 allows any.
+    type: int
+    default: 0
   args:
     description: Build arguments. They are part of the fingerprint.
     type: dict
     default: {}
   dest:
-    description: Where to write the archive. Without it nothing is written.
+    description: Where to write the archive, in a directory that is made if need be. Without it nothing is written.
     type: path
 requirements: ["docker (Python package)"]
 """
@@ -53,15 +57,15 @@ fingerprint:
   returned: always
   type: str
 size:
-  description: Bytes of all files together.
+  description: Bytes of the files in O(path) together.
   returned: always
   type: int
 files:
-  description: Number of files.
+  description: Number of files in O(path).
   returned: always
   type: int
 largest:
-  description: The five largest files, each with C(path) and C(size) in bytes.
+  description: The five largest of them, each with C(path) and C(size) in bytes.
   returned: always
   type: list
   elements: dict
@@ -84,7 +88,12 @@ def context_files(root: Path, ignored: list[str]) -> dict[str, Path]:
     from docker.utils.build import exclude_paths
 
     names = exclude_paths(str(root), [*ignored, *ALWAYS_LEFT_OUT], dockerfile="Dockerfile")
-    return {name: root / name for name in names if (root / name).is_file()}
+    return {name: root / name for name in names if is_sent(root / name)}
+
+
+def is_sent(path: Path) -> bool:
+    """A file, a symbolic link wherever it leads, or a directory that no file in it would bring along."""
+    return path.is_symlink() or path.is_file() or (path.is_dir() and not any(path.iterdir()))
 
 
 def read_ignored(root: Path) -> list[str]:
@@ -97,16 +106,22 @@ def added_files(add: dict[str, Any]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for folder, source in add.items():
         paths = [Path(p) for p in source] if isinstance(source, list) else sorted(Path(source).iterdir())
-        files.update({f"{folder}/{path.name}": path for path in paths if path.is_file()})
+        files.update({f"{folder}/{path.name}": path.resolve() for path in paths if path.is_file()})
     return files
 
 
 def fingerprint(files: dict[str, Path], args: dict[str, Any]) -> str:
     total = hashlib.sha256(json.dumps(args, sort_keys=True).encode())
     for name in sorted(files):
-        with files[name].open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        total.update(f"{name}\0{int(os.access(files[name], os.X_OK))}\0{content}\n".encode())
+        path = files[name]
+        if path.is_symlink():
+            content = f"link {path.readlink()}"
+        elif path.is_dir():
+            content = "directory"
+        else:
+            with path.open("rb") as stream:
+                content = hashlib.file_digest(stream, "sha256").hexdigest()
+        total.update(f"{name}\0{int(os.access(path, os.X_OK))}\0{content}\n".encode())
     return total.hexdigest()
 
 
@@ -117,11 +132,11 @@ def write_archive(files: dict[str, Path], dest: Path) -> None:
         info.mtime = 0
         info.uid = info.gid = 0
         info.uname = info.gname = ""
-        info.mode = 0o755 if info.mode & 0o100 else 0o644
+        info.mode = 0o755 if info.isdir() or info.issym() or info.mode & 0o100 else 0o644
         return info
 
     part = dest.with_name(dest.name + ".part")
-    with tarfile.open(part, "w", format=tarfile.PAX_FORMAT, dereference=True) as archive:
+    with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:
         for name in sorted(files):
             archive.add(files[name], arcname=name, recursive=False, filter=plain)
     part.replace(dest)
@@ -133,6 +148,7 @@ def main() -> None:
             "path": {"type": "path", "required": True},
             "add": {"type": "dict", "default": {}},
             "fallback": {"type": "list", "elements": "path", "default": []},
+            "max_size": {"type": "int", "default": 0},
             "args": {"type": "dict", "default": {}},
             "dest": {"type": "path"},
         },
@@ -143,7 +159,8 @@ def main() -> None:
         module.fail_json(msg=f"There is no directory {root}, so no image can be built from it.")
     missing = {Path(p).name: Path(p) for p in module.params["fallback"] if not (root / Path(p).name).is_file()}
     try:
-        files = {**context_files(root, read_ignored(root)), **missing, **added_files(module.params["add"])}
+        own = context_files(root, read_ignored(root))
+        files = {**own, **missing, **added_files(module.params["add"])}
     except ImportError:
         module.fail_json(msg="The Python package 'docker' is missing on the controller: pip install docker.")
     except OSError as error:
@@ -151,18 +168,28 @@ def main() -> None:
     if "Dockerfile" not in files:
         module.fail_json(msg=f"There is no Dockerfile in {root}, so no image can be built from it.")
     name = fingerprint(files, module.params["args"])
-    sizes = sorted(((path.stat().st_size, key) for key, path in files.items()), reverse=True)
+    sizes = sorted(((path.lstat().st_size, key) for key, path in own.items()), reverse=True)
+    size = sum(count for count, _ in sizes)
+    if 0 < module.params["max_size"] < size:
+        module.fail_json(
+            msg=f"The training directory {root} holds {size >> 20} MB, more than image_max_context_mb allows "
+            f"({module.params['max_size'] >> 20}): data and snapshots do not belong into an image. The largest files are "
+            + ", ".join(f"{key} ({count >> 20} MB)" for count, key in sizes[:5])
+            + f". Name them in {root}/.dockerignore, or raise image_max_context_mb."
+        )
     changed = False
-    if module.params["dest"] and not Path(module.params["dest"]).exists():
+    dest = Path(module.params["dest"]) if module.params["dest"] else None
+    if dest and not dest.exists():
         changed = True
         if not module.check_mode:
-            write_archive(files, Path(module.params["dest"]))
+            dest.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_archive(files, dest)
     module.exit_json(
         changed=changed,
         fingerprint=name,
-        size=sum(size for size, _ in sizes),
-        files=len(files),
-        largest=[{"path": key, "size": size} for size, key in sizes[:5]],
+        size=size,
+        files=len(own),
+        largest=[{"path": key, "size": count} for count, key in sizes[:5]],
     )
 
 

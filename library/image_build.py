@@ -1,0 +1,136 @@
+#!/usr/bin/python
+# MIT License (see LICENSE)
+"""Ansible module: an image built from a context that was shipped as an archive."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: image_build
+short_description: Build an image from the archive of its context
+description:
+  - Unpacks the archive, builds, and leaves nothing of either behind.
+  - What the build did is told step by step, with the seconds that each step took; where it fails, with the failing step's output.
+author:
+  - ddp-swarm contributors (@ddp-swarm)
+options:
+  tags:
+    description: Names for the image.
+    type: list
+    elements: str
+    required: true
+  context:
+    description: The archive of the context. It is removed.
+    type: path
+    required: true
+  args:
+    description: Build arguments.
+    type: dict
+    default: {}
+  builder:
+    description: Which builder to use.
+    type: str
+    choices: [buildkit, classic]
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Build the image
+  image_build:
+    tags: [my-ddp-trainer:0123456789ab]
+    context: /var/lib/ddp-swarm/context.tar
+    builder: classic
+"""
+
+RETURN = r"""
+steps:
+  description: One line for each step, such as C(RUN make (12.3 s)), or C(RUN make (cached)).
+  returned: always
+  type: list
+  elements: str
+"""
+
+import os
+import re
+import subprocess
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import IO
+
+from ansible.module_utils.basic import AnsibleModule
+
+LAST_LINES = 25
+CLASSIC_STEP = re.compile(r"Step \d+/\d+ : (.*)")
+BUILDKIT_STEP = re.compile(r"#(\d+) (\[.*?\d+/\d+\] .*|exporting layers.*)")
+BUILDKIT_END = re.compile(r"#(\d+) (DONE ([\d.]+)s|CACHED|exporting layers ([\d.]+)s done)")
+
+
+def follow(stream: IO[str]) -> tuple[list[str], list[str]]:
+    """Read a build's output as it comes; returns its steps, and its lines."""
+    lines: list[str] = []
+    steps: dict[str, str] = {}
+    ends: dict[str, str] = {}
+    current, began = "", time.monotonic()
+    for raw in stream:
+        line = raw.rstrip()
+        lines.append(line)
+        classic, end, step = CLASSIC_STEP.match(line), BUILDKIT_END.match(line), BUILDKIT_STEP.match(line)
+        if classic or line.startswith("Successfully built"):
+            if current:
+                ends.setdefault(current, f"{time.monotonic() - began:.1f} s")
+            current, began = str(len(steps)), time.monotonic()
+            if classic:
+                steps[current] = classic.group(1)
+        elif line == " ---> Using cache":
+            ends[current] = "cached"
+        elif end:
+            ends[end.group(1)] = "cached" if end.group(2) == "CACHED" else f"{end.group(3) or end.group(4)} s"
+        elif step:
+            steps.setdefault(step.group(1), step.group(2))
+    return [f"{text[:100]} ({ends.get(key, 'not finished')})" for key, text in steps.items()], lines
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "tags": {"type": "list", "elements": "str", "required": True},
+            "context": {"type": "path", "required": True},
+            "args": {"type": "dict", "default": {}},
+            "builder": {"type": "str", "choices": ["buildkit", "classic"], "required": True},
+        },
+        supports_check_mode=False,
+    )
+    archive = Path(module.params["context"])
+    buildkit = module.params["builder"] == "buildkit"
+    command = [str(module.get_bin_path("docker", required=True)), "build"]
+    command += [f"--tag={tag}" for tag in module.params["tags"]]
+    command += [f"--build-arg={name}={value}" for name, value in module.params["args"].items()]
+    command += ["--progress=plain", "."] if buildkit else ["."]
+    try:
+        with tempfile.TemporaryDirectory(dir=archive.parent, prefix="context-") as directory:
+            with tarfile.open(archive) as packed:
+                packed.extractall(directory)
+            archive.unlink()
+            with subprocess.Popen(
+                command,
+                cwd=directory,
+                env={**os.environ, "DOCKER_BUILDKIT": str(int(buildkit)), "LC_ALL": "C"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            ) as process:
+                assert process.stdout
+                steps, lines = follow(process.stdout)
+    except (OSError, tarfile.TarError) as error:
+        archive.unlink(missing_ok=True)
+        module.fail_json(msg=f"The build context cannot be unpacked in {archive.parent}: {error}.", steps=[])
+    if process.returncode:
+        module.fail_json(msg="The build failed. The last lines:\n" + "\n".join(lines[-LAST_LINES:]), steps=steps)
+    module.exit_json(changed=True, steps=steps)
+
+
+if __name__ == "__main__":
+    main()

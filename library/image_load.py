@@ -1,0 +1,157 @@
+#!/usr/bin/python
+# MIT License (see LICENSE)
+"""Ansible module: an image made of the layers that were shipped and of those that the engine has."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: image_load
+short_description: Load an image from the layers that the host lacked
+description:
+  - Makes an archive for C(docker load) of the files that M(image_save) wrote, and lets the engine take the other layers from
+    what it has. It does so for a layer whose chain ID it knows, whether or not the archive holds the layer (moby,
+    image/tarexport/load.go).
+  - The engine recomputes the diff ID of every layer that it reads, and makes the image last. So there is the whole image,
+    the same as at the source, or none.
+author:
+  - ddp-swarm contributors (@ddp-swarm)
+options:
+  ref:
+    description: The image, with the tag to give it.
+    type: str
+    required: true
+  tags:
+    description: Further names to give it.
+    type: list
+    elements: str
+    default: []
+  src:
+    description: Directory with the files.
+    type: path
+    required: true
+  id:
+    description: The image's ID.
+    type: str
+    required: true
+  config:
+    description: The image's configuration, in base64.
+    type: str
+    required: true
+  diff_ids:
+    description: The diff IDs of all layers.
+    type: list
+    elements: str
+    required: true
+  layers:
+    description: The layers that were shipped, as M(image_save) returns them.
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Load the image
+  image_load:
+    ref: my-ddp-trainer:0123456789ab
+    src: /var/lib/ddp-swarm/ship
+    id: "{{ saved.id }}"
+    config: "{{ saved.config }}"
+    diff_ids: "{{ saved.diff_ids }}"
+    layers: "{{ saved.layers }}"
+"""
+
+RETURN = r""" # """
+
+import base64
+import io
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import IO, Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.docker_cli import DockerCli, DockerError
+from ansible.module_utils.image_layers import MEBIBYTE, file_sha256
+
+
+def add(archive: tarfile.TarFile, name: str, size: int, stream: IO[bytes]) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    archive.addfile(info, stream)
+
+
+def add_layer(archive: tarfile.TarFile, name: str, size: int, path: Path) -> None:
+    if path.suffix != ".zst":
+        with path.open("rb") as stream:
+            add(archive, name, size, stream)
+        return
+    # Engines before 23 cannot read zstd.
+    with subprocess.Popen(["zstd", "-q", "-d", "-c", str(path)], stdout=subprocess.PIPE) as zstd:
+        assert zstd.stdout
+        add(archive, name, size, zstd.stdout)
+
+
+def load(command: list[str], params: dict[str, Any]) -> None:
+    source, shipped = Path(params["src"]), params["layers"]
+    name = params["id"].split(":")[1]
+    manifest: dict[str, Any] = {
+        "Config": f"{name}.json",
+        "RepoTags": [params["ref"], *params["tags"]],
+        "Layers": [f"{diff_id.split(':')[1]}.tar" for diff_id in params["diff_ids"]],
+    }
+    config = base64.b64decode(params["config"])
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            with tarfile.open(fileobj=process.stdin, mode="w|", bufsize=MEBIBYTE) as archive:
+                add(archive, manifest["Config"], len(config), io.BytesIO(config))
+                for layer in shipped:
+                    file = f"{layer['diff_id'].split(':')[1]}.tar"
+                    add_layer(archive, file, int(layer["size"]), source / layer["file"])
+                text = json.dumps([manifest]).encode()
+                add(archive, "manifest.json", len(text), io.BytesIO(text))
+        except BrokenPipeError:
+            pass  # docker gave up, and says why below
+        said = process.communicate()[0].decode(errors="replace").strip()
+    if process.returncode:
+        raise DockerError(said.splitlines()[-1] if said else f"docker load: exit code {process.returncode}")
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "ref": {"type": "str", "required": True},
+            "tags": {"type": "list", "elements": "str", "default": []},
+            "src": {"type": "path", "required": True},
+            "id": {"type": "str", "required": True},
+            "config": {"type": "str", "required": True},
+            "diff_ids": {"type": "list", "elements": "str", "required": True},
+            "layers": {"type": "list", "elements": "dict", "required": True},
+        },
+        supports_check_mode=False,
+    )
+    ref, source = module.params["ref"], Path(module.params["src"])
+    docker = DockerCli(module)
+    for layer in module.params["layers"]:
+        path = source / layer["file"]
+        if not path.is_file() or file_sha256(path) != layer["sha256"]:
+            path.unlink(missing_ok=True)
+            module.fail_json(
+                msg=f"A layer of {ref} did not arrive as it was sent ({layer['file']}, wrong checksum): run this again."
+            )
+    try:
+        load([str(module.get_bin_path("docker", required=True)), "load", "--quiet"], module.params)
+        found = docker.run("image", "inspect", "--format", "{{.Id}}", ref).stdout.strip()
+        if found != module.params["id"]:
+            raise DockerError(f"it became {found} instead of {module.params['id']}")
+    except (DockerError, OSError, tarfile.TarError) as error:
+        if "no space left" in str(error).lower():
+            module.fail_json(
+                msg=f"The disk that docker keeps its images on is full: free some space and run this again ({error})."
+            )
+        module.fail_json(msg=f"The image {ref} could not be loaded: {error}. Run this again.")
+    module.exit_json(changed=True)
+
+
+if __name__ == "__main__":
+    main()

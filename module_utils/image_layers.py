@@ -1,0 +1,27 @@
+"""What the image modules share: how content is named. Standard library only, Python 3.9 or newer."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+MEBIBYTE = 1 << 20
+
+
+def chain_ids(diff_ids: list[str]) -> list[str]:
+    """OCI image specification, config.md: ChainID(L0) = L0; ChainID(L0|..|Ln) = SHA256(ChainID(L0|..|Ln-1) + ' ' + Ln)."""
+    chains: list[str] = []
+    for diff_id in diff_ids:
+        if chains:
+            diff_id = "sha256:" + hashlib.sha256(f"{chains[-1]} {diff_id}".encode()).hexdigest()
+        chains.append(diff_id)
+    return chains
+
+
+def file_sha256(path: Path) -> str:
+    """In hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for block in iter(lambda: stream.read(MEBIBYTE), b""):
+            digest.update(block)
+    return digest.hexdigest()
