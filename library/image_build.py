@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# MIT License (see LICENSE)
+# MIT License (see LICENSE), compatible with the GNU General Public License version 3
 """Ansible module: an image built from a context that was shipped as an archive."""
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ from pathlib import Path
 from typing import IO
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.image_layers import streamed
 
 LAST_LINES = 25
 CLASSIC_STEP = re.compile(r"Step \d+/\d+ : (.*)")
@@ -112,7 +113,7 @@ def main() -> None:
             with tarfile.open(archive) as packed:
                 packed.extractall(directory)
             archive.unlink()
-            with subprocess.Popen(
+            with streamed(
                 command,
                 cwd=directory,
                 env={**os.environ, "DOCKER_BUILDKIT": str(int(buildkit)), "LC_ALL": "C"},

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# MIT License (see LICENSE)
+# MIT License (see LICENSE), compatible with the GNU General Public License version 3
 """Ansible module: an image made of the layers that were shipped and of those that the engine has."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: image_load
 short_description: Load an image from the layers that the host lacked
 description:
-  - Makes an archive for C(docker load) of the files that M(image_save) wrote, and lets the engine take the other layers from
+  - Makes an archive for C(docker load) of the files that C(image_save) wrote, and lets the engine take the other layers from
     what it has. It does so for a layer whose chain ID it knows, whether or not the archive holds the layer (moby,
     image/tarexport/load.go).
   - The engine recomputes the diff ID of every layer that it reads, and makes the image last. So there is the whole image,
@@ -43,7 +43,7 @@ options:
     elements: str
     required: true
   layers:
-    description: The layers that were shipped, as M(image_save) returns them.
+    description: The layers that were shipped, as C(image_save) returns them.
     type: list
     elements: dict
     required: true
@@ -72,7 +72,7 @@ from typing import IO, Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.docker_cli import DockerCli, DockerError
-from ansible.module_utils.image_layers import MEBIBYTE, file_sha256
+from ansible.module_utils.image_layers import MEBIBYTE, file_sha256, streamed
 
 
 def add(archive: tarfile.TarFile, name: str, size: int, stream: IO[bytes]) -> None:
@@ -87,7 +87,7 @@ def add_layer(archive: tarfile.TarFile, name: str, size: int, path: Path) -> Non
             add(archive, name, size, stream)
         return
     # Engines before 23 cannot read zstd.
-    with subprocess.Popen(["zstd", "-q", "-d", "-c", str(path)], stdout=subprocess.PIPE) as zstd:
+    with streamed(["zstd", "-q", "-d", "-c", str(path)], stdout=subprocess.PIPE) as zstd:
         assert zstd.stdout
         add(archive, name, size, zstd.stdout)
 
@@ -101,7 +101,7 @@ def load(command: list[str], params: dict[str, Any]) -> None:
         "Layers": [f"{diff_id.split(':')[1]}.tar" for diff_id in params["diff_ids"]],
     }
     config = base64.b64decode(params["config"])
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    with streamed(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:
             with tarfile.open(fileobj=process.stdin, mode="w|", bufsize=MEBIBYTE) as archive:
                 add(archive, manifest["Config"], len(config), io.BytesIO(config))

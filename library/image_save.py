@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# MIT License (see LICENSE)
+# MIT License (see LICENSE), compatible with the GNU General Public License version 3
 """Ansible module: those layers of an image that others lack, as files named by their content."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ options:
     type: path
     required: true
   held:
-    description: Chain IDs that every receiver has, as M(image_state) tells. The layers under them are left out.
+    description: Chain IDs that every receiver has, as C(image_state) tells. The layers under them are left out.
     type: list
     elements: str
     default: []
@@ -88,7 +88,7 @@ from typing import IO, Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.docker_cli import DockerCli, DockerError
-from ansible.module_utils.image_layers import MEBIBYTE, chain_ids, file_sha256
+from ansible.module_utils.image_layers import MEBIBYTE, chain_ids, file_sha256, streamed
 
 OCI_BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 
@@ -112,7 +112,7 @@ def write(stream: IO[bytes], dest: Path, compress: bool) -> str:
     digest = hashlib.sha256()
     with dest.open("wb") as out:
         zstd = (
-            subprocess.Popen(["zstd", "-q", "-1", "-c"], stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE)
+            streamed(["zstd", "-q", "-1", "-c"], stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE)
             if compress
             else None
         )
@@ -137,7 +137,7 @@ def save(command: list[str], id: str, wanted: set[str], dest: Path, compress: bo
     part = dest / "layer.part"
     config = b""
     sizes: dict[str, int] = {}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with streamed(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             with tarfile.open(fileobj=process.stdout, mode="r|", bufsize=MEBIBYTE) as archive:
                 for member in archive:

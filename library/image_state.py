@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# MIT License (see LICENSE)
+# MIT License (see LICENSE), compatible with the GNU General Public License version 3
 """Ansible module: what a host's engine has of an image, and what can be done about it there."""
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""What the image modules share: how content is named. Standard library only, Python 3.9 or newer."""
+"""What the image modules share: how content is named, and streamed. Standard library only, Python 3.9 or newer."""
 
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from pathlib import Path
+from typing import Any
 
 MEBIBYTE = 1 << 20
 
@@ -25,3 +27,8 @@ def file_sha256(path: Path) -> str:
         for block in iter(lambda: stream.read(MEBIBYTE), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def streamed(command: list[str], **options: Any) -> subprocess.Popen[Any]:
+    """A process whose streams are read and written as they come: a module's run_command holds them in memory, gigabytes here."""
+    return subprocess.Popen(command, **options)
