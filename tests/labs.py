@@ -65,7 +65,11 @@ class Lab:
             limit=limit,
             cmdline=options,
             extravars={"training_artifacts_dir": artifacts, "preflight_artifacts_dir": artifacts, **variables},
-            envvars={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PATH": os.environ["PATH"]},
+            envvars={
+                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+                "PATH": os.environ["PATH"],
+                "ANSIBLE_HOST_KEY_CHECKING": "True",  # which ansible-runner would switch off
+            },
             quiet=True,
         )
         return Run(runner)
