@@ -1384,6 +1384,11 @@ def hint_for(case: Case, rank: int, record: Json) -> str:
             return f"set training_interface to {name}: {check} on {host} leads elsewhere"
         return f"set training_interface to the interface of {case.limits['network']} on {host}"
     if layer == 7:
+        if check == "own name" and "does not resolve" in said:
+            return (
+                f"the engine on {host} takes no part in the swarm's names: start it again (systemctl restart docker). Its "
+                "log says 'Error in agentInit' if it kept port 7946 of a swarm that it had left"
+            )
         if check == "own name":
             return (
                 f"the name does not lead to the task on {host}: the service needs endpoint_mode dnsrr, and an old task "
