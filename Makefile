@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help demo demo-clean lab test lint unit integration rounds e2e molecule faults faults-clean lifecycle bench clean
+.PHONY: help demo demo-clean lab test lint unit integration rounds e2e molecule faults faults-clean lifecycle scripts bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -65,6 +65,9 @@ faults: .venv/.tested ## plant faults on a lab of their own, one at a time: is e
 
 faults-clean: .venv/.tested ## RUNS=50 checks of a healthy lab in a row: is there a false alarm?
 	RUNS=$(or $(RUNS),50) $(BIN)/python -m pytest tests/faults -k clean_runs
+
+scripts: .venv/.tested ## programs that know nothing of this project, on a lab of their own
+	$(BIN)/python -m pytest tests/scripts
 
 bench: .venv/.tested ## samples/s on a lab of its own: the swarm beside torchrun by hand, overlay beside host, bfloat16
 	$(BIN)/python -m pytest tests/bench

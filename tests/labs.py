@@ -90,6 +90,14 @@ class Lab:
             self._have("absent")
             shutil.rmtree(self.directory, ignore_errors=True)
 
+    def ready_to_train(self) -> Iterator["Lab"]:
+        """For a fixture: as `running`, with engines, a swarm and the image."""
+        for lab in self.running():
+            for playbook in ("docker", "swarm", "image"):
+                run = self.play(f"playbooks/{playbook}.yml")
+                assert run.rc == 0, run.stdout[-4000:]
+            yield lab
+
     def on(self, host: str, *command: str, check: bool = True, timeout: float = 120) -> str:
         """Standard output of a command on a host, as root."""
         argv = ["docker", "exec", f"{self.name}-{host}", *command]

@@ -21,11 +21,7 @@ WAYS = [(way, gradients) for gradients in ("float32", "bfloat16") for way in ("t
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    for lab in Lab("bench", lab_releases={"host2": "bookworm"}).running():
-        for playbook in ("docker", "swarm", "image"):
-            run = lab.play(f"playbooks/{playbook}.yml")
-            assert run.rc == 0, run.stdout[-4000:]
-        yield lab
+    yield from Lab("bench", lab_releases={"host2": "bookworm"}).ready_to_train()
 
 
 def arguments(gradients: str) -> str:

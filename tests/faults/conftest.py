@@ -13,11 +13,7 @@ ROWS: list[tuple[str, str, str]] = []
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    for lab in Lab("faults", lab_releases={"host2": "bookworm"}).running():
-        for playbook in ("docker", "swarm", "image"):
-            run = lab.play(f"playbooks/{playbook}.yml")
-            assert run.rc == 0, run.stdout[-4000:]
-        yield lab
+    yield from Lab("faults", lab_releases={"host2": "bookworm"}).ready_to_train()
 
 
 @pytest.fixture(scope="session")
