@@ -89,7 +89,7 @@ def test_check_mode_agrees_that_nothing_is_to_do(play: Play) -> None:
 
 
 def test_each_playbook_runs_alone_and_for_one_worker(play: Play) -> None:
-    for playbook in ["docker", "swarm", "image", "preflight", "training", "collect"]:
+    for playbook in ["docker", "swarm", "image", "preflight", "training", "collect", "status"]:
         run = play(f"playbooks/{playbook}.yml", limit="host2")
         assert run.rc == 0, run.stdout[-4000:]
         assert run.changed() == [], playbook

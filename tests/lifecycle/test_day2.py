@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import job
 import pytest
 import yaml
-from conftest import Shape
+from conftest import Shape, flat
 from labs import Lab
 
 
@@ -109,6 +109,23 @@ def test_a_dead_worker_does_not_hide_what_happened_on_the_rest(everybody: Shape)
         assert everybody.nodes()["host2"] == "Ready Active Manager"
     finally:
         everybody.lab.on("host4", "systemctl", "start", "ssh")
+
+
+def test_status_and_results_without_the_first_manager(running: Shape) -> None:
+    """It is switched off, as far as the others can tell."""
+    lab = running.lab
+    lab.on("host1", "systemctl", "stop", "docker.socket", "docker")
+    unplug(lab, "host1")
+    try:
+        run = running.play("playbooks/status.yml")
+        assert "host1 Down" in flat(run.stdout), run.stdout[-3000:]
+        assert "node1 on host2: running" in run.stdout
+        run = running.play("playbooks/collect.yml")
+        assert run.stats["dark"] == {"host1": 1}
+        assert "resumed at" in (lab.artifacts / "node1.log").read_text()
+    finally:
+        lab.on("host1", "systemctl", "start", "ssh", "docker")
+    running.is_whole(patience=60)
 
 
 def older_engine(lab: Lab, host: str) -> None:
