@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import job
 import pytest
 from conftest import Shape
 from labs import Lab
@@ -15,15 +14,17 @@ def eight() -> Iterator[Lab]:
     yield from Lab("eight", lab_size=8, lab_managers=3).running()
 
 
-def test_formed_run_shrunk_grown_and_torn_down(eight: Lab) -> None:
+def test_formed_trained_shrunk_grown_and_torn_down(eight: Lab) -> None:
     shape = Shape(eight, HOSTS[:3], HOSTS[3:])
-    run = shape.cluster()
+    settings = {"training_args": "2 1 --snapshot_path /snapshots/snapshot.pt", "training_wait_for": "complete"}
+    run = shape.play("site.yml", **settings)
     assert run.rc == 0, run.stdout[-4000:]
     shape.is_whole()
-    shape.changes_nothing()
-
-    job.deploy(eight, "host1", HOSTS)
-    job.remove(eight, "host1")
+    for rank in range(8):
+        assert f"rank {rank} of 8 on host host{rank + 1}" in (eight.artifacts / f"node{rank}.log").read_text()
+    assert "weights are identical on all 8 ranks" in (eight.artifacts / "node0.log").read_text()
+    again = shape.play("site.yml", **settings)
+    assert (again.rc, again.changed()) == (0, [])
 
     run = shape.play("playbooks/remove.yml", host="host4,host8")
     assert run.rc == 0, run.stdout[-4000:]
