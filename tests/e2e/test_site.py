@@ -27,8 +27,15 @@ def test_bad_settings_are_refused_before_anything_is_changed(play: Play) -> None
 
 
 def test_a_bare_host_is_checked_without_being_changed(play: Play, lab: Lab) -> None:
-    run = play("playbooks/docker.yml", options="--check")
+    run = play("site.yml", options="--check --diff")
     assert run.rc == 0, run.stdout[-4000:]
+    for foretold in (
+        "would be installed on host2",
+        "host1 is in no swarm: it starts one",
+        "would be built on host2",
+        "would be deployed on",
+    ):
+        assert foretold in run.stdout
     assert lab.on("host1", "sh", "-c", "command -v docker", check=False) == ""
 
 

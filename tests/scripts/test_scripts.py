@@ -116,15 +116,11 @@ def test_jobs_beside_each_other_need_networks_of_their_own(play: Play, lab: Lab)
 
 
 def test_the_network_of_the_hosts(play: Play, lab: Lab) -> None:
-    run = play(
-        "site.yml",
-        training_stack="on-hosts",
-        training_network_mode="host",
-        training_wait_for="complete",
-        training_artifacts_dir=str(lab.directory / "on-hosts"),
-    )
+    artifacts = lab.directory / "on-hosts"
+    settings = {"training_stack": "on-hosts", "training_network_mode": "host", "training_artifacts_dir": str(artifacts)}
+    run = play("site.yml", training_wait_for="complete", **settings)
     assert run.rc == 0, run.stdout[-4000:]
-    assert "weights are identical on all 2 ranks" in (lab.directory / "on-hosts" / "node0.log").read_text()
-    again = play("site.yml", training_stack="on-hosts", training_network_mode="host", training_wait_for="complete")
+    assert "weights are identical on all 2 ranks" in (artifacts / "node0.log").read_text()
+    again = play("site.yml", training_wait_for="complete", **settings)
     assert again.rc == 0, again.stdout[-4000:]
     assert again.changed() == []
