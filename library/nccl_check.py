@@ -408,10 +408,12 @@ import ipaddress
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import statistics
 import struct
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -447,6 +449,11 @@ BANDWIDTH_MAGIC = b"ddp-swarm bandwidth\n"
 FAST_ENOUGH_MB_S = 200.0
 # A slow network is as slow every time. What differs more than this from try to try was a busy CPU's doing.
 STEADY = 0.8
+# As engines 20.10 and 26.1 word it, in the journal.
+GOSSIP_WARNING = re.compile(
+    r"(?P<time>[\d.]+) .*memberlist: Was able to connect to (?P<name>\w+) .*probes failed, network may be misconfigured"
+)
+GOSSIP_WARNINGS = 4  # of about seven in ten turns
 # Programs that want a core, for each core: with more of them a host measures itself, not the network.
 BUSY = 4
 # 1 Gbit/s carries less than this: the slow link among fast ones that is worth a finding.
@@ -515,6 +522,34 @@ def check_ports(peers: list[Json]) -> list[Json]:
             {"host": host, "address": address, "port": port, "error": error}
             for (host, address, port), error in zip(wanted, errors)
         ]
+
+
+def silent_gossip(docker: Any, network: str) -> list[str]:
+    """Addresses of nodes whose 7946/tcp answers this engine and whose 7946/udp does not.
+
+    The gossip is encrypted and answers members alone, so that no packet of ours can tell. The engine itself asks each node
+    in turn, one a second, and warns of every one that only tcp can reach (hashicorp/memberlist, state.go, probeNode).
+    """
+    networks = inspected(docker, "network", "inspect", "ingress", network)
+    peers = {peer["Name"]: peer["IP"] for row in networks for peer in row.get("Peers") or []}
+    turn = max(1, len(peers) - 1)
+    command = ["journalctl", "--quiet", "--no-pager", "--output=short-unix", "--identifier=dockerd"]
+    try:
+        log = subprocess.run(
+            [*command, f"--since=-{10 * turn}s"], capture_output=True, text=True, timeout=10, check=False
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    warned: dict[str, list[float]] = {}
+    for line in log.splitlines():
+        found = GOSSIP_WARNING.match(line)
+        if found:
+            warned.setdefault(found["name"], []).append(float(found["time"]))
+    # Again and again, and still: neither a busy moment, nor a port that has been opened since.
+    return sorted(
+        peers[name] for name, times in warned.items()
+        if name in peers and len(times) >= GOSSIP_WARNINGS and times[-1] > time.time() - 4 * turn
+    )  # fmt: skip
 
 
 def path_mtu(address: str, wanted: int) -> Json:
@@ -857,6 +892,8 @@ def look(params: Json, docker: Any) -> Json:
     present = None
     if params["image"] and engine["ok"]:
         present = bool(inspected(docker, "image", "inspect", params["image"]))
+    host_network = network.result() if network else {}
+    silent = silent_gossip(docker, params["network"]) if engine["ok"] and peers else []
     return {
         "engine": engine,
         "kernel": kernel,
@@ -872,7 +909,8 @@ def look(params: Json, docker: Any) -> Json:
         "control_peers": control_peers(nodes, params["ranks"] or []),
         "network": network_facts(docker, params["network"]) if manager else None,
         "left_over": bool(stack_services(docker, params["stack"])) if manager and params["stack"] else None,
-        "host_network": network.result() if network else {},
+        "host_network": host_network,
+        "silent_gossip": [peer["host"] for peer in peers if peer["address"] in silent],
         "error": engine["error"],
     }
 
@@ -1123,6 +1161,12 @@ def judge_hosts(case: Case) -> None:
             case.say(
                 3, rank, f"port {port['port']}", not port["error"], port["error"] or "answers",
                 f"{port['host']} answers on {port['port']}/tcp", hint if port["error"] else "", str(port["host"]),
+            )  # fmt: skip
+        for peer in checks.get("silent_gossip") or []:
+            case.say(
+                3, rank, "port 7946/udp", False, "the engine's gossip is answered by tcp alone", f"{peer} answers on 7946/udp",
+                f"7946/udp is closed between {host} and {peer}, in one direction or both: open 7946/tcp+udp between all hosts, "
+                "else each name of a new task is known many seconds late", str(peer),
             )  # fmt: skip
         state = engine.get("swarm_state")
         case.say(
@@ -1843,14 +1887,15 @@ def message(case: Case, outcome: Json) -> str:
         if len(findings) > 2 and all(host in (f["host"], f["peer"]) for f in findings)
     ]
     towards = f" towards {first['peer']}" if first["peer"] and first["peer"] != first["host"] else ""
+    what = "" if first["check"] == "not reached" else f", {first['check']}"
     remedy = first["hint"]
     if not remedy.startswith(tuple(case.hosts.values())):
         remedy = remedy[:1].upper() + remedy[1:]
     who = f" (rank {first['rank']})" if first["rank"] in case.hosts else ""
     verb = "was not reached" if first["check"] == "not reached" else "fails"
     text = (
-        f"Layer {first['layer']} ({first['layer_name']}) {verb} on {first['host']}{who}{towards}: "
-        f"{first['observed'].rstrip('.')}. {remedy.rstrip('.')}."
+        f"Layer {first['layer']} ({first['layer_name']}) {verb} on {first['host']}{who}{towards}{what}: "
+        f"{first['observed'].rstrip('.?')}. {remedy.rstrip('.')}."
     )
     if common:
         text += f" Every failing pair has {' and '.join(common)} in it."

@@ -46,6 +46,7 @@ class Lab:
 
     def __init__(self, suite: str, **settings: Any) -> None:
         self.name = f"ddp-{suite}" + os.environ.get("DDP_LAB_SUFFIX", "")
+        self.hosts = [f"host{number + 1}" for number in range(settings.get("lab_size", 2))]
         self.directory = ROOT / f".lab-{suite}"
         self.inventory = self.directory / "lab" / "inventory.yml"
         self.artifacts = self.directory / "artifacts"

@@ -9,7 +9,7 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,8 @@ from labs import Lab
 Variables = dict[str, Any]
 Where = tuple[str, str | None]
 VXLAN = "-p udp --dport 4789"
-BOTH: set[Where] = {("host1", "host2"), ("host2", "host1")}
+ROUND_TRIP = [("host1", "host2"), ("host2", "host1")]
+BOTH: set[Where] = {*ROUND_TRIP}
 EACH: set[Where] = {("host1", None), ("host2", None)}
 
 
@@ -82,7 +83,7 @@ def limit_cpus(lab: Lab, host: str, quota: int) -> None:
 
 def swarm_is_healthy(lab: Lab) -> bool:
     nodes = lab.on("host1", "docker", "node", "ls", "--format", "{{.Status}} {{.Availability}}", check=False)
-    return nodes.split("\n")[:-1] == ["Ready Active"] * 2
+    return nodes.split("\n")[:-1] == ["Ready Active"] * len(lab.hosts)
 
 
 def names_are_known(lab: Lab) -> bool:
@@ -112,10 +113,9 @@ def dropped(lab: Lab, *rules: tuple[str, str]) -> Iterator[Variables]:
 
 
 @contextmanager
-def vxlan_dropped(lab: Lab, both: bool) -> Iterator[Variables]:
-    rules = [("host2", f"INPUT -p udp --dport 4789 -s {address(lab, 'host1')}")]
-    if both:
-        rules.append(("host1", f"INPUT -p udp --dport 4789 -s {address(lab, 'host2')}"))
+def vxlan_dropped(lab: Lab, ways: Iterable[tuple[str, str]]) -> Iterator[Variables]:
+    """Ways that no packet takes: (from, to)."""
+    rules = [(host, f"INPUT {VXLAN} -s {address(lab, source)}") for source, host in ways]
     with dropped(lab, *rules) as variables:
         yield variables
 
@@ -129,20 +129,29 @@ def gossip_dropped(lab: Lab) -> Iterator[Variables]:
 
 
 @contextmanager
+def gossip_udp_dropped(lab: Lab) -> Iterator[Variables]:
+    with dropped(lab, ("host2", f"INPUT -p udp --dport 7946 -s {address(lab, 'host1')}")) as variables:
+        time.sleep(10)  # until the engines have noticed
+        yield variables
+
+
+@contextmanager
 def control_dropped(lab: Lab) -> Iterator[Variables]:
     with dropped(lab, ("host1", f"INPUT -p tcp --dport 2377 -s {address(lab, 'host2')}")) as variables:
         yield variables
 
 
 @contextmanager
-def large_packets_dropped(lab: Lab, kind: str = "", size: int = 1400) -> Iterator[Variables]:
-    """A path MTU of `size` bytes that nobody is told about, for all packets or those of a kind."""
+def large_packets_dropped(
+    lab: Lab, kind: str = "", size: int = 1400, pair: tuple[str, str] = ("host1", "host2")
+) -> Iterator[Variables]:
+    """A path MTU of `size` bytes between two hosts that nobody is told about, for all packets or those of a kind."""
     rules = [
         (host, f"INPUT -s {address(lab, other)} {kind} -m length --length {size + 1}:65535")
-        for host, other in (("host1", "host2"), ("host2", "host1"))
+        for host, other in (pair, pair[::-1])
     ]
     with ExitStack() as healing:
-        for host in ("host1", "host2"):
+        for host in pair:
             # Packets as they are on a wire: here the kernel would pass on what it is to cut to size later.
             lab.on(host, "ip", "link", "set", "eth0", "gso_max_segs", "1")
             healing.callback(lab.on, host, "ip", "link", "set", "eth0", "gso_max_segs", "65535")
@@ -288,13 +297,17 @@ def image_missing(lab: Lab, host: str = "host2") -> Iterator[Variables]:
 
 
 @contextmanager
-def image_changed(lab: Lab, host: str, command: str, change: str = "CMD []") -> Iterator[Variables]:
-    """Another content under the same tag: a command has been run in it."""
+def image_changed(
+    lab: Lab, host: str, command: str = "true", change: str = "CMD []", file: str = ""
+) -> Iterator[Variables]:
+    """Another content under the same tag: a command has been run in it, and a file of the host laid into its root."""
     name = image(lab)
     lab.on(host, "docker", "tag", name, "kept:aside")
     try:
         user = lab.on(host, "docker", "image", "inspect", "--format", "{{.Config.User}}", name).strip() or "root"
         lab.on(host, "docker", "run", "--name", "planted", "--user", "root", name, "sh", "-c", command)
+        if file:
+            lab.on(host, "docker", "cp", file, "planted:/")
         lab.on(host, "docker", "commit", "--change", f"USER {user}", "--change", change, "planted", name)
         yield {}
     finally:
@@ -302,6 +315,16 @@ def image_changed(lab: Lab, host: str, command: str, change: str = "CMD []") -> 
         lab.on(host, "docker", "tag", "kept:aside", name)
         lab.on(host, "docker", "rmi", "kept:aside")
         lab.on(host, "docker", "image", "prune", "--force")
+
+
+@contextmanager
+def clock_ahead(lab: Lab, host: str, seconds: int) -> Iterator[Variables]:
+    """A task whose programs are told another time: hosts that are containers share the machine's clock."""
+    lab.on(host, "apt-get", "install", "--yes", "--no-install-recommends", "libfaketime")
+    library = lab.on(host, "sh", "-c", "ls /usr/lib/*/faketime/libfaketimeMT.so.1").strip()
+    settings = f"LD_PRELOAD=/libfaketimeMT.so.1 FAKETIME=+{seconds} FAKETIME_DONT_FAKE_MONOTONIC=1"
+    with image_changed(lab, host, change=f"ENV {settings}", file=library) as variables:
+        yield variables
 
 
 VERSION_FILE = (
@@ -321,10 +344,12 @@ QUICK_NAMES = (
 )  # fmt: skip
 
 FAULTS = [
-    Fault("4789/udp dropped both ways", partial(vxlan_dropped, both=True), 8, BOTH, r"4789.*\(both directions are lost\)"),
-    Fault("4789/udp dropped from host1 to host2", partial(vxlan_dropped, both=False), 8, BOTH,
+    Fault("4789/udp dropped both ways", partial(vxlan_dropped, ways=ROUND_TRIP), 8, BOTH, r"4789.*\(both directions are lost\)"),
+    Fault("4789/udp dropped from host1 to host2", partial(vxlan_dropped, ways=ROUND_TRIP[:1]), 8, BOTH,
           r"4789.*\(only host1 to host2 is lost\)"),
-    Fault("7946 dropped from host1 to host2", gossip_dropped, 3, {("host1", "host2")}, r"7946/tcp is closed from host1"),
+    Fault("7946 dropped from host1 to host2", gossip_dropped, 3, {("host1", "host2")}, r"7946/tcp is closed from host1",
+          {("host2", "host1")}),
+    Fault("7946/udp alone dropped from host1 to host2", gossip_udp_dropped, 3, BOTH, r"7946/udp is closed between host"),
     Fault("2377/tcp dropped from the worker to the manager", control_dropped, 3, {("host2", "host1")},
           r"2377/tcp is closed from host2 to host1", {("host2", None)}),
     Fault("packets over 1400 bytes dropped", large_packets_dropped, 9, BOTH, r"MTU to 1400 with swarm_network_mtu"),
@@ -341,7 +366,7 @@ FAULTS = [
           partial(image_changed, host="host2", command="echo '# changed' >> training_code.py"), 4, {("host2", None)},
           r"image.yml on host host2.*same"),
     Fault("master port taken in the task of rank 0",
-          partial(image_changed, host="host1", command="true", change=PORT_TAKEN), 10, {("host1", None)},
+          partial(image_changed, host="host1", change=PORT_TAKEN), 10, {("host1", None)},
           r"port 12355 in the task on host1.*training_master_port", {("host2", "host1")}),
     Fault("/dev/shm of 64 KiB", partial(variables, training_shm_size=65536), 5, EACH, r"training_shm_size"),
     Fault("no node with the label of rank 1",
@@ -360,6 +385,8 @@ FAULTS = [
     Fault("rank 1 hangs during the check (SIGSTOP)", rank_stopped, (7, 8, 11, 12), {("host1", "host2")}, r"host2.*stopped",
           {("host2", None)}),
     Fault("the overlay's subnet is the hosts' own", colliding_subnet, 6, EACH, r"swarm_network_subnet to 10\."),
+    Fault("the clock on host2 is 30 s ahead (libfaketime in its task)", partial(clock_ahead, host="host2", seconds=30), 1, BOTH,
+          r"synchronise the clocks of host"),
     Fault("worker out of reach over SSH", partial(unreachable, host="host2"), 2, {("host2", None)}, r"ssh host2"),
     Fault("manager out of reach over SSH", partial(unreachable, host="host1"), 2, {("host1", None)}, r"ssh host1"),
 ]  # fmt: skip

@@ -3,11 +3,14 @@
 What the preflight said of each fault is printed at the end, and kept in artifacts/faults.md.
 """
 
+import json
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from labs import ROOT, Lab, Play
+from labs import ROOT, Lab, Play, Run
 
+Check = Callable[..., tuple[dict, Run]]
 ROWS: list[tuple[str, str, str]] = []
 
 
@@ -29,6 +32,36 @@ def note() -> Callable[..., None]:
         ROWS.append((fault, f"{seconds:.1f} s", verdict["message"]))
 
     return take
+
+
+@pytest.fixture
+def check(play: Play, lab: Lab, note: Callable[..., None]) -> Check:
+    """Runs the preflight, and sees to it that exit code, file and words agree and that nothing is left on the hosts."""
+
+    def run_it(fault: str = "none", **arguments) -> tuple[dict, Run]:  # type: ignore[no-untyped-def]
+        (lab.artifacts / "preflight.json").unlink(missing_ok=True)
+        began = time.monotonic()
+        run = play("playbooks/preflight.yml", **arguments)
+        seconds = time.monotonic() - began
+        assert (lab.artifacts / "preflight.json").exists(), run.stdout[-4000:]
+        verdict = json.loads((lab.artifacts / "preflight.json").read_text())
+        note(fault, seconds, verdict)
+        enforced = arguments.get("preflight_enforce", True)
+        assert (run.rc != 0) == (enforced and not verdict["ok"]), run.stdout[-4000:]
+        assert verdict["message"] in run.failure() or verdict["ok"] or not enforced
+        assert run.changed() == []
+        return verdict, run
+
+    return run_it
+
+
+def left_overs(lab: Lab) -> list[str]:
+    """What of a probe is still there, on any host."""
+    name = ["--quiet", "--filter", "name=preflight"]
+    found = lab.on("host1", "docker", "service", "ls", *name) + lab.on("host1", "docker", "config", "ls", *name)
+    for host in lab.hosts:
+        found += lab.on(host, "docker", "ps", "--all", *name) + lab.on(host, "sh", "-c", "ls -d /tmp/*probe* || true")
+    return found.split()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,47 +1,13 @@
 """One fault at a time on a live swarm: the preflight names the host, the layer and the knob, and is content when it is gone."""
 
-import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 
 import pytest
-from labs import ROOT, Lab, Play, Run
+from conftest import Check, left_overs
+from labs import ROOT, Lab
 from planting import FAULTS, VXLAN, Fault, large_packets_dropped, network, wait_until
-
-Check = Callable[..., tuple[dict, Run]]
-
-
-@pytest.fixture
-def check(play: Play, lab: Lab, note: Callable[..., None], request: pytest.FixtureRequest) -> Check:
-    """Runs the preflight, and sees to it that exit code, file and words agree and that nothing is left on the hosts."""
-
-    def run_it(fault: str = "none", **arguments) -> tuple[dict, Run]:  # type: ignore[no-untyped-def]
-        (lab.artifacts / "preflight.json").unlink(missing_ok=True)
-        began = time.monotonic()
-        run = play("playbooks/preflight.yml", **arguments)
-        seconds = time.monotonic() - began
-        assert (lab.artifacts / "preflight.json").exists(), run.stdout[-4000:]
-        verdict = json.loads((lab.artifacts / "preflight.json").read_text())
-        note(fault, seconds, verdict)
-        enforced = arguments.get("preflight_enforce", True)
-        assert (run.rc != 0) == (enforced and not verdict["ok"]), run.stdout[-4000:]
-        assert verdict["message"] in run.failure() or verdict["ok"] or not enforced
-        assert run.changed() == []
-        return verdict, run
-
-    return run_it
-
-
-def left_overs(lab: Lab) -> list[str]:
-    """What of a probe is still there, on any host."""
-    name = ["--quiet", "--filter", "name=preflight"]
-    found = lab.on("host1", "docker", "service", "ls", *name) + lab.on("host1", "docker", "config", "ls", *name)
-    for host in ("host1", "host2"):
-        found += lab.on(host, "docker", "ps", "--all", *name) + lab.on(host, "sh", "-c", "ls -d /tmp/*probe* || true")
-    return found.split()
 
 
 def test_a_healthy_lab_passes(check: Check, lab: Lab) -> None:

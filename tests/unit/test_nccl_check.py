@@ -276,6 +276,37 @@ def test_layer_3_control_port(pair):
     assert "7946/tcp" in found["hint"] and "2377/tcp" in found["hint"]
 
 
+def test_gossip_that_passes_by_tcp_alone(pair):
+    pair[1]["host_checks"]["silent_gossip"] = ["host1"]
+    found = only(verdict(pair), 3, "host2", "host1")
+    assert "7946/udp is closed between host2 and host1" in found["hint"]
+
+
+# As engines 26.1 and 20.10 print it.
+GOSSIP_WARNINGS = [
+    f'time="..." level=warning msg="memberlist: Was able to connect to 4f5211e90d77 {what}, network may be misconfigured"'
+    for what in ("over TCP but UDP probes failed", "but other probes failed")
+]
+
+
+@pytest.mark.parametrize("words", GOSSIP_WARNINGS)
+@pytest.mark.parametrize(
+    ("ages", "silent"), [((9, 7, 5, 3, 1), ["192.0.2.2"]), ((5, 3, 1), []), ((10, 9, 8, 7, 6), []), ((), [])]
+)
+def test_the_engine_says_who_answers_by_tcp_alone(words, ages, silent, monkeypatch, tmp_path):
+    now = nccl_check.time.time()
+    lines = [f"{now - age:.6f} host1 dockerd[15937]: {words}" for age in ages]
+    (tmp_path / "journal").write_text("\n".join([f"{now:.6f} host1 dockerd[15937]: something else", *lines]))
+    (tmp_path / "journalctl").write_text(f"#!/bin/sh\n/bin/cat {tmp_path}/journal\n")
+    (tmp_path / "journalctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    networks = [{"Peers": [{"Name": "4f5211e90d77", "IP": "192.0.2.2"}, {"Name": "411fb8b73774", "IP": "192.0.2.1"}]}]
+    docker = types.SimpleNamespace(run=lambda *args, **options: types.SimpleNamespace(stdout=json.dumps(networks)))
+    assert nccl_check.silent_gossip(docker, "ddp-net") == silent
+    monkeypatch.setenv("PATH", "")
+    assert nccl_check.silent_gossip(docker, "ddp-net") == []
+
+
 @pytest.mark.parametrize(
     ("error", "layer", "hint"),
     [

@@ -628,7 +628,9 @@ class Probe:
             chosen = selects(value, names)
             others = [name for name in chosen if name not in holders and name != "lo"]
             if not set(chosen) & set(holders):
-                text = f"{value}, which is {', '.join(chosen)}" if chosen else f"{value}, which no interface matches"
+                text = f"{value}, which no interface matches"
+                if chosen:
+                    text = value if chosen == [value] else f"{value}, which is {', '.join(chosen)}"
                 self.report.add(6, variable, False, text, holders[0], f"interfaces: {listed}")
             elif others:
                 self.report.add(
