@@ -111,6 +111,17 @@ def test_a_dead_worker_does_not_hide_what_happened_on_the_rest(everybody: Shape)
         everybody.lab.on("host4", "systemctl", "start", "ssh")
 
 
+def test_a_worker_is_repaired_while_a_manager_outside_the_limit_is_dead(everybody: Shape) -> None:
+    everybody.lab.on("host1", "docker", "node", "update", "--availability", "drain", "host4")
+    unplug(everybody.lab, "host3")
+    try:
+        run = everybody.play("playbooks/swarm.yml", limit="host4")
+        assert run.rc == 0, run.stdout[-3000:]
+        assert everybody.nodes()["host4"] == "Ready Active"
+    finally:
+        everybody.lab.on("host3", "systemctl", "start", "ssh")
+
+
 def test_status_and_results_without_the_first_manager(running: Shape) -> None:
     """It is switched off, as far as the others can tell."""
     lab = running.lab
