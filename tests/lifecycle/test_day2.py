@@ -129,7 +129,7 @@ def test_status_and_results_without_the_first_manager(running: Shape) -> None:
     unplug(lab, "host1")
     try:
         run = running.play("playbooks/status.yml")
-        assert "host1 Down" in flat(run.stdout), run.stdout[-3000:]
+        assert re.search(r"host1 (Down|Unknown) Active Unreachable", flat(run.stdout)), run.stdout[-3000:]
         assert "node1 on host2: running" in run.stdout
         run = running.play("playbooks/collect.yml")
         assert run.stats["dark"] == {"host1": 1}
