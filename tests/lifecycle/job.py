@@ -6,7 +6,7 @@ import time
 from labs import Lab
 
 COUNT = (
-    "trap 'exit 0' TERM; n=$(cat /snapshots/n 2>/dev/null || echo 0); echo resumed at $n; "
+    "trap 'exit 143' TERM; n=$(cat /snapshots/n 2>/dev/null || echo 0); echo resumed at $n; "
     "while :; do n=$((n+1)); echo $n >/snapshots/n; sleep 1 & wait $!; done"
 )
 # No base image and no registry: the shell of the host, with the libraries that it names.
