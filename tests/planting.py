@@ -129,9 +129,11 @@ def gossip_dropped(lab: Lab) -> Iterator[Variables]:
 
 
 @contextmanager
-def gossip_udp_dropped(lab: Lab) -> Iterator[Variables]:
-    with dropped(lab, ("host2", f"INPUT -p udp --dport 7946 -s {address(lab, 'host1')}")) as variables:
-        time.sleep(10)  # until the engines have noticed
+def gossip_udp_dropped(lab: Lab, ways: Iterable[tuple[str, str]]) -> Iterator[Variables]:
+    """Ways that no packet takes: (from, to)."""
+    rules = [(host, f"INPUT -p udp --dport 7946 -s {address(lab, source)}") for source, host in ways]
+    with dropped(lab, *rules) as variables:
+        time.sleep(10 * (len(lab.hosts) - 1))  # until the engines have noticed
         yield variables
 
 
@@ -349,7 +351,8 @@ FAULTS = [
           r"4789.*\(only host1 to host2 is lost\)"),
     Fault("7946 dropped from host1 to host2", gossip_dropped, 3, {("host1", "host2")}, r"7946/tcp is closed from host1",
           {("host2", "host1")}),
-    Fault("7946/udp alone dropped from host1 to host2", gossip_udp_dropped, 3, BOTH, r"7946/udp is closed between host"),
+    Fault("7946/udp alone dropped from host1 to host2", partial(gossip_udp_dropped, ways=ROUND_TRIP[:1]), 3, BOTH,
+          r"7946/udp is closed between host"),
     Fault("2377/tcp dropped from the worker to the manager", control_dropped, 3, {("host2", "host1")},
           r"2377/tcp is closed from host2 to host1", {("host2", None)}),
     Fault("packets over 1400 bytes dropped", large_packets_dropped, 9, BOTH, r"MTU to 1400 with swarm_network_mtu"),

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from conftest import Check
 from labs import Lab, Play
-from planting import VXLAN, Fault, large_packets_dropped, vxlan_dropped
+from planting import VXLAN, Fault, gossip_udp_dropped, large_packets_dropped, vxlan_dropped
 
 HOSTS = ("host1", "host2", "host3")
 
@@ -33,11 +33,14 @@ def test_three_healthy_hosts_pass(check: Check) -> None:
 
 
 PAIR = ("host2", "host3")
+TO_HOST3 = [("host1", "host3"), ("host2", "host3")]
 FAULTS = [
     Fault("4789/udp dropped between host2 and host3, of three", partial(vxlan_dropped, ways=sorted(ways(PAIR))), 8, ways(PAIR),
           r"4789.*between host[23] and host[23].*\(both directions are lost\)"),
     Fault("4789/udp dropped between host3 and both others", partial(vxlan_dropped, ways=sorted(ways(PAIR, ("host1", "host3")))), 8,
           ways(PAIR, ("host1", "host3")), r"4789.*\(both directions are lost\)"),
+    Fault("7946/udp alone dropped from both others to host3", partial(gossip_udp_dropped, ways=TO_HOST3), 3,
+          ways(PAIR, ("host1", "host3")), r"7946/udp is closed between host"),
     Fault("VXLAN packets over 1400 bytes dropped between host2 and host3, of three",
           partial(large_packets_dropped, kind=VXLAN, pair=PAIR), 9, ways(PAIR), r"MTU to 1400 with swarm_network_mtu"),
 ]  # fmt: skip
