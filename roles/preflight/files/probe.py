@@ -1118,7 +1118,7 @@ class Probe:
 
     def record_compute(self, facts: dict[str, Any]) -> None:
         try:
-            load = os.getloadavg()[0]
+            load = round(os.getloadavg()[0], 1)
         except OSError:
             load = None
         self.report.note(compute={**facts, "load": load, "cores": os.cpu_count()})
