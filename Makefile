@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help demo demo-clean lab test lint unit integration rounds e2e molecule faults faults-clean lifecycle scripts bench clean
+.PHONY: help demo demo-clean lab test lint unit integration rounds e2e molecule faults faults-clean lifecycle scripts image lock bench bench-image clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -70,7 +70,17 @@ scripts: .venv/.tested ## programs that know nothing of this project, on a lab o
 	$(BIN)/python -m pytest tests/scripts
 
 bench: .venv/.tested ## samples/s on a lab of its own: the swarm beside torchrun by hand, overlay beside host, bfloat16
-	$(BIN)/python -m pytest tests/bench
+	$(BIN)/python -m pytest tests/bench/test_throughput.py
+
+bench-image: .venv/.tested ## what build, ship and registry cost, with HOSTS=2,4
+	$(BIN)/python -m pytest tests/bench/test_image.py
+
+image: .venv/.tested ## build, ship, registry, pruning and what goes wrong with them, on a lab of its own
+	$(BIN)/python -m pytest tests/image
+
+lock: .venv/.tested ## training/requirements.lock anew: every package of the image, with its hashes, after a change of requirements.txt
+	uv pip compile training/requirements.txt --output-file training/requirements.lock --universal --generate-hashes \
+	  --python-version 3.11 --no-annotate --custom-compile-command 'make lock' --quiet
 
 lifecycle: .venv/.tested ## repair, day 2, interruptions, eight hosts: on labs of their own, about an hour
 	$(BIN)/python -m pytest tests/lifecycle

@@ -14,7 +14,9 @@ author:
   - ddp-swarm contributors (@ddp-swarm)
 options:
   tags:
-    description: Names for the image.
+    description:
+      - Names for the image. The first, without its tag, is also the image's label C(io.ddp-swarm.image), by which
+        C(image_state) knows it as one of ours.
     type: list
     elements: str
     required: true
@@ -59,7 +61,7 @@ from pathlib import Path
 from typing import IO
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.image_layers import streamed
+from ansible.module_utils.image_layers import LABEL, streamed
 
 LAST_LINES = 25
 CLASSIC_STEP = re.compile(r"Step \d+/\d+ : (.*)")
@@ -106,6 +108,7 @@ def main() -> None:
     buildkit = module.params["builder"] == "buildkit"
     command = [str(module.get_bin_path("docker", required=True)), "build"]
     command += [f"--tag={tag}" for tag in module.params["tags"]]
+    command += [f"--label={LABEL}={module.params['tags'][0].rsplit(':', 1)[0]}"]
     command += [f"--build-arg={name}={value}" for name, value in module.params["args"].items()]
     command += ["--progress=plain", "."] if buildkit else ["."]
     try:

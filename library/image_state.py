@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: image_state
 short_description: Look at an image on a host, and at what the host's engine can do
 description:
-  - Changes nothing. Two or three calls of the docker command line, however many images there are.
+  - Changes nothing. Two to five calls of the docker command line, however many images there are.
   - On a host without an engine, RV(engine) is empty and nothing else is known.
 author:
   - ddp-swarm contributors (@ddp-swarm)
@@ -17,10 +17,17 @@ options:
     description: The image, with its tag.
     type: str
     required: true
-  base:
-    description: A second image that may be there, as RV(base) tells.
-    type: str
-    default: ""
+  others:
+    description: Further images that may be there, as RV(others) tells.
+    type: list
+    elements: str
+    default: []
+  keep:
+    description:
+      - How many images of the name of O(ref) are to stay, the one of O(ref) and the last ones tagged. 0 keeps all. RV(surplus)
+        lists the rest.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -39,12 +46,16 @@ size:
   description: Bytes that the image takes on the host. 0 where the host lacks it.
   returned: always
   type: int
-base:
-  description: Whether O(base) is there.
+others:
+  description: Those of O(others) that are there.
   returned: always
-  type: bool
-tags:
-  description: All tags of the images of this name, newest image first, without V(latest).
+  type: list
+  elements: str
+surplus:
+  description:
+    - Tags that no longer serve anyone, of images that C(image_build) made (told by their label, which no copy of an image
+      loses) and no container uses. They have the name of O(ref) and are beyond O(keep), or the name of one of O(others)
+      and another tag.
   returned: always
   type: list
   elements: str
@@ -89,7 +100,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.docker_cli import DockerCli, DockerError
-from ansible.module_utils.image_layers import chain_ids
+from ansible.module_utils.image_layers import LABEL, chain_ids
 
 
 def builder(info: dict[str, Any]) -> str:
@@ -100,7 +111,33 @@ def builder(info: dict[str, Any]) -> str:
     return "buildkit" if int(info["ServerVersion"].split(".")[0]) < 23 else "classic"
 
 
-def state(docker: DockerCli, ref: str, base: str) -> dict[str, Any]:
+def surplus(images: list[dict[str, Any]], ref: str, others: list[str], keep: int) -> dict[str, str]:
+    """Tags of our own images that the number to keep does not cover, oldest first, with the image's ID.
+
+    The image of `ref` is among the kept, be it there yet or not.
+    """
+    own: list[tuple[str, str, str]] = []
+    for image in images:
+        # The time of a reproducible build says nothing; that of the last tag is this engine's own.
+        time = (image.get("Metadata") or {}).get("LastTagTime") or image["Created"]
+        name = ((image.get("Config") or {}).get("Labels") or {}).get(LABEL)
+        own += [(time, tag, image["Id"]) for tag in image["RepoTags"] or [] if tag.rsplit(":", 1)[0] == name]
+    ids = {tag: id for _, tag, id in sorted(own) if tag not in (ref, *others) and not tag.endswith(":latest")}
+    older = [tag for tag in ids if tag.rsplit(":", 1)[0] == ref.rsplit(":", 1)[0]]
+    names = {other.rsplit(":", 1)[0] for other in others}
+    replaced = [tag for tag in ids if tag.rsplit(":", 1)[0] in names]
+    return {tag: ids[tag] for tag in older[: max(0, len(older) + 1 - keep)] + replaced}
+
+
+def used_images(docker: DockerCli) -> set[str]:
+    """IDs of the images of all containers, running or not."""
+    containers = docker.run("container", "ls", "--all", "--quiet", "--no-trunc").stdout.split()
+    if not containers:
+        return set()
+    return set(docker.run("container", "inspect", "--format", "{{.Image}}", *containers, check=False).stdout.split())
+
+
+def state(docker: DockerCli, ref: str, others: list[str], keep: int) -> dict[str, Any]:
     info = json.loads(docker.run("info", "--format", "{{json .}}", timeout=60).stdout)
     if not info.get("ServerVersion"):
         raise DockerError("; ".join(info.get("ServerErrors") or ["the engine does not answer"]))
@@ -108,17 +145,16 @@ def state(docker: DockerCli, ref: str, base: str) -> dict[str, Any]:
     ids = list(dict.fromkeys(docker.run("image", "ls", "--all", "--quiet", "--no-trunc").stdout.split()))
     # An image may go away between the two calls, and then only it is missing from the answer.
     images = json.loads(docker.run("image", "inspect", *ids, check=False).stdout or "[]") if ids else []
-    name = ref.rsplit(":", 1)[0]
-    own = [
-        (image["Created"], tag) for image in images for tag in image["RepoTags"] or [] if tag.rsplit(":", 1)[0] == name
-    ]
     found = next((image for image in images if ref in (image["RepoTags"] or [])), None)
+    names = {name for image in images for name in (image["RepoTags"] or []) + (image["RepoDigests"] or [])}
     layers = [image["RootFS"].get("Layers") or [] for image in images]
+    old = surplus(images, ref, others, keep) if keep else {}
+    used = used_images(docker) if old else set()
     return {
         "id": found["Id"] if found else "",
         "size": found["Size"] if found else 0,
-        "base": any(base in (image["RepoTags"] or []) + (image["RepoDigests"] or []) for image in images),
-        "tags": [tag for _, tag in sorted(own, reverse=True) if tag != f"{name}:latest"],
+        "others": [other for other in others if other in names],
+        "surplus": [tag for tag, id in old.items() if id not in used],
         "chains": [] if containerd else sorted({chain for diff_ids in layers for chain in chain_ids(diff_ids)}),
         "engine": info["ServerVersion"],
         "architecture": info["Architecture"],
@@ -129,21 +165,25 @@ def state(docker: DockerCli, ref: str, base: str) -> dict[str, Any]:
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"ref": {"type": "str", "required": True}, "base": {"type": "str", "default": ""}},
+        argument_spec={
+            "ref": {"type": "str", "required": True},
+            "others": {"type": "list", "elements": "str", "default": []},
+            "keep": {"type": "int", "default": 0},
+        },
         supports_check_mode=True,
     )
     nothing: dict[str, Any] = {
         "id": "",
         "size": 0,
-        "base": False,
-        "tags": [],
+        "others": [],
+        "surplus": [],
         "chains": [],
         "engine": "",
         "problem": "",
     }
     nothing.update(architecture=os.uname().machine, builder="", zstd=bool(shutil.which("zstd")), free_mb=0)
     try:
-        found = state(DockerCli(module), module.params["ref"], module.params["base"])
+        found = state(DockerCli(module), **module.params)
     except DockerError as error:
         found = {"problem": str(error)}
     module.exit_json(changed=False, **{**nothing, **found})

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 MEBIBYTE = 1 << 20
+# On every image that this project builds: its name without the tag. What lacks it is never removed.
+LABEL = "io.ddp-swarm.image"
 
 
 def chain_ids(diff_ids: list[str]) -> list[str]:
