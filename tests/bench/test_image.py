@@ -1,0 +1,123 @@
+"""What the three ways to the image cost: seconds, CPU seconds and megabytes, from nothing and after one changed line.
+
+All in one run on the same hosts, one way after the other. The hosts share the cores of this machine, so that the builds of
+many hosts take longer here than on machines of their own; CPU seconds do not. `make bench-image` prints the table, and adds
+it to artifacts/image.md.
+"""
+
+import json
+import os
+import resource
+import shutil
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+import registries
+from labs import ROOT, Lab
+
+ROUNDS = 3
+WAYS = ["build", "ship", "registry"]
+CPU = """
+if [ -e /sys/fs/cgroup/cpu.stat ]; then awk '$1 == "usage_usec" {print $2 / 1e6}' /sys/fs/cgroup/cpu.stat
+else awk '{print $1 / 1e9}' /sys/fs/cgroup/cpuacct/cpuacct.usage; fi
+cat /sys/class/net/eth0/statistics/rx_bytes /sys/class/net/eth0/statistics/tx_bytes
+"""
+FORGET = """
+docker stack rm ddp-registry 2>/dev/null; while docker ps --quiet | grep -q .; do sleep 1; done
+docker system prune --all --force --volumes; docker volume prune --force --all; docker volume rm --force ddp-registry
+rm -rf /etc/docker/certs.d; true
+"""
+
+
+def multiplexers(directory: Path) -> float:
+    """CPU seconds of the ssh processes that live on between tasks, and so are nobody's children."""
+    ticks = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(directory).encode() in (process / "cmdline").read_bytes():
+                ticks += sum(map(int, (process / "stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+        except OSError:
+            continue
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+class Meter:
+    def __init__(self, lab: Lab, hosts: list[str], directory: Path) -> None:
+        self.lab, self.hosts, self.directory = lab, hosts, directory
+        self.context = lab.directory / "training"
+        self.registry = {
+            "image_registry_image": registries.NAME,
+            "image_registry_archive": str(registries.archive(lab, hosts[0])),
+        }
+
+    def read(self) -> tuple[float, float, float, float, float]:
+        rows = [self.lab.on(host, "sh", "-c", CPU).split() for host in self.hosts]
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        controller = used.ru_utime + used.ru_stime + multiplexers(self.directory)
+        cpu, received, sent = (sum(float(row[column]) for row in rows) for column in range(3))
+        return time.monotonic(), cpu, controller, received / 1e6, sent / 1e6
+
+    def measure(self, way: str, text: str) -> list[float]:
+        shutil.rmtree(self.context, ignore_errors=True)
+        shutil.copytree(ROOT / "training", self.context)
+        with (self.context / "training_code.py").open("a") as script:
+            script.write(f"# {text}\n")
+        before = self.read()
+        run = self.lab.play(
+            "playbooks/image.yml", training_dir=str(self.context), image_distribution=way, **self.registry
+        )
+        after = self.read()
+        assert run.rc == 0, run.stdout[-4000:]
+        tags = {
+            self.lab.on(host, "docker", "image", "ls", "--format", "{{.Tag}}", "my-ddp-trainer") for host in self.hosts
+        }
+        assert len(tags) == 1, tags
+        return [end - start for start, end in zip(before, after, strict=True)]
+
+
+@pytest.mark.parametrize("size", [int(number) for number in os.environ.get("HOSTS", "2,4").split(",")])
+def test_cost_of_the_image(size: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = [f"host{number}" for number in range(1, size + 1)]
+    heads = [
+        "hosts",
+        "way",
+        "what",
+        "s",
+        "CPU s, hosts",
+        "CPU s, controller",
+        "MB received by hosts",
+        "MB sent by hosts",
+    ]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    seen: dict[str, dict[str, list[float]]] = {}
+    lab = Lab("bench-image", lab_size=size, lab_packages=["docker.io", "python3-docker"])
+    sockets = lab.directory / "ssh"
+    monkeypatch.setenv("ANSIBLE_SSH_CONTROL_PATH_DIR", str(sockets))
+    for _ in lab.running():
+        for playbook in ("docker", "swarm"):
+            run = lab.play(f"playbooks/{playbook}.yml")
+            assert run.rc == 0, run.stdout[-4000:]
+        meter = Meter(lab, hosts, sockets)
+        for way in WAYS:
+            for host in hosts:
+                lab.on(host, "sh", "-c", FORGET, timeout=300)
+            cold = meter.measure(way, f"{way} cold")
+            changes = [meter.measure(way, f"{way} {number}") for number in range(ROUNDS)]
+            seen[way] = {
+                "from nothing": cold,
+                f"one line, median of {ROUNDS}": [statistics.median(column) for column in zip(*changes, strict=True)],
+            }
+            for what, values in seen[way].items():
+                lines.append(f"| {size} | {way} | {what} | " + " | ".join(f"{value:.1f}" for value in values) + " |")
+    text = "\n".join(lines) + "\n"
+    (ROOT / "artifacts").mkdir(exist_ok=True)
+    with (ROOT / "artifacts/image.md").open("a") as file:
+        file.write(text)
+    (ROOT / f"artifacts/image-{size}.json").write_text(json.dumps(seen))
+    with capsys.disabled():
+        print(f"\n{text}")
+    # Nothing but the changed layer travels, whichever way.
+    for way in WAYS:
+        assert list(seen[way].values())[1][3] < 20 * size
