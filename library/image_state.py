@@ -24,7 +24,7 @@ options:
     default: []
   keep:
     description:
-      - How many images of the name of O(ref) are to stay, the one of O(ref) and the last ones tagged. 0 keeps all. RV(surplus)
+      - How many images of the name of O(ref) are to stay, the one of O(ref) and the last ones built. 0 keeps all. RV(surplus)
         lists the rest.
     type: int
     default: 0
@@ -118,10 +118,11 @@ def surplus(images: list[dict[str, Any]], ref: str, others: list[str], keep: int
     """
     own: list[tuple[str, str, str]] = []
     for image in images:
-        # The time of a reproducible build says nothing; that of the last tag is this engine's own.
-        time = (image.get("Metadata") or {}).get("LastTagTime") or image["Created"]
         name = ((image.get("Config") or {}).get("Labels") or {}).get(LABEL)
-        own += [(time, tag, image["Id"]) for tag in image["RepoTags"] or [] if tag.rsplit(":", 1)[0] == name]
+        # The time of the build, the same on every host; that of the last tag is missing from images that were loaded.
+        own += [
+            (image["Created"], tag, image["Id"]) for tag in image["RepoTags"] or [] if tag.rsplit(":", 1)[0] == name
+        ]
     ids = {tag: id for _, tag, id in sorted(own) if tag not in (ref, *others) and not tag.endswith(":latest")}
     older = [tag for tag in ids if tag.rsplit(":", 1)[0] == ref.rsplit(":", 1)[0]]
     names = {other.rsplit(":", 1)[0] for other in others}
