@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help demo demo-clean lab test lint unit integration rounds e2e molecule faults faults-clean lifecycle scripts image lock bench bench-image clean
+.PHONY: help demo demo-clean lab test lint unit integration rounds e2e molecule faults faults-clean lifecycle scripts image lock bench bench-image gpu-stand-in test-gpu clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -84,6 +84,12 @@ lock: .venv/.tested ## training/requirements.lock anew: every package of the ima
 
 lifecycle: .venv/.tested ## repair, day 2, interruptions, eight hosts: on labs of their own, about an hour
 	$(BIN)/python -m pytest tests/lifecycle
+
+gpu-stand-in: .venv/.tested ## GPUs in a swarm with invented GPUs and a runtime that stands in: scheduling, settings
+	$(BIN)/python -m pytest -x tests/gpu_stand_in
+
+test-gpu: .venv/.tested ## what only a GPU can show, where torch sees one: NCCL and the trainer on CUDA
+	$(BIN)/python -m pytest tests/gpu
 
 clean: ## remove .venv and caches, not the lab, not artifacts
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

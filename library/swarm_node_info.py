@@ -67,7 +67,9 @@ swarm:
   returned: always
   type: dict
 nodes:
-  description: All nodes of the swarm, on a manager with a quorum.
+  description:
+    - All nodes of the swarm, on a manager with a quorum. Among what is said of each, C(resources) counts its generic resources
+      by their kind, such as C(NVIDIA-GPU).
   returned: always
   type: list
   elements: dict
@@ -172,9 +174,11 @@ def list_nodes(docker: DockerCli) -> list[dict[str, Any]]:
 
 def describe_node(node: dict[str, Any]) -> dict[str, Any]:
     spec, status, leading = node.get("Spec") or {}, node.get("Status") or {}, node.get("ManagerStatus") or {}
+    description = node.get("Description") or {}
     return {
         "id": node["ID"],
-        "hostname": str((node.get("Description") or {}).get("Hostname") or ""),
+        "hostname": str(description.get("Hostname") or ""),
+        "resources": count_resources((description.get("Resources") or {}).get("GenericResources") or []),
         "labels": spec.get("Labels") or {},
         "role": str(spec.get("Role") or ""),
         "availability": str(spec.get("Availability") or ""),
@@ -183,6 +187,16 @@ def describe_node(node: dict[str, Any]) -> dict[str, Any]:
         "leader": bool(leading.get("Leader")),
         "reachability": str(leading.get("Reachability") or ""),
     }
+
+
+def count_resources(entries: list[dict[str, Any]]) -> dict[str, int]:
+    """A resource is either a number of equal things, or an entry for each thing that has a name."""
+    counts: dict[str, int] = {}
+    for entry in entries:
+        number, named = entry.get("DiscreteResourceSpec"), entry.get("NamedResourceSpec") or {}
+        kind, value = (number["Kind"], int(number["Value"])) if number else (named["Kind"], 1)
+        counts[kind] = counts.get(kind, 0) + value
+    return counts
 
 
 def find_networks(docker: DockerCli, name: str) -> list[dict[str, Any]]:

@@ -169,6 +169,60 @@ def test_what_a_user_sets() -> None:
     assert "hush" not in json.dumps(stack)
 
 
+def offering(*counts: int) -> dict[str, Any]:
+    """What swarm_node_info says of nodes that offer so many GPUs."""
+    return {
+        "nodes": [
+            {"labels": {"ddp_rank": str(rank)}, "resources": {"NVIDIA-GPU": count} if count else {}}
+            for rank, count in enumerate(counts)
+        ]
+    }
+
+
+def reserved(service: dict[str, Any]) -> int:
+    entries = service["deploy"].get("resources", {}).get("reservations", {}).get("generic_resources", [])
+    assert all(entry["discrete_resource_spec"]["kind"] == "NVIDIA-GPU" for entry in entries)
+    return sum(entry["discrete_resource_spec"]["value"] for entry in entries)
+
+
+def test_gpus() -> None:
+    stack = render(2, training_nproc_per_node="auto", training_cpus="2", _training_seen=offering(2, 4))
+    for service, count in zip(stack["services"].values(), (2, 4), strict=True):
+        assert reserved(service) == count
+        assert service["deploy"]["resources"]["limits"] == {"cpus": "2"}
+        assert service["command"][1] == f"--nproc_per_node={count}"
+        assert service["volumes"][-1]["tmpfs"]["size"] == count << 30
+    merged, _directory = load([stack])
+    assert refusals(merged) == []
+    assert "NVIDIA_VISIBLE_DEVICES" not in stack["services"]["node0"]["environment"]
+    spared = render(2, training_gpus=0, _training_seen=offering(2, 0))["services"]
+    assert [service["environment"].get("NVIDIA_VISIBLE_DEVICES") for service in spared.values()] == ["void", None]
+    # A probe is the same stack: it sees the GPUs that the training will see.
+    probe = render(
+        2, training_nproc_per_node="auto", _training_seen=offering(2, 4), _training_plan={"name": "p", "command": ["x"]}
+    )
+    assert [reserved(service) for service in probe["services"].values()] == [2, 4]
+
+
+def test_nccl_settings() -> None:
+    plain = rendered(1)["services"]["node0"]
+    assert "NCCL_P2P_DISABLE" not in plain["environment"]
+    assert "ulimits" not in plain
+    stack = render(
+        1,
+        training_nccl_debug="WARN",
+        training_nccl_ib="true",
+        training_nccl_p2p=False,
+        training_memlock=-1,
+        training_env={"NCCL_P2P_DISABLE": 0},
+    )
+    node0 = stack["services"]["node0"]
+    assert node0["ulimits"] == {"memlock": -1}
+    assert node0["environment"]["NCCL_IB_DISABLE"] == "0"
+    assert node0["environment"]["NCCL_DEBUG"] == "WARN"
+    assert node0["environment"]["NCCL_P2P_DISABLE"] == "0"
+
+
 def test_the_network_of_the_hosts() -> None:
     """What swarm and ip say about each host is written down here; the lab's suites ask real ones."""
     addresses = [

@@ -1,0 +1,73 @@
+"""How many GPUs a rank reserves and how many processes it starts, by what the hosts offer and what is asked for."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PLUGIN = Path(__file__).resolve().parents[2] / "roles/training/filter_plugins/gpu_plan.py"
+spec = importlib.util.spec_from_file_location("gpu_plan", PLUGIN)
+assert spec
+assert spec.loader
+plugin = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(plugin)
+
+
+def plan(offers: list[int], gpus: Any = "auto", processes: Any = 1, backend: str = "auto") -> dict[str, Any]:
+    # The order of swarm's nodes is not that of the ranks.
+    nodes = [
+        {"labels": {"ddp_rank": str(rank)}, "resources": {"NVIDIA-GPU": count} if count else {"FPGA": 1}}
+        for rank, count in enumerate(offers)
+    ]
+    hosts = [f"host{rank + 1}" for rank in range(len(offers))]
+    found: dict[str, Any] = plugin.gpu_plan(
+        [{"labels": {}, "resources": {}}, *reversed(nodes)], hosts, gpus, processes, backend
+    )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "processes"),
+    [
+        ({"offers": [2, 4]}, [1, 1], [1, 1]),
+        ({"offers": [2, 4], "processes": "auto"}, [2, 4], [2, 4]),
+        ({"offers": [2, 4], "processes": "gpu", "backend": "nccl"}, [2, 4], [2, 4]),
+        ({"offers": [2, 4], "processes": "2"}, [2, 2], ["2", "2"]),
+        ({"offers": [2, 4], "processes": "auto", "backend": "gloo"}, [0, 0], ["auto", "auto"]),
+        ({"offers": [2, 4], "processes": "cpu"}, [0, 0], ["cpu", "cpu"]),
+        ({"offers": [2, 4], "gpus": 2}, [2, 2], [1, 1]),
+        ({"offers": [2, 4], "gpus": "1", "processes": "auto"}, [1, 1], [1, 1]),
+        ({"offers": [2, 4], "gpus": 0, "processes": "auto"}, [0, 0], ["auto", "auto"]),
+        ({"offers": [0, 0], "processes": "auto"}, [0, 0], ["auto", "auto"]),
+        # GPUs that are given to tasks in another way than ours are the preflight's to judge.
+        ({"offers": [0, 0], "backend": "nccl"}, [0, 0], [1, 1]),
+        ({"offers": [2, 2], "gpus": 1, "backend": "gloo"}, [1, 1], [1, 1]),
+    ],
+)
+def test_plan(asked: dict[str, Any], gpus: list[int], processes: list[Any]) -> None:
+    found = plan(**asked)
+    assert found["refused"] == found["note"] == ""
+    assert [rank["gpus"] for rank in found["ranks"]] == gpus
+    assert [rank["processes"] for rank in found["ranks"]] == processes
+
+
+def test_a_host_without_gpus() -> None:
+    found = plan([2, 0], processes="auto")
+    assert [rank["gpus"] for rank in found["ranks"]] == [0, 0]
+    assert [rank["spared"] for rank in found["ranks"]] == [True, False]
+    assert found["note"].startswith("host2 offers no GPU to swarm")
+    assert found["refused"] == ""
+    assert plan([2, 0], backend="gloo")["note"] == ""
+    for asked in ({"backend": "nccl"}, {"processes": "gpu"}):
+        assert plan([2, 0], **asked)["refused"].startswith("host2 offers no GPU to swarm")
+
+
+def test_more_than_there_is() -> None:
+    assert plan([2, 4], processes=3)["refused"].startswith("training_nproc_per_node is 3, and host1 offers 2 GPU(s)")
+    assert plan([2, 0], gpus=1)["refused"].startswith("training_gpus is 1, and host2 offers 0 GPU(s)")
+
+
+def test_before_there_is_a_swarm() -> None:
+    found: dict[str, Any] = plugin.gpu_plan([], ["host1", "host2"], "auto", 1, "auto")
+    assert found == {"ranks": [{"gpus": 0, "spared": False, "processes": 1}] * 2, "note": "", "refused": ""}
