@@ -618,6 +618,15 @@ def local_networks(root: str = "/") -> list[Json]:
     return found
 
 
+def nvidia_driver(root: str = "/") -> str:
+    """Version of the NVIDIA driver's kernel module, empty where it is not loaded."""
+    try:
+        with open(os.path.join(root, "sys/module/nvidia/version"), encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
 def nvidia_gpus(root: str = "/") -> int:
     """How many GPUs the NVIDIA driver has on this host."""
     try:
@@ -902,6 +911,7 @@ def look(params: Json, docker: Any) -> Json:
         "disk_free_bytes": free,
         "networks": local_networks(),
         "gpus": nvidia_gpus(),
+        "nvidia_driver": nvidia_driver(),
         "ports": ports,
         "paths": paths,
         "image": {"name": params["image"], "present": present} if present is not None else {},
@@ -1462,6 +1472,22 @@ def hint_for(case: Case, rank: int, record: Json) -> str:
     return ""
 
 
+# The oldest driver for each CUDA: https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
+CUDA_DRIVERS = {"11": 450, "12": 525, "13": 580}
+
+
+def old_driver(case: Case, rank: int) -> str:
+    driver = str(case.checks(rank).get("nvidia_driver") or "")
+    cuda = str((case.probe(rank).get("identity") or {}).get("cuda") or "")
+    needed = CUDA_DRIVERS.get(cuda.split(".")[0], 0)
+    if not driver or int(driver.split(".")[0]) >= needed:
+        return ""
+    return (
+        f"the NVIDIA driver {driver} on {case.hosts[rank]} is too old for the image's CUDA {cuda}, which needs {needed} or "
+        "newer: update the driver (and reboot), or build the image for an older CUDA with image_cuda"
+    )
+
+
 def gpu_hint(case: Case, rank: int) -> str:
     """Why a task sees no GPU, as far as its host can tell."""
     host, checks = case.hosts[rank], case.checks(rank)
@@ -1473,6 +1499,8 @@ def gpu_hint(case: Case, rank: int) -> str:
         return (
             f"the NVIDIA driver on {host} shows no GPU (nvidia-smi): install or load it, or set training_backend=gloo"
         )
+    if old := old_driver(case, rank):
+        return old
     if runtime and runtime != "nvidia":
         return (
             f"no GPU is visible in the task on {host}, whose default runtime is {runtime}: it must be nvidia, and the GPUs "

@@ -225,6 +225,12 @@ def test_gpus_are_withdrawn(swarm: Lab) -> None:
     assert good(swarm.play("playbooks/docker.yml", docker_gpu="false")).changed() == []
 
 
+def test_a_torch_of_another_cuda_ends_the_build(lab: Lab) -> None:
+    """The lab's torch is built for CPUs."""
+    run = lab.play("playbooks/image.yml", limit="host1", image_cuda="12.8")
+    assert "torch came for CUDA none, not 12.8" in run.stdout
+
+
 def test_training_with_different_numbers_of_processes(swarm: Lab, repository: dict[str, Any]) -> None:
     """The whole site, with torch, on the CPU: 2 processes on one host and 3 on the other, as many as each has GPUs."""
     have_gpus(swarm, "host1", GPUS["host1"])

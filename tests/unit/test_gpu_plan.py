@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from swarm_node_info import count_resources
 
 PLUGIN = Path(__file__).resolve().parents[2] / "roles/training/filter_plugins/gpu_plan.py"
 spec = importlib.util.spec_from_file_location("gpu_plan", PLUGIN)
@@ -71,3 +72,12 @@ def test_more_than_there_is() -> None:
 def test_before_there_is_a_swarm() -> None:
     found: dict[str, Any] = plugin.gpu_plan([], ["host1", "host2"], "auto", 1, "auto")
     assert found == {"ranks": [{"gpus": 0, "spared": False, "processes": 1}] * 2, "note": "", "refused": ""}
+
+
+def test_what_a_node_offers_is_counted_by_kind() -> None:
+    named = [{"NamedResourceSpec": {"Kind": "NVIDIA-GPU", "Value": f"GPU-{number}"}} for number in range(3)]
+    assert count_resources([*named, {"DiscreteResourceSpec": {"Kind": "SSD", "Value": 2}}]) == {
+        "NVIDIA-GPU": 3,
+        "SSD": 2,
+    }
+    assert count_resources([]) == {}
