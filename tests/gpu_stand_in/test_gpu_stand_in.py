@@ -5,7 +5,9 @@ The tests are a story: each goes on where the one before has ended.
 """
 
 import json
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,6 +111,19 @@ def test_offering(lab: Lab, repository: dict[str, Any]) -> None:
         assert line == '3:swarm-resource = "DOCKER_RESOURCE_NVIDIA-GPU"\n'
     assert good(lab.play("playbooks/docker.yml", **repository)).changed() == []
     assert good(lab.play("playbooks/docker.yml", options="--check --diff", **repository)).changed() == []
+
+
+def test_given_packages(lab: Lab, tmp_path: Path) -> None:
+    """For hosts that reach no repository."""
+    package = tmp_path / "nvidia-container-toolkit.deb"
+    found = lab.on("host1", "sh", "-c", "ls /srv/nvidia/stable/deb/*/*.deb").strip()
+    subprocess.run(["docker", "cp", "--quiet", f"{lab.name}-host1:{found}", str(package)], check=True, timeout=60)
+    lab.on("host1", "apt-get", "remove", "--yes", "-qq", "nvidia-container-toolkit")
+    lab.on("host1", "rm", "/etc/apt/sources.list.d/nvidia-container-toolkit.sources")
+    run = good(lab.play("playbooks/docker.yml", limit="host1", docker_gpu_packages=[str(package)]))
+    assert run.changed() != []
+    lab.on("host1", "nvidia-ctk", "--version")
+    assert good(lab.play("playbooks/docker.yml", limit="host1", docker_gpu_packages=[str(package)])).changed() == []
 
 
 def test_a_toolkit_that_does_not_listen_to_swarm(lab: Lab) -> None:
