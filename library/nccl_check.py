@@ -533,23 +533,27 @@ def silent_gossip(docker: Any, network: str) -> list[str]:
     networks = inspected(docker, "network", "inspect", "ingress", network)
     peers = {peer["Name"]: peer["IP"] for row in networks for peer in row.get("Peers") or []}
     turn = max(1, len(peers) - 1)
+    # Again and again: not just in a busy moment.
+    warned = gossip_warnings(time.time() - 10 * turn)
+    silent = {name for name in peers if warned.count(name) >= GOSSIP_WARNINGS}
+    if silent:
+        # And still: not a port that has just been opened.
+        looked = time.time()
+        time.sleep(5 * turn)
+        silent &= set(gossip_warnings(looked))
+    return sorted(peers[name] for name in silent)
+
+
+def gossip_warnings(since: float) -> list[str]:
+    """Names of the nodes that the engine has warned of since then (seconds of the epoch), once for each warning."""
     command = ["journalctl", "--quiet", "--no-pager", "--output=short-unix", "--identifier=dockerd"]
+    command += [f"--since=@{int(since)}"]
     try:
-        log = subprocess.run(
-            [*command, f"--since=-{10 * turn}s"], capture_output=True, text=True, timeout=10, check=False
-        ).stdout
+        log = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return []
-    warned: dict[str, list[float]] = {}
-    for line in log.splitlines():
-        found = GOSSIP_WARNING.match(line)
-        if found:
-            warned.setdefault(found["name"], []).append(float(found["time"]))
-    # Again and again, and still: neither a busy moment, nor a port that has been opened since.
-    return sorted(
-        peers[name] for name, times in warned.items()
-        if name in peers and len(times) >= GOSSIP_WARNINGS and times[-1] > time.time() - 4 * turn
-    )  # fmt: skip
+    found = (GOSSIP_WARNING.match(line) for line in log.splitlines())
+    return [match["name"] for match in found if match and float(match["time"]) > since]
 
 
 def path_mtu(address: str, wanted: int) -> Json:

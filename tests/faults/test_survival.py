@@ -62,7 +62,7 @@ ROWS: list[Row] = []
 @pytest.fixture(scope="module")
 def whole(lab: Lab, play: Play, request: pytest.FixtureRequest) -> Iterator[str]:
     """The weights of a run that nobody disturbs, as their checksum. The table is printed, and kept in artifacts/survival.md."""
-    run = play("playbooks/training.yml", training_wait_for="complete", training_fresh=True, **SETTINGS)
+    run = play("playbooks/training.yml", training_wait_for="complete", training_fresh=True, training_replace=True, **SETTINGS)
     assert run.rc == 0, run.stdout[-4000:]
     yield end_of(lab) or ""
     lab.on("host1", "docker", "stack", "rm", STACK)
@@ -85,6 +85,8 @@ def end_of(lab: Lab) -> str | None:
 def begin_anew(lab: Lab) -> None:
     services = [f"{STACK}_node{rank}" for rank in RANK_OF.values()]
     lab.on("host1", "docker", "service", "scale", "--detach", *(f"{name}=0" for name in services))
+    # Swarm makes no new task for a service whose old one it is still about to forget.
+    lab.on("host1", "sh", "-c", f"while [ -n \"$(docker service ps -q {' '.join(services)})\" ]; do sleep 0.5; done")
     for host, rank in RANK_OF.items():
         name = f"label=com.docker.swarm.service.name={STACK}_node{rank}"
         lab.on(

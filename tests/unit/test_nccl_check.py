@@ -291,15 +291,29 @@ GOSSIP_WARNINGS = [
 
 @pytest.mark.parametrize("words", GOSSIP_WARNINGS)
 @pytest.mark.parametrize(
-    ("ages", "silent"), [((9, 7, 5, 3, 1), ["192.0.2.2"]), ((5, 3, 1), []), ((10, 9, 8, 7, 6), []), ((), [])]
+    ("ages", "goes_on", "silent"),
+    [
+        ((9, 7, 5, 3, 1), True, ["192.0.2.2"]),
+        ((9, 7, 5, 3, 1), False, []),
+        ((5, 3, 1), True, []),
+        ((20, 18, 16, 14, 12), True, []),
+        ((), False, []),
+    ],
 )
-def test_the_engine_says_who_answers_by_tcp_alone(words, ages, silent, monkeypatch, tmp_path):
+def test_the_engine_says_who_answers_by_tcp_alone(words, ages, goes_on, silent, monkeypatch, tmp_path):
     now = nccl_check.time.time()
     lines = [f"{now - age:.6f} host1 dockerd[15937]: {words}" for age in ages]
     (tmp_path / "journal").write_text("\n".join([f"{now:.6f} host1 dockerd[15937]: something else", *lines]))
     (tmp_path / "journalctl").write_text(f"#!/bin/sh\n/bin/cat {tmp_path}/journal\n")
     (tmp_path / "journalctl").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
+
+    def sleep(seconds):
+        last = words if goes_on else "all is well"
+        with (tmp_path / "journal").open("a") as file:
+            file.write(f"\n{nccl_check.time.time() + seconds:.6f} host1 dockerd[15937]: {last}")
+
+    monkeypatch.setattr(nccl_check.time, "sleep", sleep)
     networks = [{"Peers": [{"Name": "4f5211e90d77", "IP": "192.0.2.2"}, {"Name": "411fb8b73774", "IP": "192.0.2.1"}]}]
     docker = types.SimpleNamespace(run=lambda *args, **options: types.SimpleNamespace(stdout=json.dumps(networks)))
     assert nccl_check.silent_gossip(docker, "ddp-net") == silent
