@@ -1,4 +1,7 @@
-"""What a user does with a job after its first run: more epochs, a look at it while it trains, another one in its place."""
+"""What a user does with a job after its first run: more epochs, a look at it while it trains, another one in its place.
+
+Before the planted faults (test_site_faults.py): one of them hides the disk from an engine, which trains no more after that.
+"""
 
 import json
 import os
