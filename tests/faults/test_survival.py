@@ -85,8 +85,6 @@ def end_of(lab: Lab) -> str | None:
 def begin_anew(lab: Lab) -> None:
     services = [f"{STACK}_node{rank}" for rank in RANK_OF.values()]
     lab.on("host1", "docker", "service", "scale", "--detach", *(f"{name}=0" for name in services))
-    # Swarm makes no new task for a service whose old one it is still about to forget.
-    lab.on("host1", "sh", "-c", f"while [ -n \"$(docker service ps -q {' '.join(services)})\" ]; do sleep 0.5; done")
     for host, rank in RANK_OF.items():
         name = f"label=com.docker.swarm.service.name={STACK}_node{rank}"
         lab.on(
@@ -95,7 +93,15 @@ def begin_anew(lab: Lab) -> None:
             "-c",
             f"while [ -n \"$(docker ps -q --filter '{name}')\" ]; do sleep 0.5; done; rm -rf {VOLUME}/*",
         )
-    lab.on("host1", "docker", "service", "scale", "--detach", *(f"{name}=1" for name in services))
+    for _ in range(5):
+        lab.on("host1", "docker", "service", "scale", "--detach", *(f"{name}=1" for name in services))
+        time.sleep(2)
+        if all(lab.on("host1", "docker", "service", "ps", "-qf", "desired-state=running", name) for name in services):
+            return
+        # Seen on engine 26.1: right after a scale to 0, the one to 1 is taken note of and no task is made.
+        lab.on("host1", "docker", "service", "scale", "--detach", *(f"{name}=0" for name in services))
+        time.sleep(5)
+    raise AssertionError(f"swarm makes no tasks for {' and '.join(services)}")
 
 
 def at(lab: Lab, host: str, moment: str, then: str = "true") -> float:
