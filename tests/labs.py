@@ -79,25 +79,24 @@ class Lab:
         run = self.play("playbooks/lab.yml", inventory="localhost,", lab_state=state, **self.settings)
         assert run.rc == 0, run.stdout[-4000:]
 
-    def running(self) -> Iterator["Lab"]:
-        """For a fixture: the lab is there, and gone afterwards."""
+    def run(self, *playbooks: str) -> None:
+        """Playbooks by their names, such as docker and swarm, each to its end."""
+        for playbook in playbooks:
+            run = self.play(f"playbooks/{playbook}.yml")
+            assert run.rc == 0, run.stdout[-4000:]
+
+    def running(self, *playbooks: str) -> Iterator["Lab"]:
+        """For a fixture: the lab is there, with what these playbooks bring, and gone afterwards."""
         keep = bool(os.environ.get("DDP_KEEP_LAB"))
         if not keep:
             self._have("absent")
             shutil.rmtree(self.directory, ignore_errors=True)
         self._have("present")
+        self.run(*playbooks)
         yield self
         if not keep:
             self._have("absent")
             shutil.rmtree(self.directory, ignore_errors=True)
-
-    def ready_to_train(self) -> Iterator["Lab"]:
-        """For a fixture: as `running`, with engines, a swarm and the image."""
-        for lab in self.running():
-            for playbook in ("docker", "swarm", "image"):
-                run = self.play(f"playbooks/{playbook}.yml")
-                assert run.rc == 0, run.stdout[-4000:]
-            yield lab
 
     def on(self, host: str, *command: str, check: bool = True, timeout: float = 120) -> str:
         """Standard output of a command on a host, as root."""

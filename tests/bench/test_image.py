@@ -103,10 +103,7 @@ def test_cost_of_the_image(size: int, capsys: pytest.CaptureFixture[str], monkey
     lab = Lab("bench-image", lab_size=size, lab_packages=["docker.io", "python3-docker"])
     sockets = lab.directory / "ssh"
     monkeypatch.setenv("ANSIBLE_SSH_CONTROL_PATH_DIR", str(sockets))
-    for _ in lab.running():
-        for playbook in ("docker", "swarm"):
-            run = lab.play(f"playbooks/{playbook}.yml")
-            assert run.rc == 0, run.stdout[-4000:]
+    for _ in lab.running("docker", "swarm"):
         meter = Meter(lab, hosts, sockets)
         for way in WAYS:
             for host in hosts:

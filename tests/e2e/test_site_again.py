@@ -26,9 +26,8 @@ def train(play: Play) -> Play:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ready(play: Play) -> None:
-    for playbook in ("docker", "swarm", "image"):
-        assert play(f"playbooks/{playbook}.yml").rc == 0
+def ready(lab: Lab) -> None:
+    lab.run("docker", "swarm", "image")
 
 
 def test_more_epochs_go_on_where_the_last_run_ended(train: Play, lab: Lab) -> None:

@@ -16,7 +16,7 @@ ROWS: list[tuple[str, str, str]] = []
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    yield from Lab("faults", lab_releases={"host2": "bookworm"}).ready_to_train()
+    yield from Lab("faults", lab_releases={"host2": "bookworm"}).running("docker", "swarm", "image")
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ KMEANS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    yield from Lab("scripts", lab_releases={"host2": "bookworm"}).ready_to_train()
+    yield from Lab("scripts", lab_releases={"host2": "bookworm"}).running("docker", "swarm", "image")
 
 
 @pytest.fixture(scope="module")

@@ -1,24 +1,17 @@
 """Which rank failed first: told from the clock of what each container wrote."""
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from by_path import load
 
-PLUGIN = Path(__file__).resolve().parents[2] / "roles/training/filter_plugins/first_failure.py"
 CAUSE = "ValueError: the data are not here"
 
 
 @pytest.fixture(scope="module")
 def plugin() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("first_failure", PLUGIN)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("roles/training/filter_plugins/first_failure.py")
 
 
 def log(container: str, second: str, error: str) -> str:

@@ -1,18 +1,12 @@
 """How many GPUs a rank reserves and how many processes it starts, by what the hosts offer and what is asked for."""
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import pytest
+from by_path import load
 from swarm_node_info import count_resources
 
-PLUGIN = Path(__file__).resolve().parents[2] / "roles/training/filter_plugins/gpu_plan.py"
-spec = importlib.util.spec_from_file_location("gpu_plan", PLUGIN)
-assert spec
-assert spec.loader
-plugin = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(plugin)
+plugin = load("roles/training/filter_plugins/gpu_plan.py")
 
 
 def plan(offers: list[int], gpus: Any = "auto", processes: Any = 1, backend: str = "auto") -> dict[str, Any]:

@@ -1,17 +1,11 @@
 """What GPUs change in a daemon.json, and that it is undone to the letter."""
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import pytest
+from by_path import load
 
-PLUGIN = Path(__file__).resolve().parents[2] / "roles/docker/filter_plugins/gpu_settings.py"
-spec = importlib.util.spec_from_file_location("gpu_settings", PLUGIN)
-assert spec
-assert spec.loader
-plugin = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(plugin)
+plugin = load("roles/docker/filter_plugins/gpu_settings.py")
 gpu_places, with_gpus, without_gpus = plugin.gpu_places, plugin.with_gpus, plugin.without_gpus
 
 NVIDIA = {"path": "nvidia-container-runtime"}

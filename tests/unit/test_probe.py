@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -13,16 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+from by_path import load
 
 pytest.importorskip("torch")
 
 import nccl_check
 
-PROBE = Path(__file__).resolve().parents[2] / "roles" / "preflight" / "files" / "probe.py"
-spec = importlib.util.spec_from_file_location("ddp_probe", PROBE)
-assert spec and spec.loader
-probe = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(probe)
+probe = load("roles/preflight/files/probe.py")
 
 
 def free_ports() -> tuple[int, int]:
@@ -58,7 +54,7 @@ class Swarm:
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PROBE_", "NCCL_", "GLOO_"))}
         env.update(self.common, PROBE_RANK=str(rank), PROBE_HOST=f"host{rank + 1}", **special)
         self.processes[rank] = subprocess.Popen(
-            [sys.executable, str(PROBE)], env=env, cwd=self.work, text=True, stdout=subprocess.PIPE
+            [sys.executable, str(probe.__file__)], env=env, cwd=self.work, text=True, stdout=subprocess.PIPE
         )
         return self.processes[rank]
 
