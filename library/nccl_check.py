@@ -444,6 +444,8 @@ TRANSIT_SECONDS = 60.0
 # An overlay's interfaces have this much less than its MTU option says: measured on engines 20.10 and 26.1.
 VXLAN_BYTES = 50
 RANK_LABEL = "ddp_rank"
+# In the environment of a task, by swarm: the generic resources that it was given.
+GPU_VARIABLE = "DOCKER_RESOURCE_NVIDIA-GPU="
 BANDWIDTH_MAGIC = b"ddp-swarm bandwidth\n"
 # A figure above this is limited by the CPU's mood, not by a network that needs repair.
 FAST_ENOUGH_MB_S = 200.0
@@ -850,7 +852,26 @@ def container_of(docker: Any, service: str) -> Json | None:
         "exit_code": state.get("ExitCode"),
         "error": state.get("Error") or "",
         "oom_killed": bool(state.get("OOMKilled")),
+        "gpus": given_gpus(details),
     }
+
+
+def given_gpus(container: Json) -> list[str]:
+    """The GPUs that swarm gave to a container, by UUID."""
+    env = (container.get("Config") or {}).get("Env") or []
+    return [gpu for entry in env if entry.startswith(GPU_VARIABLE) for gpu in entry[len(GPU_VARIABLE) :].split(",") if gpu]
+
+
+def gpus_of_others(docker: Any, container: Json) -> Json:
+    """Which of this container's GPUs swarm gave to another one too that runs, with the name of that.
+
+    Swarm counts what is free anew when its leader restarts, and can forget what tasks hold.
+    """
+    if not container["gpus"]:
+        return {}
+    others = docker.run("ps", "--quiet", "--no-trunc", check=False, timeout=20).stdout.split()
+    rows = inspected(docker, "inspect", "--type", "container", *(other for other in others if other != container["id"]))
+    return {gpu: row["Name"].lstrip("/") for row in rows for gpu in given_gpus(row) if gpu in container["gpus"]}
 
 
 def service_tasks(docker: Any, service: str) -> list[Json]:
@@ -968,6 +989,7 @@ def listen(params: Json, docker: Any, checks: Json) -> Json | None:
             break
         time.sleep(0.25)
     checks["waited_s"] = round(time.monotonic() - began, 1)
+    checks["gpus_of_others"] = gpus_of_others(docker, checks["container"]) if probe is not None else {}
     if checks["engine"].get("manager"):
         checks["tasks"] = service_tasks(docker, service)
     return probe
@@ -1688,6 +1710,12 @@ def judge_resources(case: Case) -> None:
         if unseen and case.limits["backend"] != "gloo":
             seen = f"the host has {case.checks(rank)['gpus']}, torch in the task sees none"
             case.say(5, rank, "GPUs", False, seen, "the GPUs of the host", gpu_hint(case, rank))
+        for gpu, other in (case.checks(rank).get("gpus_of_others") or {}).items():
+            hint = (
+                f"swarm gave {gpu} to two tasks on {host}, as it can after its leader restarted: let {other} end, or remove it "
+                "('docker stack rm'), and run this again"
+            )
+            case.say(5, rank, "GPUs", False, f"{gpu} is {other}'s too", "GPUs of its own", hint)
         if probe and case.limits["min_gpus"]:
             gpus = int(probe.get("gpus") or 0)
             hint = (

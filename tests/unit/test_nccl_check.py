@@ -375,6 +375,30 @@ def test_layer_5_gpu_missing(pair):
     assert only(verdict(pair, min_gpus=1), 5, "host2")
 
 
+def test_layer_5_gpu_given_twice(pair):
+    pair[1]["host_checks"]["gpus_of_others"] = {"GPU-2": "other_node0.1.abc"}
+    found = only(verdict(pair), 5, "host2")
+    assert found["observed"] == "GPU-2 is other_node0.1.abc's too"
+    assert "let other_node0.1.abc end" in found["hint"]
+
+
+def test_gpus_of_others():
+    def container(name, gpus):
+        return {"Name": f"/{name}", "Config": {"Env": ["A=B", f"DOCKER_RESOURCE_NVIDIA-GPU={gpus}"] if gpus else None}}
+
+    rows = [container("second", "GPU-2,GPU-3"), container("third", "GPU-4"), container("none", "")]
+
+    class Docker:
+        def run(self, *args, **_):
+            answers = {"ps": "own\nid2\nid3\nid4\n", "inspect": json.dumps(rows)}
+            assert "own" not in args
+            return CompletedDocker(0, answers[args[0]], "")
+
+    own = {"id": "own", "gpus": nccl_check.given_gpus(container("own", "GPU-1,GPU-2"))}
+    assert nccl_check.gpus_of_others(Docker(), own) == {"GPU-2": "second"}
+    assert nccl_check.gpus_of_others(Docker(), {"id": "own", "gpus": []}) == {}
+
+
 def test_layer_5_old_driver(pair):
     pair[1]["host_checks"].update(gpus=2, nvidia_driver="535.104.05")
     pair[1]["probe"]["identity"]["cuda"] = pair[0]["probe"]["identity"]["cuda"] = "13.0"
