@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help demo demo-clean lab test lint unit integration rounds e2e molecule faults faults-clean lifecycle scripts image lock bench bench-image gpu-stand-in test-gpu clean
+.PHONY: help demo demo-clean lab test lint unit integration rounds e2e molecule molecule-all faults faults-clean lifecycle scripts image lock bench bench-image gpu-stand-in test-gpu clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -59,6 +59,10 @@ e2e: .venv/.tested ## the playbooks on a lab of their own, driven through ansibl
 
 molecule: .venv/.tested ## the molecule scenarios
 	molecule test --all
+
+molecule-all: molecule ## the scenarios also with all hosts on Debian 12, all on 13, and Debian 13 with workers of 12: an hour
+	set -e; for releases in bookworm trixie mixed; do for scenario in swarm image preflight training lifecycle default; do \
+	  DDP_RELEASES=$$releases molecule test --scenario-name $$scenario; done; done
 
 faults: .venv/.tested ## plant faults on a lab of their own, one at a time: is each one named?
 	$(BIN)/python -m pytest tests/faults

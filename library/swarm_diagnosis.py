@@ -106,7 +106,8 @@ lead_address:
   returned: always
   type: str
 start:
-  description: How the lead gets a swarm, which is C(init), C(force) (anew from what it knows), or empty when it has one.
+  description: How the lead gets a swarm, which is C(init), C(force) (anew from what it knows), C(later) (in check mode, if engines
+    that would be started bring its quorum back), or empty when it has one.
   returned: always
   type: str
 hosts:
@@ -515,6 +516,15 @@ def save_swarm(
     others = [host for host in cluster.managers if host not in headless]
     why = f"The swarm has lost its quorum: {join_names(headless)} finds no majority of managers"
     why += f", and no help comes from {join_names(others)}" if others else ""
+    asleep = [host for host in others if host in cluster.seen and not cluster.answers(host)]
+    if settings.check and (len(headless) + len(asleep)) * 2 > len(cluster.managers):
+        for steps in hosts.values():
+            steps.join, steps.leave, steps.forget = "", False, []
+        for host in asleep:
+            hosts.setdefault(host, Steps()).sentence = (
+                f"{why}. The engine on {host} comes first: whether the swarm is led again then, only a run without --check shows."
+            )
+        return saviour, "later", []
     if settings.force_new_cluster:
         sentence = (
             f"{why}. {saviour} goes on as the only manager, with all that it knows, and the others join it again."

@@ -113,9 +113,9 @@ def test_image_gone(one: Shape) -> None:
     one.lab.on("host2", "sh", "-c", "docker image rm --force $(docker image ls --quiet my-ddp-trainer | sort -u)")
     one.recover(
         "image gone",
-        "Build my-ddp-trainer",
+        "from host1 to host2",
         "playbooks/image.yml",
-        foretold="would be built on host2",
+        foretold="would be shipped from host1 to host2",
         limit="host2",
         **recipe,
     )

@@ -191,6 +191,18 @@ def test_a_lost_quorum_is_saved_on_request_only() -> None:
     assert not allowed["hosts"]["host4"]["repairs"]
 
 
+def test_check_mode_does_not_know_what_engines_that_are_down_would_bring_back() -> None:
+    seen = swarm(*TRIO)
+    headless(seen, "host1")
+    for host in ("host2", "host3"):
+        seen[host].update(engine="", error="is the docker daemon running?", nodes=[], swarm={})
+    plan = judge(seen, *TRIO, check=True)
+    assert (plan["refusals"], plan["start"]) == ([], "later")
+    assert not any(steps["repairs"] for steps in plan["hosts"].values())
+    assert "The engine on host3 comes first" in plan["hosts"]["host3"]["sentence"]
+    assert "has no Docker engine that answers" in judge(seen, *TRIO)["refusals"][0] + judge(seen, *TRIO)["refusals"][1]
+
+
 def test_silent_managers_may_lead_a_swarm() -> None:
     seen = swarm(*TRIO)
     bare(seen, "host1")
