@@ -82,6 +82,13 @@ def test_site_trains_to_completion(play: Play, lab: Lab) -> None:
     assert torch.load(artifacts / "snapshot.pt", weights_only=True)
 
 
+def test_each_host_has_built_the_same_layers(lab: Lab) -> None:
+    """Engines 26.1 and 20.10, whose builders are not the same."""
+    form = "{{json .RootFS.Layers}}"
+    layers = {lab.on(host, "docker", "image", "inspect", "--format", form, "my-ddp-trainer") for host in lab.hosts}
+    assert len(layers) == 1
+
+
 def test_a_second_run_changes_nothing(play: Play) -> None:
     run = play("site.yml", training_wait_for="complete")
     assert run.rc == 0, run.stdout[-4000:]
@@ -91,6 +98,13 @@ def test_a_second_run_changes_nothing(play: Play) -> None:
 
 def test_check_mode_agrees_that_nothing_is_to_do(play: Play) -> None:
     run = play("site.yml", options="--check --diff")
+    assert run.rc == 0, run.stdout[-4000:]
+    assert run.changed() == []
+
+
+@pytest.mark.parametrize("task", ["Look at the host's addresses", "Name the image by its content", "Check the training's settings"])
+def test_a_run_starts_at_the_first_task_of_a_role(play: Play, task: str) -> None:
+    run = play("site.yml", options=f'--start-at-task "{task}"')
     assert run.rc == 0, run.stdout[-4000:]
     assert run.changed() == []
 

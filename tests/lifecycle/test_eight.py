@@ -1,4 +1,4 @@
-"""Eight hosts with three managers, out of one inventory."""
+"""Eight hosts with three managers, out of one inventory, and then with five and seven managers."""
 
 from collections.abc import Iterator
 
@@ -37,5 +37,11 @@ def test_formed_trained_shrunk_grown_and_torn_down(eight: Lab) -> None:
     seven.is_whole()
     seven.changes_nothing()
 
-    assert seven.play("playbooks/teardown.yml").rc == 0
+    for managers, workers in ([*HOSTS[:3], "host5", "host6"], HOSTS[6:]), ([*HOSTS[:3], *HOSTS[4:]], []):
+        shape = Shape(eight, managers, workers)
+        assert shape.cluster().rc == 0
+        shape.is_whole()
+        shape.changes_nothing()
+
+    assert shape.play("playbooks/teardown.yml").rc == 0
     assert {seven.state(host) for host in HOSTS} == {"inactive"}
