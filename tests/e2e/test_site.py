@@ -82,6 +82,15 @@ def test_site_trains_to_completion(play: Play, lab: Lab) -> None:
     assert torch.load(artifacts / "snapshot.pt", weights_only=True)
 
 
+def test_each_host_has_built_the_same_files(lab: Lab) -> None:
+    """Content, times, owners and modes, by engines 26.1 and 20.10, whose builders are not the same."""
+    look = "find /opt /workspace /snapshots -type f -exec sha256sum {} + && find /opt /workspace /snapshots -printf '%p %T@ %m %U %G %l\\n'"
+    run = ["docker", "run", "--rm", "--network", "none", "my-ddp-trainer", "sh", "-c", look]
+    files = [sorted(lab.on(host, *run).splitlines()) for host in lab.hosts]
+    assert len(files[0]) > 10000
+    assert files[0] == files[1]
+
+
 def test_a_second_run_changes_nothing(play: Play) -> None:
     run = play("site.yml", training_wait_for="complete")
     assert run.rc == 0, run.stdout[-4000:]
