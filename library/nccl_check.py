@@ -869,8 +869,11 @@ def gpus_of_others(docker: Any, container: Json) -> Json:
     """
     if not container["gpus"]:
         return {}
-    others = docker.run("ps", "--quiet", "--no-trunc", check=False, timeout=20).stdout.split()
-    rows = inspected(docker, "inspect", "--type", "container", *(other for other in others if other != container["id"]))
+    try:
+        running = docker.run("ps", "--quiet", "--no-trunc", check=False, timeout=20).stdout.split()
+    except DockerError:
+        return {}
+    rows = inspected(docker, "inspect", "--type", "container", *(other for other in running if other != container["id"]))
     return {gpu: row["Name"].lstrip("/") for row in rows for gpu in given_gpus(row) if gpu in container["gpus"]}
 
 
