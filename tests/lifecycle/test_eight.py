@@ -16,7 +16,12 @@ def eight() -> Iterator[Lab]:
 
 def test_formed_trained_shrunk_grown_and_torn_down(eight: Lab) -> None:
     shape = Shape(eight, HOSTS[:3], HOSTS[3:])
-    settings = {"training_args": "2 1 --snapshot_path /snapshots/snapshot.pt", "training_wait_for": "complete"}
+    # Eight engines and eight ranks on a machine of two cores: swarm's names take longer than the preflight usually waits.
+    settings = {
+        "training_args": "2 1 --snapshot_path /snapshots/snapshot.pt",
+        "training_wait_for": "complete",
+        "preflight_timeout": 200,
+    }
     run = shape.play("site.yml", **settings)
     assert run.rc == 0, run.stdout[-4000:]
     shape.is_whole()
