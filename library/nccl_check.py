@@ -1276,7 +1276,7 @@ def judge_image(case: Case) -> None:
         image = case.checks(rank).get("image") or {}
         if image.get("present") is False:
             case.say(4, rank, "image", False, f"{image['name']} is not on the host", "the image is on the host",
-                     f"run playbooks/image.yml on host {host}")  # fmt: skip
+                     f"run playbooks/image.yml --limit {host}")  # fmt: skip
 
 
 def judge_subnet(case: Case) -> None:
@@ -1393,7 +1393,7 @@ def judge_no_container(case: Case, rank: int, task: Json | None) -> None:
         )
         case.say(3, rank, "task", False, error, "a running task", hint)
     elif "no such image" in error.lower():
-        case.say(4, rank, "image", False, error, "the image is on the host", f"run playbooks/image.yml on host {host}")
+        case.say(4, rank, "image", False, error, "the image is on the host", f"run playbooks/image.yml --limit {host}")
     elif "address already in use" in error.lower() or "already allocated" in error.lower():
         case.say(10, rank, "task", False, error, "a free port", f"free that port on {host}")
     elif error:
@@ -1447,7 +1447,7 @@ def hint_for(case: Case, rank: int, record: Json) -> str:
     if layer == 4 and said == "import unfinished":
         return f"torch was not imported in time on {host}: look for what keeps it busy (uptime), or raise preflight_timeout"
     if layer == 4:
-        return f"run playbooks/image.yml on host {host}: its image must have a torch that can be imported"
+        return f"run playbooks/image.yml --limit {host}: its image must have a torch that can be imported"
     if layer == 5:
         if check == "gpu":
             return gpu_hint(case, rank)
@@ -1695,7 +1695,7 @@ def judge_identity(case: Case) -> None:
                 names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
                 observed = "different: " + (", ".join(names[:5]) or "files beyond those listed")
                 expected = f"the files of {case.hosts[model]}"
-            hint = f"run playbooks/image.yml on host {case.hosts[rank]}: the tag is the same, the content is not"
+            hint = f"run playbooks/image.yml --limit {case.hosts[rank]}: the tag is the same, the content is not"
             case.say(4, rank, label, False, observed, expected, hint)
 
 

@@ -236,7 +236,7 @@ def test_layer_3_another_check_took_over(pair):
 
 def test_layer_4_image_missing(pair):
     pair[1]["host_checks"]["image"] = {"name": "x:1", "present": False}
-    assert "playbooks/image.yml on host host2" in only(verdict(pair, probed=False), 4, "host2")["hint"]
+    assert "playbooks/image.yml --limit host2" in only(verdict(pair, probed=False), 4, "host2")["hint"]
 
 
 def test_layer_6_the_hosts_own_subnet(pair):
@@ -325,7 +325,7 @@ def test_the_engine_says_who_answers_by_tcp_alone(words, ages, goes_on, silent, 
     ("error", "layer", "hint"),
     [
         ("no suitable node (scheduling constraints not satisfied on 2 nodes)", 3, "drained"),
-        ("No such image: my-ddp-trainer:abc", 4, "run playbooks/image.yml on host host2"),
+        ("No such image: my-ddp-trainer:abc", 4, "run playbooks/image.yml --limit host2"),
         ("invalid mount config for type bind", 3, "cannot start"),
         ("", 3, "gave host2 no task"),
     ],
@@ -353,7 +353,7 @@ def test_layer_4_other_torch(pair):
     pair[1]["probe"]["identity"]["torch"] = "2.12.0"
     found = only(verdict(pair), 4, "host2")
     assert (found["check"], found["observed"]) == ("torch", "2.12.0")
-    assert "run playbooks/image.yml on host host2" in found["hint"]
+    assert "run playbooks/image.yml --limit host2" in found["hint"]
 
 
 def test_layer_4_the_odd_one_out_need_not_be_the_last(trio):
