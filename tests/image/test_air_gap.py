@@ -66,7 +66,8 @@ def test_a_package_that_lacks_another(gap: Lab, tmp_path: Path) -> None:
 def test_from_nothing_to_a_finished_training(gap: Lab) -> None:
     given = {"docker_packages_dir": f"{gap.directory}/packages/{{{{ ansible_facts.distribution_release }}}}"}
     check = gap.play("playbooks/docker.yml", options="--check", **given)
-    assert (check.rc, gap.on("host1", "sh", "-c", "command -v dockerd || true")) == (0, "")
+    assert check.rc == 0, check.stdout[-4000:]
+    assert gap.on("host1", "sh", "-c", "command -v dockerd || true") == ""
     assert "would be installed on host1, from" in check.stdout
     run = gap.play("site.yml", training_wait_for="complete", **given)
     assert run.rc == 0, run.stdout[-4000:]
