@@ -20,7 +20,7 @@ def gap() -> Iterator[Lab]:
     for running in lab.running():
         for host, (release, packages) in PACKAGES.items():
             folder = lab.directory / "packages" / release
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             fetch = f"apt-get update -qq && apt-get install -qq --download-only --no-install-recommends {packages}"
             running.on(
                 host,
@@ -64,7 +64,8 @@ def test_a_package_that_lacks_another(gap: Lab, tmp_path: Path) -> None:
 
 
 def test_from_nothing_to_a_finished_training(gap: Lab) -> None:
-    given = {"docker_packages_dir": f"{gap.directory}/packages/{{{{ ansible_facts.distribution_release }}}}"}
+    releases = {host: release for host, (release, _) in PACKAGES.items()}
+    given = {"docker_packages_dir": f"{gap.directory}/packages/{{{{ {releases}[inventory_hostname] }}}}"}
     check = gap.play("playbooks/docker.yml", options="--check", **given)
     assert check.rc == 0, check.stdout[-4000:]
     assert gap.on("host1", "sh", "-c", "command -v dockerd || true") == ""
