@@ -104,9 +104,8 @@ def test_check_mode_agrees_that_nothing_is_to_do(play: Play) -> None:
     assert run.changed() == []
 
 
-@pytest.mark.parametrize("task", ["Look at the host's addresses", "Name the image by its content", "Check the training's settings"])
-def test_a_run_starts_at_the_first_task_of_a_role(play: Play, task: str) -> None:
-    run = play("site.yml", options=f'--start-at-task "{task}"')
+def test_a_run_starts_at_the_swarm(play: Play) -> None:
+    run = play("site.yml", options='--start-at-task "Look at the host\'s addresses"')
     assert run.rc == 0, run.stdout[-4000:]
     assert run.changed() == []
 
