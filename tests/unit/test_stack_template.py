@@ -15,7 +15,7 @@ from ansible.module_utils.stack_compose import load, prepare, refusals
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = [1, 2, 3, 8]
-RESTARTS = {"condition": "on-failure", "max_attempts": 3, "delay": "2s", "window": "1h"}
+RESTARTS = {"condition": "on-failure", "max_attempts": 3, "delay": "1s", "window": "1h"}
 IMAGE = "my-ddp-trainer:0123456789ab"
 
 
