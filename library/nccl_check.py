@@ -445,7 +445,7 @@ TRANSIT_SECONDS = 60.0
 VXLAN_BYTES = 50
 RANK_LABEL = "ddp_rank"
 # In the environment of a task, by swarm: the generic resources that it was given.
-GPU_VARIABLE = "DOCKER_RESOURCE_NVIDIA-GPU="
+GPU_VARIABLE = "DOCKER_RESOURCE_NVIDIA-GPU"
 BANDWIDTH_MAGIC = b"ddp-swarm bandwidth\n"
 # A figure above this is limited by the CPU's mood, not by a network that needs repair.
 FAST_ENOUGH_MB_S = 200.0
@@ -843,10 +843,9 @@ def container_of(docker: Any, service: str) -> Json | None:
     except (ValueError, IndexError):
         return None
     state = details.get("State") or {}
-    env = dict(entry.partition("=")[::2] for entry in (details.get("Config") or {}).get("Env") or [])
     return {
         "id": name,
-        "run_id": env.get("PROBE_RUN_ID", ""),
+        "run_id": environment(details).get("PROBE_RUN_ID", ""),
         "image": (details.get("Config") or {}).get("Image"),
         "state": state.get("Status"),
         "exit_code": state.get("ExitCode"),
@@ -856,10 +855,13 @@ def container_of(docker: Any, service: str) -> Json | None:
     }
 
 
+def environment(container: Json) -> dict[str, str]:
+    return dict(entry.partition("=")[::2] for entry in (container.get("Config") or {}).get("Env") or [])
+
+
 def given_gpus(container: Json) -> list[str]:
     """The GPUs that swarm gave to a container, by UUID."""
-    env = (container.get("Config") or {}).get("Env") or []
-    return [gpu for entry in env if entry.startswith(GPU_VARIABLE) for gpu in entry[len(GPU_VARIABLE) :].split(",") if gpu]
+    return [gpu for gpu in environment(container).get(GPU_VARIABLE, "").split(",") if gpu]
 
 
 def gpus_of_others(docker: Any, container: Json) -> Json:

@@ -473,8 +473,7 @@ def start_swarm(cluster: Cluster, hosts: dict[str, Steps], settings: Settings) -
     first = cluster.managers[0]
     if any(steps.unlock for steps in hosts.values()):
         # One thing after the other: what else is wrong shows once managers are unlocked.
-        for steps in hosts.values():
-            steps.join, steps.leave, steps.forget = "", False, []
+        postpone(hosts)
         return first, "", []
     headless = cluster.headless()
     if headless:
@@ -508,6 +507,12 @@ def start_swarm(cluster: Cluster, hosts: dict[str, Steps], settings: Settings) -
     return first, "init", []
 
 
+def postpone(hosts: dict[str, Steps]) -> None:
+    """Nobody leaves or joins for now."""
+    for steps in hosts.values():
+        steps.join, steps.leave, steps.forget = "", False, []
+
+
 def save_swarm(
     cluster: Cluster, hosts: dict[str, Steps], settings: Settings, headless: list[str]
 ) -> tuple[str, str, list[str]]:
@@ -518,8 +523,7 @@ def save_swarm(
     why += f", and no help comes from {join_names(others)}" if others else ""
     asleep = [host for host in others if host in cluster.seen and not cluster.answers(host)]
     if settings.check and (len(headless) + len(asleep)) * 2 > len(cluster.managers):
-        for steps in hosts.values():
-            steps.join, steps.leave, steps.forget = "", False, []
+        postpone(hosts)
         for host in asleep:
             hosts.setdefault(host, Steps()).sentence = (
                 f"{why}. The engine on {host} comes first: whether the swarm is led again then, only a run without --check shows."
