@@ -11,6 +11,7 @@ description:
   - Makes an archive for C(docker load) of the files that C(image_save) wrote, and lets the engine take the other layers from
     what it has. It does so for a layer whose chain ID it knows, whether or not the archive holds the layer (moby,
     image/tarexport/load.go).
+  - What C(image_save) could only save as a whole is loaded as it is.
   - The engine recomputes the diff ID of every layer that it reads, and makes the image last. So there is the whole image,
     the same as at the source, or none.
 author:
@@ -30,7 +31,8 @@ options:
     type: path
     required: true
   id:
-    description: The image's ID.
+    description: The image's ID at the source. Where one of the two engines keeps images in containerd, the ID becomes another, and the
+      layers are compared instead.
     type: str
     required: true
   config:
@@ -65,8 +67,11 @@ RETURN = r""" # """
 import base64
 import io
 import json
+import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -81,19 +86,19 @@ def add(archive: tarfile.TarFile, name: str, size: int, stream: IO[bytes]) -> No
     archive.addfile(info, stream)
 
 
-def add_layer(archive: tarfile.TarFile, name: str, size: int, path: Path) -> None:
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
     if path.suffix != ".zst":
         with path.open("rb") as stream:
-            add(archive, name, size, stream)
+            yield stream
         return
     # Engines before 23 cannot read zstd.
     with streamed(["zstd", "-q", "-d", "-c", str(path)], stdout=subprocess.PIPE) as zstd:
-        assert zstd.stdout
-        add(archive, name, size, zstd.stdout)
+        yield zstd.stdout
 
 
-def load(command: list[str], params: dict[str, Any]) -> None:
-    source, shipped = Path(params["src"]), params["layers"]
+def write_archive(stream: IO[bytes], params: dict[str, Any]) -> None:
+    source = Path(params["src"])
     name = params["id"].split(":")[1]
     manifest: dict[str, Any] = {
         "Config": f"{name}.json",
@@ -101,15 +106,25 @@ def load(command: list[str], params: dict[str, Any]) -> None:
         "Layers": [f"{diff_id.split(':')[1]}.tar" for diff_id in params["diff_ids"]],
     }
     config = base64.b64decode(params["config"])
+    # A small buffer, since tarfile fills it with blocks of 16 KiB, and copies all of it for each.
+    with tarfile.open(fileobj=stream, mode="w|", bufsize=1 << 16) as archive:
+        add(archive, manifest["Config"], len(config), io.BytesIO(config))
+        for layer in params["layers"]:
+            with opened(source / layer["file"]) as content:
+                add(archive, f"{layer['diff_id'].split(':')[1]}.tar", int(layer["size"]), content)
+        text = json.dumps([manifest]).encode()
+        add(archive, "manifest.json", len(text), io.BytesIO(text))
+
+
+def load(command: list[str], params: dict[str, Any], whole: str) -> None:
     with streamed(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdin
         try:
-            with tarfile.open(fileobj=process.stdin, mode="w|", bufsize=MEBIBYTE) as archive:
-                add(archive, manifest["Config"], len(config), io.BytesIO(config))
-                for layer in shipped:
-                    file = f"{layer['diff_id'].split(':')[1]}.tar"
-                    add_layer(archive, file, int(layer["size"]), source / layer["file"])
-                text = json.dumps([manifest]).encode()
-                add(archive, "manifest.json", len(text), io.BytesIO(text))
+            if whole:
+                with opened(Path(params["src"]) / whole) as content, process.stdin:
+                    shutil.copyfileobj(content, process.stdin, MEBIBYTE)
+            else:
+                write_archive(process.stdin, params)
         except BrokenPipeError:
             pass  # docker gave up, and says why below
         said = process.communicate()[0].decode(errors="replace").strip()
@@ -140,10 +155,13 @@ def main() -> None:
                 msg=f"A layer of {ref} did not arrive as it was sent ({layer['file']}, wrong checksum): run this again."
             )
     try:
-        load([str(module.get_bin_path("docker", required=True)), "load", "--quiet"], module.params)
-        found = docker.run("image", "inspect", "--format", "{{.Id}}", ref).stdout.strip()
-        if found != module.params["id"]:
-            raise DockerError(f"it became {found} instead of {module.params['id']}")
+        whole = next((layer["file"] for layer in module.params["layers"] if not layer["diff_id"]), "")
+        load([str(module.get_bin_path("docker", required=True)), "load", "--quiet"], module.params, whole)
+        for tag in module.params["tags"] if whole else []:
+            docker.run("image", "tag", ref, tag)
+        found = json.loads(docker.run("image", "inspect", ref).stdout)[0]
+        if found["Id"] != module.params["id"] and found["RootFS"]["Layers"] != module.params["diff_ids"]:
+            raise DockerError(f"it became {found['Id']} instead of {module.params['id']}")
     except (DockerError, OSError, tarfile.TarError) as error:
         if "no space left" in str(error).lower():
             module.fail_json(

@@ -8,8 +8,10 @@ DOCUMENTATION = r"""
 module: image_save
 short_description: Write those layers of an image that others lack
 description:
-  - Reads C(docker save) as it comes, and writes only the layers that are asked for, one file each, named by its content.
-    Nothing else touches the disk but what the engine itself puts aside meanwhile, which is the size of the image.
+  - Writes only the layers that are asked for, one file each, named by its content.
+  - Reads them where the engine keeps them, which takes no longer than they are large. Where it does not find them there, or not as the
+    image names them, it reads C(docker save) as it comes, for which the engine puts the whole image aside on its disk.
+  - An engine that keeps images in containerd tells nothing of single layers. Its image is written as one file, whatever others have.
   - A file that is there already is kept, so that an interrupted transfer goes on where it stopped.
 author:
   - ddp-swarm contributors (@ddp-swarm)
@@ -49,7 +51,7 @@ id:
   returned: success
   type: str
 config:
-  description: The image's configuration, in base64. Its SHA-256 is the image's ID.
+  description: The image's configuration, in base64. Its SHA-256 is the image's ID. Empty where the image was written as one file.
   returned: success
   type: str
 diff_ids:
@@ -61,9 +63,14 @@ layers:
   description:
     - The layers that were written, each with C(diff_id), C(chain), C(file) (its name in O(dest)), C(sha256) and C(bytes) of the
       file, and C(size), its bytes before compression.
+    - C(diff_id) and C(chain) of the one file that is the whole image are empty.
   returned: success
   type: list
   elements: dict
+source:
+  description: Where the layers were read, C(store) or C(docker save), or C(files) where all were there already.
+  returned: success
+  type: str
 bytes:
   description: Bytes of all files together.
   returned: success
@@ -76,6 +83,7 @@ size:
 
 import base64
 import errno
+import gzip
 import hashlib
 import json
 import os
@@ -83,12 +91,14 @@ import pwd
 import re
 import subprocess
 import tarfile
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.docker_cli import DockerCli, DockerError
-from ansible.module_utils.image_layers import MEBIBYTE, chain_ids, file_sha256, streamed
+from ansible.module_utils.image_layers import MEBIBYTE, chain_ids, file_sha256, in_containerd, streamed
 
 OCI_BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 
@@ -107,19 +117,24 @@ def login_user() -> int:
     return os.getuid() if uid == 2**32 - 1 else uid
 
 
-def write(stream: IO[bytes], dest: Path, compress: bool) -> str:
-    """Write a layer under a name that says it is not complete yet; returns the SHA-256 of what was read."""
-    digest = hashlib.sha256()
+def blocks_of(stream: IO[bytes]) -> Iterator[bytes]:
+    return iter(lambda: stream.read(MEBIBYTE), b"")
+
+
+def write(blocks: Iterable[bytes], dest: Path, compress: bool) -> tuple[str, int]:
+    """Write a layer under a name that says it is not complete yet; returns the SHA-256 of what was read, and its bytes."""
+    digest, size = hashlib.sha256(), 0
     with dest.open("wb") as out:
         zstd = (
-            streamed(["zstd", "-q", "-1", "-c"], stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE)
+            streamed(["zstd", "-q", "-1", "-T0", "-c"], stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE)
             if compress
             else None
         )
         target: Any = zstd.stdin if zstd else out
         try:
-            for block in iter(lambda: stream.read(MEBIBYTE), b""):
+            for block in blocks:
                 digest.update(block)
+                size += len(block)
                 target.write(block)
         except BrokenPipeError:
             pass
@@ -128,7 +143,49 @@ def write(stream: IO[bytes], dest: Path, compress: bool) -> str:
             if zstd.returncode:
                 full = "No space left" in said
                 raise OSError(errno.ENOSPC if full else errno.EIO, os.strerror(errno.ENOSPC) if full else said.strip())
-    return digest.hexdigest()
+    return digest.hexdigest(), size
+
+
+class Store:
+    """Where an engine keeps its images, as the drivers overlay2 and fuse-overlayfs do.
+
+    A layer lies there as its files, and as what was between them in its archive, by which the engine itself puts the same
+    archive together again for C(docker save): https://github.com/vbatts/tar-split, in Docker since 1.8.
+    """
+
+    def __init__(self, root: Path, driver: str) -> None:
+        self.images, self.layers = root / "image" / driver, root / driver
+
+    def config(self, id: str) -> bytes:
+        return (self.images / "imagedb/content/sha256" / id).read_bytes()
+
+    def archive(self, chain: str) -> Iterator[bytes]:
+        layer = self.images / "layerdb" / chain.replace(":", "/")
+        files = self.layers / (layer / "cache-id").read_text() / "diff"
+        with gzip.open(layer / "tar-split.json.gz") as pieces:
+            for line in pieces:
+                piece = json.loads(line)
+                if piece["type"] == 2:
+                    yield base64.b64decode(piece["payload"])
+                elif piece.get("size"):
+                    name = base64.b64decode(piece["name_raw"]) if "name_raw" in piece else piece["name"].encode()
+                    with (files / os.fsdecode(name.lstrip(b"/"))).open("rb") as stream:
+                        yield from blocks_of(stream)
+
+    def save(self, id: str, wanted: dict[str, str], dest: Path, compress: bool) -> tuple[bytes, dict[str, int]]:
+        """As the function save() does, by diff ID and chain ID. An OSError says that something is not there, or not as it is named."""
+        part = dest / "layer.part"
+        config = self.config(id)
+        sizes: dict[str, int] = {}
+        if hashlib.sha256(config).hexdigest() != id:
+            raise OSError(f"{id} is kept in another way")
+        for diff_id, chain in wanted.items():
+            found, size = write(self.archive(chain), part, compress)
+            if found != diff_id:
+                raise OSError(f"{diff_id} is kept in another way")
+            part.replace(dest / f"{diff_id}.tar{'.zst' if compress else ''}")
+            sizes[diff_id] = size
+        return config, sizes
 
 
 def save(command: list[str], id: str, wanted: set[str], dest: Path, compress: bool) -> tuple[bytes, dict[str, int]]:
@@ -149,16 +206,16 @@ def save(command: list[str], id: str, wanted: set[str], dest: Path, compress: bo
                     if id in (name, member.name[: -len(".json")]):
                         config = stream.read()
                     elif name in wanted:
-                        write(stream, part, compress)
+                        write(blocks_of(stream), part, compress)
                         part.replace(dest / f"{name}.tar{suffix}")
                         sizes[name] = member.size
                     # The older layout names a layer by something else than its content, so each has to be read.
                     elif member.name.endswith("/layer.tar"):
-                        found = write(stream, part, False)
+                        found, _ = write(blocks_of(stream), part, False)
                         if found in wanted and compress:
                             plain = part.replace(dest / "layer.plain")
                             with plain.open("rb") as layer:
-                                write(layer, part, True)
+                                write(blocks_of(layer), part, True)
                             plain.unlink()
                         if found in wanted:
                             part.replace(dest / f"{found}.tar{suffix}")
@@ -170,6 +227,34 @@ def save(command: list[str], id: str, wanted: set[str], dest: Path, compress: bo
     if process.returncode or not config or wanted - set(sizes):
         raise DockerError(f"docker save: {said or 'the archive is not complete'}")
     return config, sizes
+
+
+def save_whole(command: list[str], id: str, dest: Path, compress: bool) -> tuple[bytes, dict[str, int]]:
+    """As save(), with one file for the image."""
+    part = dest / "layer.part"
+    with streamed(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        _, size = write(blocks_of(process.stdout), part, compress)
+        said = process.communicate()[1].decode(errors="replace").strip()
+    if process.returncode:
+        part.unlink(missing_ok=True)
+        raise DockerError(f"docker save: {said}")
+    part.replace(dest / f"{id}.tar{'.zst' if compress else ''}")
+    return b"", {id: size}
+
+
+def read(
+    docker: str, info: dict[str, Any], ref: str, id: str, wanted: dict[str, str], dest: Path, compress: bool
+) -> tuple[str, bytes, dict[str, int]]:
+    """Where the layers, by diff ID and chain ID, were read, then what save() returns."""
+    command = [docker, "save", ref]
+    if in_containerd(info):
+        return "docker save", *save_whole(command, id, dest, compress)
+    try:
+        return "store", *Store(Path(info["DockerRootDir"]), info["Driver"]).save(id, wanted, dest, compress)
+    except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+    return "docker save", *save(command, id, set(wanted), dest, compress)
 
 
 def main() -> None:
@@ -187,6 +272,8 @@ def main() -> None:
     os.umask(0o022)
     try:
         image = json.loads(docker.run("image", "inspect", ref).stdout)[0]
+        id = image["Id"].split(":")[1]
+        info = json.loads(docker.run("info", "--format", "{{json .}}").stdout)
         diff_ids = image["RootFS"].get("Layers") or []
         chains = chain_ids(diff_ids)
         wanted = {
@@ -194,17 +281,20 @@ def main() -> None:
             for diff_id, chain in zip(diff_ids, chains)
             if chain not in module.params["held"]
         }
+        if in_containerd(info):
+            wanted = {id: ""}
         owner = login_user()
         dest.mkdir(parents=True, exist_ok=True)
         os.chmod(dest, 0o700)
         os.chown(dest, owner, -1)
-        record = dest / f"{image['Id'].split(':')[1]}.json"
+        record = dest / f"{id}.json"
         known: dict[str, Any] = json.loads(record.read_text()) if record.is_file() else {"config": "", "sizes": {}}
         suffix = ".tar.zst" if compress else ".tar"
         complete = {name for name in wanted if name in known["sizes"] and (dest / (name + suffix)).is_file()}
-        if set(wanted) - complete or not known["config"]:
-            command = [str(module.get_bin_path("docker", required=True)), "save", ref]
-            config, sizes = save(command, image["Id"].split(":")[1], set(wanted), dest, compress)
+        source = "files"
+        if set(wanted) - complete or not record.is_file():
+            command = str(module.get_bin_path("docker", required=True))
+            source, config, sizes = read(command, info, ref, id, wanted, dest, compress)
             known = {"config": base64.b64encode(config).decode(), "sizes": sizes}
             record.write_text(json.dumps(known))
         layers = []
@@ -213,10 +303,10 @@ def main() -> None:
             os.chown(file, owner, -1)
             layers.append(
                 {
-                    "diff_id": f"sha256:{name}",
+                    "diff_id": f"sha256:{name}" if chain else "",
                     "chain": chain,
                     "file": file.name,
-                    "sha256": file_sha256(file) if compress else name,
+                    "sha256": name if chain and not compress else file_sha256(file),
                     "bytes": file.stat().st_size,
                     "size": known["sizes"][name],
                 }
@@ -232,6 +322,7 @@ def main() -> None:
         config=known["config"],
         diff_ids=diff_ids,
         layers=layers,
+        source=source,
         bytes=sum(layer["bytes"] for layer in layers),
         size=sum(layer["size"] for layer in layers),
     )

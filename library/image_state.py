@@ -100,7 +100,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.docker_cli import DockerCli, DockerError
-from ansible.module_utils.image_layers import LABEL, chain_ids
+from ansible.module_utils.image_layers import LABEL, chain_ids, in_containerd
 
 
 def builder(info: dict[str, Any]) -> str:
@@ -142,13 +142,12 @@ def state(docker: DockerCli, ref: str, others: list[str], keep: int) -> dict[str
     info = json.loads(docker.run("info", "--format", "{{json .}}", timeout=60).stdout)
     if not info.get("ServerVersion"):
         raise DockerError("; ".join(info.get("ServerErrors") or ["the engine does not answer"]))
-    containerd = any("io.containerd.snapshotter" in str(pair) for pair in info.get("DriverStatus") or [])
     ids = list(dict.fromkeys(docker.run("image", "ls", "--all", "--quiet", "--no-trunc").stdout.split()))
     # An image may go away between the two calls, and then only it is missing from the answer.
     images = json.loads(docker.run("image", "inspect", *ids, check=False).stdout or "[]") if ids else []
     found = next((image for image in images if ref in (image["RepoTags"] or [])), None)
     names = {name for image in images for name in (image["RepoTags"] or []) + (image["RepoDigests"] or [])}
-    layers = [image["RootFS"].get("Layers") or [] for image in images]
+    layers = [] if in_containerd(info) else [image["RootFS"].get("Layers") or [] for image in images]
     old = surplus(images, ref, others, keep) if keep else {}
     used = used_images(docker) if old else set()
     return {
@@ -156,7 +155,7 @@ def state(docker: DockerCli, ref: str, others: list[str], keep: int) -> dict[str
         "size": found["Size"] if found else 0,
         "others": [other for other in others if other in names],
         "surplus": [tag for tag, id in old.items() if id not in used],
-        "chains": [] if containerd else sorted({chain for diff_ids in layers for chain in chain_ids(diff_ids)}),
+        "chains": sorted({chain for diff_ids in layers for chain in chain_ids(diff_ids)}),
         "engine": info["ServerVersion"],
         "architecture": info["Architecture"],
         "builder": builder(info),

@@ -22,6 +22,11 @@ def chain_ids(diff_ids: list[str]) -> list[str]:
     return chains
 
 
+def in_containerd(info: dict[str, Any]) -> bool:
+    """Whether the engine (`docker info`) keeps images in containerd, whole: a layer that it has cannot be left out for it."""
+    return any("io.containerd.snapshotter" in str(pair) for pair in info.get("DriverStatus") or [])
+
+
 def file_sha256(path: Path) -> str:
     """In hexadecimal."""
     digest = hashlib.sha256()

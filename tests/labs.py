@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,14 @@ class Run:
         self.stdout: str = runner.stdout.read()
 
     def changed(self) -> list[str]:
-        return [
-            f"{event['event_data']['host']}: {event['event_data']['task']}"
+        told = [
+            (event["event_data"]["host"], event["event_data"]["task"])
             for event in self.events
             if event["event"] == "runner_on_ok" and event["event_data"]["res"].get("changed")
         ]
+        # Of a task with no_log, only the recap tells that it changed something.
+        left = Counter(self.stats.get("changed", {})) - Counter(host for host, _ in told)
+        return [f"{host}: {task}" for host, task in told] + [f"{host}: a task with no_log" for host in left.elements()]
 
     def failure(self) -> str:
         """The message of the task that ended the run."""

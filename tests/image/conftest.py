@@ -90,7 +90,7 @@ class Images:
 
 @pytest.fixture(scope="session")
 def images() -> Iterator[Images]:
-    packages = ["docker.io", "python3-docker"]
+    packages = ["docker.io", "python3-docker", "zstd"]
     lab = Lab("images", lab_size=3, lab_releases={"host2": "bookworm"}, lab_packages=packages)
     yield from map(Images, lab.running("docker", "swarm"))
 

@@ -8,8 +8,8 @@ import pytest
 from labs import Lab
 
 PACKAGES = {
-    "host1": ("trixie", "docker.io docker-cli python3-docker"),
-    "host2": ("bookworm", "docker.io python3-docker"),
+    "host1": ("trixie", "docker.io docker-cli python3-docker zstd"),
+    "host2": ("bookworm", "docker.io python3-docker zstd"),
 }
 
 
