@@ -51,6 +51,14 @@ others:
   returned: always
   type: list
   elements: str
+digests:
+  description: By which digest (C(python@sha256:...)) a registry knows each of O(others) that came from one.
+  returned: always
+  type: dict
+latest:
+  description: Whether the tag C(latest) of O(ref)'s name is on the same image.
+  returned: always
+  type: bool
 surplus:
   description:
     - Tags that no longer serve anyone, of images that C(image_build) made (told by their label, which no copy of an image
@@ -130,6 +138,17 @@ def surplus(images: list[dict[str, Any]], ref: str, others: list[str], keep: int
     return {tag: ids[tag] for tag in older[: max(0, len(older) + 1 - keep)] + replaced}
 
 
+def repo_digests(images: list[dict[str, Any]], others: list[str]) -> dict[str, str]:
+    return {
+        other: digest
+        for image in images
+        for other in others
+        if other in (image["RepoTags"] or [])
+        for digest in image["RepoDigests"] or []
+        if digest.split("@")[0] == other.rsplit(":", 1)[0]
+    }
+
+
 def used_images(docker: DockerCli) -> set[str]:
     """IDs of the images of all containers, running or not."""
     containers = docker.run("container", "ls", "--all", "--quiet", "--no-trunc").stdout.split()
@@ -154,6 +173,8 @@ def state(docker: DockerCli, ref: str, others: list[str], keep: int) -> dict[str
         "id": found["Id"] if found else "",
         "size": found["Size"] if found else 0,
         "others": [other for other in others if other in names],
+        "digests": repo_digests(images, others),
+        "latest": found is not None and ref.rsplit(":", 1)[0] + ":latest" in found["RepoTags"],
         "surplus": [tag for tag, id in old.items() if id not in used],
         "chains": sorted({chain for diff_ids in layers for chain in chain_ids(diff_ids)}),
         "engine": info["ServerVersion"],
@@ -176,6 +197,8 @@ def main() -> None:
         "id": "",
         "size": 0,
         "others": [],
+        "digests": {},
+        "latest": False,
         "surplus": [],
         "chains": [],
         "engine": "",

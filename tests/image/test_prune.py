@@ -40,3 +40,16 @@ def test_the_last_ones_stay_and_what_is_in_use(images: Images) -> None:
     # What is to be built counts already, so one run is enough.
     images.have("f", image_distribution="ship", image_keep=1)
     assert images.tags("host1") == {images.ref()}
+
+
+def test_the_name_latest_goes_back_with_the_program(images: Images) -> None:
+    images.have("old", image_distribution="ship")
+    program = (images.context / "train.py").read_text()
+    images.have("new", image_distribution="ship")
+    (images.context / "train.py").write_text(program)
+    back = images.play(image_distribution="ship")
+    assert back.rc == 0, back.stdout[-4000:]
+    assert [row for row in back.changed() if "Let the name latest follow" not in row] == []
+    images.are_the_same("old")
+    again = images.play(image_distribution="ship")
+    assert (again.rc, again.changed()) == (0, [])

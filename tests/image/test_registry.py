@@ -71,6 +71,28 @@ def test_a_registry_that_was_stopped_or_removed_comes_back(images: Images) -> No
         images.are_the_same("two")
 
 
+def test_the_same_base_on_every_host_though_its_tag_has_moved(images: Images) -> None:
+    base = f"{address(images)}:5000/base:1"
+    settings = {"image_distribution": "build", "image_base": base, "image_base_archive": ""}
+
+    def put(host: str, text: str) -> None:
+        recipe = f"FROM my-ddp-trainer:latest\nRUN echo {text} >/which"
+        images.lab.on(host, "sh", "-c", f"echo '{recipe}' | docker build --tag {base} - && docker push {base}")
+        images.lab.on(host, "docker", "image", "rm", base)
+
+    put("host2", "first")
+    images.write("on its base")
+    alone = images.play(limit="host3", **settings)
+    assert alone.rc == 0, alone.stdout[-4000:]
+    put("host2", "second")
+    for limit in ("host1", None):
+        run = images.play(limit=limit, **settings)
+        assert run.rc == 0, run.stdout[-4000:]
+    for host in HOSTS:
+        assert images.lab.on(host, "docker", "run", "--rm", images.ref(), "cat", "/which").strip() == "first"
+        images.lab.on(host, "docker", "image", "rm", base)
+
+
 def test_one_that_exists(images: Images) -> None:
     """With its own CA, and a login."""
     lab, host = images.lab, f"{address(images)}:5443"
