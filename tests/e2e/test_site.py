@@ -17,7 +17,7 @@ def test_bad_settings_are_refused_before_anything_is_changed(play: Play) -> None
         ({"training_nproc_per_node": 0}, "training_nproc_per_node is 0"),
         ({"training_dir": "/nowhere"}, "/nowhere"),
         ({"training_script": "missing.py"}, "missing.py"),
-        ({"image_min_free_mb": 10**9}, "MB free for images"),
+        ({"image_min_free_mb": 10**9}, "MB free under /var/lib/docker"),
         ({"training_wait_for": "tomorrow"}, "tomorrow"),
     ]:
         run = play("site.yml", **variables)
