@@ -77,7 +77,7 @@ from typing import IO, Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.docker_cli import DockerCli, DockerError
-from ansible.module_utils.image_layers import MEBIBYTE, file_sha256, streamed
+from ansible.module_utils.image_layers import MEBIBYTE, file_sha256, in_containerd, streamed
 
 
 def add(archive: tarfile.TarFile, name: str, size: int, stream: IO[bytes]) -> None:
@@ -116,14 +116,12 @@ def write_archive(stream: IO[bytes], params: dict[str, Any], unpacked: bool) -> 
         add(archive, "manifest.json", len(text), io.BytesIO(text))
 
 
-def load(command: list[str], params: dict[str, Any], whole: str, engine: str) -> None:
-    # Engines read layers in zstd themselves since 23, which saves copying what is unpacked from one process to the next.
-    unpacked = int(engine.split(".")[0]) < 23
+def load(command: list[str], params: dict[str, Any], whole: str, unpacked: bool) -> None:
     with streamed(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdin
         try:
             if whole:
-                with opened(Path(params["src"]) / whole, unpacked=True) as content, process.stdin:
+                with opened(Path(params["src"]) / whole, unpacked=True) as content:
                     shutil.copyfileobj(content, process.stdin, MEBIBYTE)
             else:
                 write_archive(process.stdin, params, unpacked)
@@ -158,12 +156,17 @@ def main() -> None:
             )
     try:
         whole = next((layer["file"] for layer in module.params["layers"] if not layer["diff_id"]), "")
-        engine = docker.run("version", "--format", "{{.Server.Version}}").stdout
-        load([str(module.get_bin_path("docker", required=True)), "load", "--quiet"], module.params, whole, engine)
+        info = json.loads(docker.run("info", "--format", "{{json .}}").stdout)
+        # Engines read layers in zstd themselves since 23, which saves copying what is unpacked from one process to the next.
+        unpacked = in_containerd(info) or int(info["ServerVersion"].split(".")[0]) < 23
+        load([str(module.get_bin_path("docker", required=True)), "load", "--quiet"], module.params, whole, unpacked)
         for tag in module.params["tags"] if whole else []:
             docker.run("image", "tag", ref, tag)
         found = json.loads(docker.run("image", "inspect", ref).stdout)[0]
-        if found["Id"] != module.params["id"] and found["RootFS"]["Layers"] != module.params["diff_ids"]:
+        same = found["Id"] == module.params["id"]
+        if whole or in_containerd(info):
+            same = found["RootFS"]["Layers"] == module.params["diff_ids"]
+        if not same:
             raise DockerError(f"it became {found['Id']} instead of {module.params['id']}")
     except (DockerError, OSError, tarfile.TarError) as error:
         if "no space left" in str(error).lower():

@@ -156,9 +156,6 @@ class Store:
     def __init__(self, root: Path, driver: str) -> None:
         self.images, self.layers = root / "image" / driver, root / driver
 
-    def config(self, id: str) -> bytes:
-        return (self.images / "imagedb/content/sha256" / id).read_bytes()
-
     def archive(self, chain: str) -> Iterator[bytes]:
         layer = self.images / "layerdb" / chain.replace(":", "/")
         files = self.layers / (layer / "cache-id").read_text() / "diff"
@@ -175,7 +172,7 @@ class Store:
     def save(self, id: str, wanted: dict[str, str], dest: Path, compress: bool) -> tuple[bytes, dict[str, int]]:
         """As the function save() does, by diff ID and chain ID. An OSError says that something is not there, or not as it is named."""
         part = dest / "layer.part"
-        config = self.config(id)
+        config = (self.images / "imagedb/content/sha256" / id).read_bytes()
         sizes: dict[str, int] = {}
         if hashlib.sha256(config).hexdigest() != id:
             raise OSError(f"{id} is kept in another way")

@@ -92,6 +92,7 @@ def test_the_same_base_on_every_host_though_its_tag_has_moved(images: Images) ->
     for host in HOSTS:
         assert images.lab.on(host, "docker", "run", "--rm", images.ref(), "cat", "/which").strip() == "first"
         images.lab.on(host, "docker", "image", "rm", base)
+        images.lab.on(host, "rm", "-rf", "/root/.docker")
 
 
 def test_one_that_exists(images: Images) -> None:
