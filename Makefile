@@ -42,6 +42,7 @@ test: lint unit integration e2e molecule ## everything
 lint: .venv/.tested ## ansible-lint, yamllint, ruff, mypy
 	yamllint .
 	ruff check .
+	ruff format --check .
 	mypy library module_utils
 	ansible-lint --profile production --offline
 

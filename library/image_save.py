@@ -240,12 +240,9 @@ def save_whole(command: list[str], id: str, dest: Path, compress: bool) -> tuple
 
 
 def read(
-    docker: str, info: dict[str, Any], ref: str, id: str, wanted: dict[str, str], dest: Path, compress: bool
+    command: list[str], info: dict[str, Any], id: str, wanted: dict[str, str], dest: Path, compress: bool
 ) -> tuple[str, bytes, dict[str, int]]:
     """Where the layers, by diff ID and chain ID, were read, then what save() returns."""
-    command = [docker, "save", ref]
-    if in_containerd(info):
-        return "docker save", *save_whole(command, id, dest, compress)
     try:
         return "store", *Store(Path(info["DockerRootDir"]), info["Driver"]).save(id, wanted, dest, compress)
     except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
@@ -273,13 +270,16 @@ def main() -> None:
         info = json.loads(docker.run("info", "--format", "{{json .}}").stdout)
         diff_ids = image["RootFS"].get("Layers") or []
         chains = chain_ids(diff_ids)
-        wanted = {
-            diff_id.split(":")[1]: chain
-            for diff_id, chain in zip(diff_ids, chains)
-            if chain not in module.params["held"]
-        }
-        if in_containerd(info):
-            wanted = {id: ""}
+        whole = in_containerd(info)
+        wanted = (
+            {id: ""}
+            if whole
+            else {
+                diff_id.split(":")[1]: chain
+                for diff_id, chain in zip(diff_ids, chains)
+                if chain not in module.params["held"]
+            }
+        )
         owner = login_user()
         dest.mkdir(parents=True, exist_ok=True)
         os.chmod(dest, 0o700)
@@ -290,8 +290,11 @@ def main() -> None:
         complete = {name for name in wanted if name in known["sizes"] and (dest / (name + suffix)).is_file()}
         source = "files"
         if set(wanted) - complete or not record.is_file():
-            command = str(module.get_bin_path("docker", required=True))
-            source, config, sizes = read(command, info, ref, id, wanted, dest, compress)
+            command = [str(module.get_bin_path("docker", required=True)), "save", ref]
+            if whole:
+                source, (config, sizes) = "docker save", save_whole(command, id, dest, compress)
+            else:
+                source, config, sizes = read(command, info, id, wanted, dest, compress)
             known = {"config": base64.b64encode(config).decode(), "sizes": sizes}
             record.write_text(json.dumps(known))
         layers = []

@@ -875,7 +875,9 @@ def gpus_of_others(docker: Any, container: Json) -> Json:
         running = docker.run("ps", "--quiet", "--no-trunc", check=False, timeout=20).stdout.split()
     except DockerError:
         return {}
-    rows = inspected(docker, "inspect", "--type", "container", *(other for other in running if other != container["id"]))
+    rows = inspected(
+        docker, "inspect", "--type", "container", *(other for other in running if other != container["id"])
+    )
     return {gpu: row["Name"].lstrip("/") for row in rows for gpu in given_gpus(row) if gpu in container["gpus"]}
 
 

@@ -525,8 +525,10 @@ def save_swarm(
     if settings.check and (len(headless) + len(asleep)) * 2 > len(cluster.managers):
         postpone(hosts)
         for host in asleep:
-            hosts.setdefault(host, Steps()).sentence = (
-                f"{why}. The engine on {host} comes first: whether the swarm is led again then, only a run without --check shows."
+            steps = hosts.setdefault(host, Steps())
+            steps.sentence = (
+                f"{why}. The engine on {host} comes first: whether the swarm is led again then, only a run without --check "
+                "shows."
             )
         return saviour, "later", []
     if settings.force_new_cluster:

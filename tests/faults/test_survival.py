@@ -62,7 +62,9 @@ ROWS: list[Row] = []
 @pytest.fixture(scope="module")
 def whole(lab: Lab, play: Play, request: pytest.FixtureRequest) -> Iterator[str]:
     """The weights of a run that nobody disturbs, as their checksum. The table is printed, and kept in artifacts/survival.md."""
-    run = play("playbooks/training.yml", training_wait_for="complete", training_fresh=True, training_replace=True, **SETTINGS)
+    run = play(
+        "playbooks/training.yml", training_wait_for="complete", training_fresh=True, training_replace=True, **SETTINGS
+    )
     assert run.rc == 0, run.stdout[-4000:]
     yield end_of(lab) or ""
     lab.on("host1", "docker", "stack", "rm", STACK)

@@ -137,7 +137,10 @@ class Shape:
         assert flat(said) in flat(run.stdout), run.stdout[-6000:]
         self.is_whole()
         self.changes_nothing(playbook, **options)
-        note(self.lab, f"| {state} | `{command}` | {sentence(run, said)} | {sum(run.stats['changed'].values())} | {seconds:.0f} |")
+        note(
+            self.lab,
+            f"| {state} | `{command}` | {sentence(run, said)} | {sum(run.stats['changed'].values())} | {seconds:.0f} |",
+        )
 
 
 def note(lab: Lab, row: str) -> None:

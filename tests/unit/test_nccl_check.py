@@ -403,7 +403,9 @@ def test_layer_5_old_driver(pair):
     pair[1]["host_checks"].update(gpus=2, nvidia_driver="535.104.05")
     pair[1]["probe"]["identity"]["cuda"] = pair[0]["probe"]["identity"]["cuda"] = "13.0"
     hint = only(verdict(pair), 5, "host2")["hint"]
-    assert hint.startswith("the NVIDIA driver 535.104.05 on host2 is too old for the image's CUDA 13.0, which needs 580")
+    assert hint.startswith(
+        "the NVIDIA driver 535.104.05 on host2 is too old for the image's CUDA 13.0, which needs 580"
+    )
     pair[1]["host_checks"]["nvidia_driver"] = "580.65.06"
     assert "default runtime" in only(verdict(pair), 5, "host2")["hint"]
 

@@ -185,7 +185,10 @@ def test_a_lost_quorum_is_saved_on_request_only() -> None:
         del seen[host]
     gone = {"host2": "no route", "host3": "no route"}
     plan = judge(seen, *TRIO, unreachable=gone)
-    assert "lost its quorum: host1 finds no majority of managers, and no help comes from host2 and host3" in plan["refusals"][0]
+    assert (
+        "lost its quorum: host1 finds no majority of managers, and no help comes from host2 and host3"
+        in plan["refusals"][0]
+    )
     allowed = judge(seen, *TRIO, unreachable=gone, force_new_cluster=True)
     assert (allowed["lead"], allowed["start"], allowed["refusals"]) == ("host1", "force", [])
     assert not allowed["hosts"]["host4"]["repairs"]
@@ -209,7 +212,10 @@ def test_silent_managers_may_lead_a_swarm() -> None:
     for host in ("host2", "host3", "host4"):
         del seen[host]
     gone = {"host2": "no route", "host3": "no route"}
-    assert "no answer comes from host2 and host3, which may lead one" in judge(seen, *TRIO, unreachable=gone)["refusals"][0]
+    assert (
+        "no answer comes from host2 and host3, which may lead one"
+        in judge(seen, *TRIO, unreachable=gone)["refusals"][0]
+    )
 
 
 def test_a_job_is_not_disturbed_by_another_rank() -> None:

@@ -60,10 +60,15 @@ class ActionModule(ActionBase):
 
     def restarts(self, info: dict[str, Any]) -> list[str]:
         """What has failed since the last look; what had failed before the first one is not news."""
-        failed = {task["id"]: task for task in info.get("tasks", []) if task["state"] in ("failed", "rejected", "orphaned")}
+        failed = {
+            task["id"]: task for task in info.get("tasks", []) if task["state"] in ("failed", "rejected", "orphaned")
+        }
         known, self.failed_tasks = self.failed_tasks, set(failed)
         fresh = [task for key, task in failed.items() if key not in known] if self.seen else []
-        return [f"{task['service']} on {task['node']} {task['state']}: {task['error'] or 'no reason given'}" for task in fresh]
+        return [
+            f"{task['service']} on {task['node']} {task['state']}: {task['error'] or 'no reason given'}"
+            for task in fresh
+        ]
 
     def new_lines(self, task_vars: dict[str, Any] | None) -> list[str]:
         since = ["--since", self.seen] if self.seen else ["--tail", "1"]
