@@ -112,6 +112,7 @@ def records(path: Path, event: str) -> list[dict[str, Any]]:
 
 
 DIGITS = ("10", "2", "--task", "digits", "--batch_size", "32", "--snapshot_path", "snapshot.pt")
+LINEAR = ("4", "4", "--task", "regression", "--snapshot_path", "snapshot.pt")
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The run to compare with: two ranks, digits, ten epochs, undisturbed."""
     folder = tmp_path_factory.mktemp("whole")
     return folder, train(folder, *DIGITS)
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The snapshot of a linear model that two ranks trained, 32 samples each per update."""
+    folder = tmp_path_factory.mktemp("linear")
+    train(folder, *LINEAR, "--batch_size", "32")
+    return folder / "snapshot.pt"
 
 
 @pytest.fixture
@@ -237,20 +246,22 @@ def test_nothing_left_to_train(whole: tuple[Path, str], copy_of_whole: Path) -> 
     assert (copy_of_whole / "snapshot.pt").read_bytes() == before
 
 
-@pytest.mark.parametrize("ranks", [1, 4])
-def test_same_global_batch_gives_the_same_weights(whole: tuple[Path, str], tmp_path: Path, ranks: int) -> None:
-    """Only the order in which float32 gradients are summed differs, so a rounding error remains, no more."""
-    args = [str(64 // ranks) if value == "32" else value for value in DIGITS]
-    train(tmp_path, *args, ranks=ranks)
-    ours, theirs = weights(tmp_path / "snapshot.pt"), weights(whole[0] / "snapshot.pt")
-    assert max((ours[name] - theirs[name]).abs().max().item() for name in ours) < 1e-6
+@pytest.mark.parametrize(
+    "ranks, per_rank, options",
+    [(1, 64, ()), (4, 16, ()), (2, 16, ("--accumulate", "2"))],
+    ids=["1", "4", "accumulated"],
+)
+def test_same_global_batch_gives_the_same_weights(
+    linear: Path, tmp_path: Path, ranks: int, per_rank: int, options: tuple[str, ...]
+) -> None:
+    """Only the order in which float32 gradients are summed differs, so a rounding error remains, no more.
 
-
-def test_accumulated_batches_give_the_same_weights(whole: tuple[Path, str], tmp_path: Path) -> None:
-    args = ["16" if value == "32" else value for value in DIGITS]
-    train(tmp_path, *args, "--accumulate", "2")
-    ours, theirs = weights(tmp_path / "snapshot.pt"), weights(whole[0] / "snapshot.pt")
-    assert max((ours[name] - theirs[name]).abs().max().item() for name in ours) < 1e-6
+    On a linear model, that is: where a rounding error moves an input of a ReLU across zero, the gradient jumps, and
+    digits end up to 1e-1 apart, by the seed and by the CPU's instructions.
+    """
+    train(tmp_path, *LINEAR, "--batch_size", str(per_rank), *options, ranks=ranks)
+    ours, theirs = weights(tmp_path / "snapshot.pt"), weights(linear)
+    assert max((ours[name] - theirs[name]).abs().max().item() for name in ours) < 2e-6
 
 
 def test_every_option_resumes_exactly(tmp_path: Path) -> None:
