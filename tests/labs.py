@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,18 +90,21 @@ class Lab:
             run = self.play(f"playbooks/{playbook}.yml")
             assert run.rc == 0, run.stdout[-4000:]
 
+    @contextmanager
     def running(self, *playbooks: str) -> Iterator["Lab"]:
-        """For a fixture: the lab is there, with what these playbooks bring, and gone afterwards."""
+        """The lab is there, with what these playbooks bring, and gone afterwards, whatever happened."""
         keep = bool(os.environ.get("DDP_KEEP_LAB"))
         if not keep:
             self._have("absent")
             shutil.rmtree(self.directory, ignore_errors=True)
-        self._have("present")
-        self.run(*playbooks)
-        yield self
-        if not keep:
-            self._have("absent")
-            shutil.rmtree(self.directory, ignore_errors=True)
+        try:
+            self._have("present")
+            self.run(*playbooks)
+            yield self
+        finally:
+            if not keep:
+                self._have("absent")
+                shutil.rmtree(self.directory, ignore_errors=True)
 
     def on(self, host: str, *command: str, check: bool = True, timeout: float = 120) -> str:
         """Standard output of a command on a host, as root."""

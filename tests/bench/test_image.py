@@ -103,7 +103,7 @@ def test_cost_of_the_image(size: int, capsys: pytest.CaptureFixture[str], monkey
     lab = Lab("bench-image", lab_size=size, lab_packages=["docker.io", "python3-docker", "zstd"])
     sockets = lab.directory / "ssh"
     monkeypatch.setenv("ANSIBLE_SSH_CONTROL_PATH_DIR", str(sockets))
-    for _ in lab.running("docker", "swarm"):
+    with lab.running("docker", "swarm"):
         meter = Meter(lab, hosts, sockets)
         for way in WAYS:
             for host in hosts:

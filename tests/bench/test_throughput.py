@@ -21,7 +21,8 @@ WAYS = [(way, gradients) for gradients in ("float32", "bfloat16") for way in ("t
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    yield from Lab("bench", lab_releases={"host2": "bookworm"}).running("docker", "swarm", "image")
+    with Lab("bench", lab_releases={"host2": "bookworm"}).running("docker", "swarm", "image") as lab:
+        yield lab
 
 
 def arguments(gradients: str) -> str:

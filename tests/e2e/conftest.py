@@ -8,7 +8,8 @@ from labs import Lab, Play
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    yield from Lab("e2e", lab_releases={"host2": "bookworm"}).running()
+    with Lab("e2e", lab_releases={"host2": "bookworm"}).running() as lab:
+        yield lab
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ ROWS: list[tuple[str, str, str]] = []
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    yield from Lab("faults", lab_releases={"host2": "bookworm"}).running("docker", "swarm", "image")
+    with Lab("faults", lab_releases={"host2": "bookworm"}).running("docker", "swarm", "image") as lab:
+        yield lab
 
 
 @pytest.fixture(scope="session")

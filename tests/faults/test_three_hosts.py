@@ -14,7 +14,8 @@ HOSTS = ("host1", "host2", "host3")
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    yield from Lab("three", lab_size=3, lab_releases={"host2": "bookworm"}).running("docker", "swarm", "image")
+    with Lab("three", lab_size=3, lab_releases={"host2": "bookworm"}).running("docker", "swarm", "image") as lab:
+        yield lab
 
 
 @pytest.fixture(scope="module")

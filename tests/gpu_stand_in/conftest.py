@@ -69,7 +69,7 @@ def recorded(lab: Lab, host: str, word: str) -> list[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     lab = Lab("gpu-stand-in", lab_releases={"host2": "bookworm"})
-    for running in lab.running():
+    with lab.running() as running:
         for host in GPUS:
             if not running.on(
                 host, "sh", "-c", "ls /etc/docker/daemon.json 2>/dev/null || true"

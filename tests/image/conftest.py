@@ -92,7 +92,8 @@ class Images:
 def images() -> Iterator[Images]:
     packages = ["docker.io", "python3-docker", "zstd"]
     lab = Lab("images", lab_size=3, lab_releases={"host2": "bookworm"}, lab_packages=packages)
-    yield from map(Images, lab.running("docker", "swarm"))
+    with lab.running("docker", "swarm") as running:
+        yield Images(running)
 
 
 def left_behind(directory: Path, secret: str) -> list[str]:

@@ -17,7 +17,7 @@ PACKAGES = {
 def gap() -> Iterator[Lab]:
     """Two hosts whose default route leads to an address that nobody has, and the packages that they had fetched before."""
     lab = Lab("air-gap", lab_releases={"host2": "bookworm"})
-    for running in lab.running():
+    with lab.running() as running:
         for host, (release, packages) in PACKAGES.items():
             folder = lab.directory / "packages" / release
             folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ docker tag shell:1 shell:2"""
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    for lab in Lab("integration", lab_releases={"host2": "bookworm"}).running("docker", "swarm"):
+    with Lab("integration", lab_releases={"host2": "bookworm"}).running("docker", "swarm") as lab:
         for host in ("host1", "host2"):
             lab.on(host, "sh", "-c", MAKE_IMAGE)
         yield lab

@@ -181,4 +181,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    yield from Lab("lifecycle", lab_size=4, lab_managers=3, lab_releases={"host4": "bookworm"}).running()
+    with Lab("lifecycle", lab_size=4, lab_managers=3, lab_releases={"host4": "bookworm"}).running() as lab:
+        yield lab

@@ -11,7 +11,8 @@ HOSTS = [f"host{number}" for number in range(1, 9)]
 
 @pytest.fixture(scope="module")
 def eight() -> Iterator[Lab]:
-    yield from Lab("eight", lab_size=8, lab_managers=3).running()
+    with Lab("eight", lab_size=8, lab_managers=3).running() as lab:
+        yield lab
 
 
 def test_formed_trained_shrunk_grown_and_torn_down(eight: Lab) -> None:

@@ -36,7 +36,8 @@ KMEANS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    yield from Lab("scripts", lab_releases={"host2": "bookworm"}).running("docker", "swarm", "image")
+    with Lab("scripts", lab_releases={"host2": "bookworm"}).running("docker", "swarm", "image") as lab:
+        yield lab
 
 
 @pytest.fixture(scope="module")
