@@ -90,21 +90,21 @@ class Lab:
             run = self.play(f"playbooks/{playbook}.yml")
             assert run.rc == 0, run.stdout[-4000:]
 
+    def _remove(self) -> None:
+        if not os.environ.get("DDP_KEEP_LAB"):
+            self._have("absent")
+            shutil.rmtree(self.directory, ignore_errors=True)
+
     @contextmanager
     def running(self, *playbooks: str) -> Iterator["Lab"]:
         """The lab is there, with what these playbooks bring, and gone afterwards, whatever happened."""
-        keep = bool(os.environ.get("DDP_KEEP_LAB"))
-        if not keep:
-            self._have("absent")
-            shutil.rmtree(self.directory, ignore_errors=True)
+        self._remove()
         try:
             self._have("present")
             self.run(*playbooks)
             yield self
         finally:
-            if not keep:
-                self._have("absent")
-                shutil.rmtree(self.directory, ignore_errors=True)
+            self._remove()
 
     def on(self, host: str, *command: str, check: bool = True, timeout: float = 120) -> str:
         """Standard output of a command on a host, as root."""
