@@ -22,9 +22,11 @@ options:
     elements: str
     required: true
   context:
-    description: The archive of the context.
+    description: The archive of the context, as a file on the host.
     type: path
-    required: true
+  archive:
+    description: The archive of the context itself, compressed with gzip, in base64.
+    type: str
   args:
     description: Build arguments.
     type: dict
@@ -52,10 +54,13 @@ steps:
   elements: str
 """
 
+import base64
+import gzip
 import os
 import re
 import subprocess
 import time
+from pathlib import Path
 from typing import IO
 
 from ansible.module_utils.basic import AnsibleModule
@@ -96,10 +101,13 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "tags": {"type": "list", "elements": "str", "required": True},
-            "context": {"type": "path", "required": True},
+            "context": {"type": "path"},
+            "archive": {"type": "str"},
             "args": {"type": "dict", "default": {}},
             "builder": {"type": "str", "choices": ["buildkit", "classic"], "required": True},
         },
+        mutually_exclusive=[("context", "archive")],
+        required_one_of=[("context", "archive")],
         supports_check_mode=False,
     )
     buildkit = module.params["builder"] == "buildkit"
@@ -108,9 +116,12 @@ def main() -> None:
     command += [f"--label={LABEL}={module.params['tags'][0].rsplit(':', 1)[0]}"]
     command += [f"--build-arg={name}={value}" for name, value in module.params["args"].items()]
     command += ["--progress=plain", "-"] if buildkit else ["-"]
+    context = Path(module.params["context"] or f"{module.tmpdir}/context.tar")
     try:
+        if module.params["archive"]:
+            context.write_bytes(gzip.decompress(base64.b64decode(module.params["archive"])))
         with (
-            open(module.params["context"], "rb") as archive,
+            context.open("rb") as archive,
             streamed(
                 command,
                 env={**os.environ, "DOCKER_BUILDKIT": str(int(buildkit)), "LC_ALL": "C"},
@@ -124,7 +135,7 @@ def main() -> None:
             assert process.stdout
             steps, lines = follow(process.stdout)
     except OSError as error:
-        module.fail_json(msg=f"The build context {module.params['context']} cannot be read: {error}.", steps=[])
+        module.fail_json(msg=f"The build context {context} cannot be read: {error}.", steps=[])
     if process.returncode:
         module.fail_json(msg="The build failed. The last lines:\n" + "\n".join(lines[-LAST_LINES:]), steps=steps)
     module.exit_json(changed=True, steps=steps)

@@ -27,9 +27,8 @@ options:
     elements: str
     default: []
   src:
-    description: Directory with the files.
+    description: Directory with the files. Needed unless C(image_save) returned them.
     type: path
-    required: true
   id:
     description: The image's ID at the source. Where one of the two engines keeps images in containerd, the ID becomes another, and the
       layers are compared instead.
@@ -55,7 +54,7 @@ EXAMPLES = r"""
 - name: Load the image
   image_load:
     ref: my-ddp-trainer:0123456789ab
-    src: /var/lib/ddp-swarm/ship
+    src: /var/lib/ddp-swarm
     id: "{{ saved.id }}"
     config: "{{ saved.config }}"
     diff_ids: "{{ saved.diff_ids }}"
@@ -97,7 +96,6 @@ def opened(path: Path, unpacked: bool) -> Iterator[IO[bytes]]:
 
 
 def write_archive(stream: IO[bytes], params: dict[str, Any], unpacked: bool) -> None:
-    source = Path(params["src"])
     name = params["id"].split(":")[1]
     manifest: dict[str, Any] = {
         "Config": f"{name}.json",
@@ -109,7 +107,7 @@ def write_archive(stream: IO[bytes], params: dict[str, Any], unpacked: bool) -> 
     with tarfile.open(fileobj=stream, mode="w|", bufsize=1 << 16) as archive:
         add(archive, manifest["Config"], len(config), io.BytesIO(config))
         for layer in params["layers"]:
-            with opened(source / layer["file"], unpacked) as content:
+            with opened(params["src"] / layer["file"], unpacked) as content:
                 size = int(layer["size"] if unpacked else layer["bytes"])
                 add(archive, f"{layer['diff_id'].split(':')[1]}.tar", size, content)
         text = json.dumps([manifest]).encode()
@@ -121,7 +119,7 @@ def load(command: list[str], params: dict[str, Any], whole: str, unpacked: bool)
         assert process.stdin
         try:
             if whole:
-                with opened(Path(params["src"]) / whole, unpacked=True) as content:
+                with opened(params["src"] / whole, unpacked=True) as content:
                     shutil.copyfileobj(content, process.stdin, MEBIBYTE)
             else:
                 write_archive(process.stdin, params, unpacked)
@@ -137,7 +135,7 @@ def main() -> None:
         argument_spec={
             "ref": {"type": "str", "required": True},
             "tags": {"type": "list", "elements": "str", "default": []},
-            "src": {"type": "path", "required": True},
+            "src": {"type": "path"},
             "id": {"type": "str", "required": True},
             "config": {"type": "str", "required": True},
             "diff_ids": {"type": "list", "elements": "str", "required": True},
@@ -145,10 +143,13 @@ def main() -> None:
         },
         supports_check_mode=False,
     )
-    ref, source = module.params["ref"], Path(module.params["src"])
+    source = Path(module.params["src"] or module.tmpdir)
+    params, ref = {**module.params, "src": source}, module.params["ref"]
     docker = DockerCli(module)
     for layer in module.params["layers"]:
         path = source / layer["file"]
+        if layer.get("content"):
+            path.write_bytes(base64.b64decode(layer["content"]))
         if not path.is_file() or file_sha256(path) != layer["sha256"]:
             path.unlink(missing_ok=True)
             module.fail_json(
@@ -159,7 +160,7 @@ def main() -> None:
         info = json.loads(docker.run("info", "--format", "{{json .}}").stdout)
         # Engines read layers in zstd themselves since 23, which saves copying what is unpacked from one process to the next.
         unpacked = in_containerd(info) or int(info["ServerVersion"].split(".")[0]) < 23
-        load([str(module.get_bin_path("docker", required=True)), "load", "--quiet"], module.params, whole, unpacked)
+        load([str(module.get_bin_path("docker", required=True)), "load", "--quiet"], params, whole, unpacked)
         for tag in module.params["tags"] if whole else []:
             docker.run("image", "tag", ref, tag)
         found = json.loads(docker.run("image", "inspect", ref).stdout)[0]

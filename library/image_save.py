@@ -33,6 +33,10 @@ options:
     description: Compress with the command zstd (level 1), which every receiver then needs as well.
     type: bool
     default: false
+  inline:
+    description: Where the files take no more bytes than this together, they are returned instead, and O(dest) is removed.
+    type: int
+    default: 0
 notes:
   - Works with both layouts of C(docker save), that of engines before 25 and the OCI layout since.
 """
@@ -41,7 +45,7 @@ EXAMPLES = r"""
 - name: Write what the others lack
   image_save:
     ref: my-ddp-trainer:0123456789ab
-    dest: /var/lib/ddp-swarm/ship
+    dest: /var/lib/ddp-swarm
     held: "{{ found.chains }}"
 """
 
@@ -64,6 +68,7 @@ layers:
     - The layers that were written, each with C(diff_id), C(chain), C(file) (its name in O(dest)), C(sha256) and C(bytes) of the
       file, and C(size), its bytes before compression.
     - C(diff_id) and C(chain) of the one file that is the whole image are empty.
+    - C(content) is the file itself, in base64, where it is RV(inline).
   returned: success
   type: list
   elements: dict
@@ -71,6 +76,10 @@ source:
   description: Where the layers were read, C(store) or C(docker save), or C(files) where all were there already.
   returned: success
   type: str
+inline:
+  description: Whether the files were returned instead of left in O(dest).
+  returned: success
+  type: bool
 bytes:
   description: Bytes of all files together.
   returned: success
@@ -89,6 +98,7 @@ import json
 import os
 import pwd
 import re
+import shutil
 import subprocess
 import tarfile
 import zlib
@@ -258,6 +268,7 @@ def main() -> None:
             "dest": {"type": "path", "required": True},
             "held": {"type": "list", "elements": "str", "default": []},
             "compress": {"type": "bool", "default": False},
+            "inline": {"type": "int", "default": 0},
         },
         supports_check_mode=False,
     )
@@ -311,6 +322,12 @@ def main() -> None:
                     "size": known["sizes"][name],
                 }
             )
+        bytes_ = sum(layer["bytes"] for layer in layers)
+        inline = bytes_ <= module.params["inline"]
+        if inline:
+            for layer in layers:
+                layer["content"] = base64.b64encode((dest / layer["file"]).read_bytes()).decode()
+            shutil.rmtree(dest)
     except DockerError as error:
         module.fail_json(msg=f"The image {ref} cannot be read: {error}.")
     except OSError as error:
@@ -323,7 +340,8 @@ def main() -> None:
         diff_ids=diff_ids,
         layers=layers,
         source=source,
-        bytes=sum(layer["bytes"] for layer in layers),
+        inline=inline,
+        bytes=bytes_,
         size=sum(layer["size"] for layer in layers),
     )
 

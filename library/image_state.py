@@ -28,6 +28,9 @@ options:
         lists the rest.
     type: int
     default: 0
+  work:
+    description: The directory that files on their way into an image lie in, and which an interrupted run leaves there.
+    type: path
 """
 
 EXAMPLES = r"""
@@ -38,6 +41,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+left:
+  description: Whether O(work) is there.
+  returned: always
+  type: bool
 id:
   description: The image's ID, C(sha256:) and 64 hexadecimal digits. Empty where the host lacks it.
   returned: always
@@ -64,6 +71,12 @@ surplus:
     - Tags that no longer serve anyone, of images that C(image_build) made (told by their label, which no copy of an image
       loses) and no container uses. They have the name of O(ref) and are beyond O(keep), or the name of one of O(others)
       and another tag.
+  returned: always
+  type: list
+  elements: str
+services:
+  description: The images that the services of the swarm name. Empty where the host is in no swarm or O(keep) is 0, and null where it cannot
+    tell, as on a worker.
   returned: always
   type: list
   elements: str
@@ -157,6 +170,16 @@ def used_images(docker: DockerCli) -> set[str]:
     return set(docker.run("container", "inspect", "--format", "{{.Image}}", *containers, check=False).stdout.split())
 
 
+def service_images(docker: DockerCli, info: dict[str, Any]) -> list[str] | None:
+    swarm = info.get("Swarm") or {}
+    if not swarm.get("NodeID"):
+        return []
+    if not swarm.get("ControlAvailable"):
+        return None
+    asked = docker.run("service", "ls", "--format", "{{.Image}}", check=False)
+    return None if asked.rc else asked.stdout.split()
+
+
 def state(docker: DockerCli, ref: str, others: list[str], keep: int) -> dict[str, Any]:
     info = json.loads(docker.run("info", "--format", "{{json .}}", timeout=60).stdout)
     if not info.get("ServerVersion"):
@@ -176,6 +199,7 @@ def state(docker: DockerCli, ref: str, others: list[str], keep: int) -> dict[str
         "digests": repo_digests(images, others),
         "latest": found is not None and ref.rsplit(":", 1)[0] + ":latest" in found["RepoTags"],
         "surplus": [tag for tag, id in old.items() if id not in used],
+        "services": service_images(docker, info) if keep else [],
         "chains": sorted({chain for diff_ids in layers for chain in chain_ids(diff_ids)}),
         "engine": info["ServerVersion"],
         "architecture": info["Architecture"],
@@ -190,9 +214,11 @@ def main() -> None:
             "ref": {"type": "str", "required": True},
             "others": {"type": "list", "elements": "str", "default": []},
             "keep": {"type": "int", "default": 0},
+            "work": {"type": "path"},
         },
         supports_check_mode=True,
     )
+    work = module.params.pop("work")
     nothing: dict[str, Any] = {
         "id": "",
         "size": 0,
@@ -200,9 +226,11 @@ def main() -> None:
         "digests": {},
         "latest": False,
         "surplus": [],
+        "services": [],
         "chains": [],
         "engine": "",
         "problem": "",
+        "left": bool(work) and os.path.isdir(work),
     }
     nothing.update(architecture=os.uname().machine, builder="", zstd=bool(shutil.which("zstd")), free_mb=0)
     try:
