@@ -168,7 +168,7 @@ class Store:
 
     def archive(self, chain: str) -> Iterator[bytes]:
         layer = self.images / "layerdb" / chain.replace(":", "/")
-        files = self.layers / (layer / "cache-id").read_text() / "diff"
+        files = os.fspath(self.layers / (layer / "cache-id").read_text() / "diff")
         with gzip.open(layer / "tar-split.json.gz") as pieces:
             for line in pieces:
                 piece = json.loads(line)
@@ -176,7 +176,7 @@ class Store:
                     yield base64.b64decode(piece["payload"])
                 elif piece.get("size"):
                     name = base64.b64decode(piece["name_raw"]) if "name_raw" in piece else piece["name"].encode()
-                    with (files / os.fsdecode(name.lstrip(b"/"))).open("rb") as stream:
+                    with open(os.path.join(files, os.fsdecode(name.lstrip(b"/"))), "rb", buffering=0) as stream:
                         yield from blocks_of(stream)
 
     def save(self, id: str, wanted: dict[str, str], dest: Path, compress: bool) -> tuple[bytes, dict[str, int]]:

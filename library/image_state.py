@@ -29,7 +29,7 @@ options:
     type: int
     default: 0
   work:
-    description: The directory that files on their way into an image lie in, and which an interrupted run leaves there.
+    description: The directory that files on their way into an image lie in, which only an interrupted run leaves there.
     type: path
 """
 
