@@ -10,6 +10,8 @@ short_description: Build an image from the archive of its context
 description:
   - Gives docker the archive as it is. Of a folder, BuildKit would take a file for the one that it was given before if its path, size
     and time are the same, and the time is the same in every context here (fsutil, sameFile in diff_containerd.go).
+  - The classic builder leaves each stage as an image without a name. Those with the label C(io.ddp-swarm.stage) are removed after the
+    build, C(program) at once, since the next program makes another, and C(packages) beyond O(keep).
   - What the build did is told step by step, with the seconds that each step took; where it fails, with the failing step's output.
 author:
   - ddp-swarm contributors (@ddp-swarm)
@@ -36,6 +38,10 @@ options:
     type: str
     choices: [buildkit, classic]
     required: true
+  keep:
+    description: How many stages with packages are to stay, the last ones made. 0 keeps all.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -64,7 +70,8 @@ from pathlib import Path
 from typing import IO
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.image_layers import LABEL, streamed
+from ansible.module_utils.docker_cli import DockerCli
+from ansible.module_utils.image_layers import LABEL, STAGE, streamed
 
 LAST_LINES = 25
 CLASSIC_STEP = re.compile(r"Step \d+/\d+ : (.*)")
@@ -97,6 +104,15 @@ def follow(stream: IO[str]) -> tuple[list[str], list[str]]:
     return [f"{text[:100]} ({ends.get(key, 'not finished')})" for key, text in steps.items()], lines
 
 
+def remove_stages(docker: DockerCli, keep: int) -> None:
+    docker.run("image", "prune", "--force", f"--filter=label={STAGE}=program", check=False)
+    packages = [f"--filter=label={STAGE}=packages", "--filter=dangling=true"]
+    # The last made come first.
+    old = docker.run("image", "ls", "--quiet", *packages, check=False).stdout.split()[keep:] if keep else []
+    if old:
+        docker.run("image", "rm", *old, check=False)
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -105,6 +121,7 @@ def main() -> None:
             "archive": {"type": "str"},
             "args": {"type": "dict", "default": {}},
             "builder": {"type": "str", "choices": ["buildkit", "classic"], "required": True},
+            "keep": {"type": "int", "default": 0},
         },
         mutually_exclusive=[("context", "archive")],
         required_one_of=[("context", "archive")],
@@ -138,6 +155,8 @@ def main() -> None:
         module.fail_json(msg=f"The build context {context} cannot be read: {error}.", steps=[])
     if process.returncode:
         module.fail_json(msg="The build failed. The last lines:\n" + "\n".join(lines[-LAST_LINES:]), steps=steps)
+    if not buildkit:
+        remove_stages(DockerCli(module), module.params["keep"])
     module.exit_json(changed=True, steps=steps)
 
 

@@ -42,6 +42,47 @@ def test_the_last_ones_stay_and_what_is_in_use(images: Images) -> None:
     assert images.tags("host1") == {images.ref()}
 
 
+STAGES = """
+ARG BASE_IMAGE
+FROM ${BASE_IMAGE} AS packages
+RUN echo TEXT >/packages
+LABEL io.ddp-swarm.stage=packages
+FROM ${BASE_IMAGE} AS program
+COPY train.py /
+LABEL io.ddp-swarm.stage=program
+FROM ${BASE_IMAGE}
+COPY --from=packages /packages /
+COPY --from=program /train.py /
+CMD ["python3", "/train.py"]
+"""
+
+
+def test_stages_of_the_classic_builder(images: Images) -> None:
+    dockerfile = images.context / "Dockerfile"
+    was = dockerfile.read_text()
+    seen = []
+    for text in "xyz":
+        dockerfile.write_text(STAGES.replace("TEXT", text))
+        images.have(text, image_distribution="ship", image_builder="classic", image_keep=2)
+        stages = {
+            name: images.lab.on(
+                "host1", "docker", "image", "ls", "--quiet", "--filter", f"label=io.ddp-swarm.stage={name}"
+            ).split()
+            for name in ("packages", "program")
+        }
+        assert stages["program"] == []
+        seen.append(stages["packages"])
+    assert [len(ids) for ids in seen] == [1, 2, 2]
+    assert seen[2][1:] == seen[1][:1]
+    images.write("another program of the same packages")
+    run = images.play(image_distribution="ship", image_builder="classic", image_keep=2)
+    assert run.rc == 0, run.stdout[-4000:]
+    assert "RUN echo z >/packages (cached)" in run.stdout
+    again = images.play(image_distribution="ship", image_builder="classic", image_keep=2)
+    assert (again.rc, again.changed()) == (0, [])
+    dockerfile.write_text(was)
+
+
 def test_the_name_latest_goes_back_with_the_program(images: Images) -> None:
     images.have("old", image_distribution="ship")
     program = (images.context / "train.py").read_text()
