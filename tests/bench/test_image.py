@@ -5,10 +5,12 @@ many hosts take longer here than on machines of their own; CPU seconds do not. `
 it to artifacts/image.md.
 """
 
+import json
 import os
 import resource
 import shutil
 import statistics
+import subprocess
 import time
 from pathlib import Path
 
@@ -64,11 +66,15 @@ class Meter:
         with (self.context / "training_code.py").open("a") as script:
             script.write(f"# {text}\n")
         before = self.read()
-        run = self.lab.play(
-            "playbooks/image.yml", training_dir=str(self.context), image_distribution=way, **self.registry
-        )
+        variables = {"training_dir": str(self.context), "image_distribution": way, **self.registry}
+        # As a user does, since ansible-runner takes a second or two of its own.
+        run = subprocess.run(
+            ["ansible-playbook", "-i", self.lab.inventory, "playbooks/image.yml", "-e", json.dumps(variables)],
+            cwd=ROOT, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
         after = self.read()
-        assert run.rc == 0, run.stdout[-4000:]
+        assert run.returncode == 0, run.stdout[-4000:]
         tags = {
             self.lab.on(host, "docker", "image", "ls", "--format", "{{.Tag}}", "my-ddp-trainer") for host in self.hosts
         }
