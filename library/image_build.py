@@ -65,14 +65,18 @@ import gzip
 import os
 import re
 import subprocess
+import tempfile
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.docker_cli import DockerCli
-from ansible.module_utils.image_layers import LABEL, STAGE, streamed
+from ansible.module_utils.image_layers import LABEL, streamed
 
+# On the stages of training/Dockerfile: packages, and program.
+STAGE = "io.ddp-swarm.stage"
 LAST_LINES = 25
 CLASSIC_STEP = re.compile(r"Step \d+/\d+ : (.*)")
 BUILDKIT_STEP = re.compile(r"#(\d+) (\[.*?\d+/\d+\] .*|exporting layers.*)")
@@ -104,6 +108,18 @@ def follow(stream: IO[str]) -> tuple[list[str], list[str]]:
     return [f"{text[:100]} ({ends.get(key, 'not finished')})" for key, text in steps.items()], lines
 
 
+@contextmanager
+def opened(context: str | None, archive: str | None) -> Iterator[IO[bytes]]:
+    if context:
+        with open(context, "rb") as stream:
+            yield stream
+        return
+    with tempfile.TemporaryFile() as stream:
+        stream.write(gzip.decompress(base64.b64decode(archive or "")))
+        stream.seek(0)
+        yield stream
+
+
 def remove_stages(docker: DockerCli, keep: int) -> None:
     docker.run("image", "prune", "--force", f"--filter=label={STAGE}=program", check=False)
     packages = [f"--filter=label={STAGE}=packages", "--filter=dangling=true"]
@@ -133,12 +149,9 @@ def main() -> None:
     command += [f"--label={LABEL}={module.params['tags'][0].rsplit(':', 1)[0]}"]
     command += [f"--build-arg={name}={value}" for name, value in module.params["args"].items()]
     command += ["--progress=plain", "-"] if buildkit else ["-"]
-    context = Path(module.params["context"] or f"{module.tmpdir}/context.tar")
     try:
-        if module.params["archive"]:
-            context.write_bytes(gzip.decompress(base64.b64decode(module.params["archive"])))
         with (
-            context.open("rb") as archive,
+            opened(module.params["context"], module.params["archive"]) as archive,
             streamed(
                 command,
                 env={**os.environ, "DOCKER_BUILDKIT": str(int(buildkit)), "LC_ALL": "C"},
@@ -152,7 +165,7 @@ def main() -> None:
             assert process.stdout
             steps, lines = follow(process.stdout)
     except OSError as error:
-        module.fail_json(msg=f"The build context {context} cannot be read: {error}.", steps=[])
+        module.fail_json(msg=f"The build context cannot be read: {error}.", steps=[])
     if process.returncode:
         module.fail_json(msg="The build failed. The last lines:\n" + "\n".join(lines[-LAST_LINES:]), steps=steps)
     if not buildkit:

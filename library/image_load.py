@@ -69,6 +69,7 @@ import json
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,7 +96,7 @@ def opened(path: Path, unpacked: bool) -> Iterator[IO[bytes]]:
         yield zstd.stdout
 
 
-def write_archive(stream: IO[bytes], params: dict[str, Any], unpacked: bool) -> None:
+def write_archive(stream: IO[bytes], params: dict[str, Any], source: Path, unpacked: bool) -> None:
     name = params["id"].split(":")[1]
     manifest: dict[str, Any] = {
         "Config": f"{name}.json",
@@ -107,22 +108,22 @@ def write_archive(stream: IO[bytes], params: dict[str, Any], unpacked: bool) -> 
     with tarfile.open(fileobj=stream, mode="w|", bufsize=1 << 16) as archive:
         add(archive, manifest["Config"], len(config), io.BytesIO(config))
         for layer in params["layers"]:
-            with opened(params["src"] / layer["file"], unpacked) as content:
+            with opened(source / layer["file"], unpacked) as content:
                 size = int(layer["size"] if unpacked else layer["bytes"])
                 add(archive, f"{layer['diff_id'].split(':')[1]}.tar", size, content)
         text = json.dumps([manifest]).encode()
         add(archive, "manifest.json", len(text), io.BytesIO(text))
 
 
-def load(command: list[str], params: dict[str, Any], whole: str, unpacked: bool) -> None:
+def load(command: list[str], params: dict[str, Any], source: Path, whole: str, unpacked: bool) -> None:
     with streamed(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdin
         try:
             if whole:
-                with opened(params["src"] / whole, unpacked=True) as content:
+                with opened(source / whole, unpacked=True) as content:
                     shutil.copyfileobj(content, process.stdin, MEBIBYTE)
             else:
-                write_archive(process.stdin, params, unpacked)
+                write_archive(process.stdin, params, source, unpacked)
         except BrokenPipeError:
             pass  # docker gave up, and says why below
         said = process.communicate()[0].decode(errors="replace").strip()
@@ -130,22 +131,9 @@ def load(command: list[str], params: dict[str, Any], whole: str, unpacked: bool)
         raise DockerError(said.splitlines()[-1] if said else f"docker load: exit code {process.returncode}")
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "ref": {"type": "str", "required": True},
-            "tags": {"type": "list", "elements": "str", "default": []},
-            "src": {"type": "path"},
-            "id": {"type": "str", "required": True},
-            "config": {"type": "str", "required": True},
-            "diff_ids": {"type": "list", "elements": "str", "required": True},
-            "layers": {"type": "list", "elements": "dict", "required": True},
-        },
-        supports_check_mode=False,
-    )
-    source = Path(module.params["src"] or module.tmpdir)
-    params, ref = {**module.params, "src": source}, module.params["ref"]
-    docker = DockerCli(module)
+def have(module: AnsibleModule, source: Path) -> None:
+    """Make the image of the files in a directory, in which those that came with the task are put first."""
+    ref, docker = module.params["ref"], DockerCli(module)
     for layer in module.params["layers"]:
         path = source / layer["file"]
         if layer.get("content"):
@@ -160,7 +148,8 @@ def main() -> None:
         info = json.loads(docker.run("info", "--format", "{{json .}}").stdout)
         # Engines read layers in zstd themselves since 23, which saves copying what is unpacked from one process to the next.
         unpacked = in_containerd(info) or int(info["ServerVersion"].split(".")[0]) < 23
-        load([str(module.get_bin_path("docker", required=True)), "load", "--quiet"], params, whole, unpacked)
+        command = [str(module.get_bin_path("docker", required=True)), "load", "--quiet"]
+        load(command, module.params, source, whole, unpacked)
         for tag in module.params["tags"] if whole else []:
             docker.run("image", "tag", ref, tag)
         found = json.loads(docker.run("image", "inspect", ref).stdout)[0]
@@ -176,6 +165,23 @@ def main() -> None:
             )
         module.fail_json(msg=f"The image {ref} could not be loaded: {error}. Run this again.")
     module.exit_json(changed=True)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "ref": {"type": "str", "required": True},
+            "tags": {"type": "list", "elements": "str", "default": []},
+            "src": {"type": "path"},
+            "id": {"type": "str", "required": True},
+            "config": {"type": "str", "required": True},
+            "diff_ids": {"type": "list", "elements": "str", "required": True},
+            "layers": {"type": "list", "elements": "dict", "required": True},
+        },
+        supports_check_mode=False,
+    )
+    with tempfile.TemporaryDirectory() as own:
+        have(module, Path(module.params["src"] or own))
 
 
 if __name__ == "__main__":

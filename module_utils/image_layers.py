@@ -10,8 +10,6 @@ from typing import Any
 MEBIBYTE = 1 << 20
 # On every image that this project builds: its name without the tag. What lacks it is never removed.
 LABEL = "io.ddp-swarm.image"
-# On the stages of training/Dockerfile, packages and program.
-STAGE = "io.ddp-swarm.stage"
 
 
 def chain_ids(diff_ids: list[str]) -> list[str]:

@@ -26,11 +26,11 @@ def root(tmp_path: Path) -> Path:
 
 def context(root: Path, **options: Any) -> dict[str, str]:
     """As the task gets it, without the task."""
-    defaults = {"add": {}, "fallback": [], "args": {}, "max_size": 0, "dest": None, "inline": 0}
-    action = plugin.ActionModule.__new__(plugin.ActionModule)
-    action._task = type("Task", (), {"check_mode": False})
-    found: dict[str, str] = action.context(**{**defaults, "path": str(root), **options})
-    return found
+    args, dest, inline = options.pop("args", {}), options.pop("dest", None), options.pop("inline", 0)
+    files = plugin.context(**{"path": str(root), "add": {}, "fallback": [], "max_size": 0, **options})
+    if dest:
+        return {"archive": plugin.packed(files, Path(dest), inline)}
+    return {"fingerprint": plugin.fingerprint(files, args)}
 
 
 def test_named_by_content_alone(root: Path) -> None:

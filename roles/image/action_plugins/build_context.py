@@ -11,9 +11,9 @@ Arguments:
   archive that is there is kept. Without it nothing is packed.
 - `inline`: where the files take no more bytes than this (default 0), the archive is returned instead of written.
 
-Returns `fingerprint` (SHA-256 of names, execute bits, bytes and build arguments, in hexadecimal), which is the same on every machine
-and at every time, and `archive` (gzip, in base64), empty where nothing was packed or a file was written. Needs the Python package
-`docker` on the controller, for the rules of `.dockerignore`.
+Without `dest` returns `fingerprint` (SHA-256 of names, execute bits, bytes and build arguments, in hexadecimal), which is the same on
+every machine and at every time; with it `archive` (gzip, in base64), empty where a file was written, and in check mode. Needs the
+Python package `docker` on the controller, for the rules of `.dockerignore`.
 """
 
 from __future__ import annotations
@@ -57,6 +57,28 @@ def added_files(add: dict[str, Any]) -> dict[str, Path]:
     for folder, source in add.items():
         paths = [Path(p) for p in source] if isinstance(source, list) else sorted(Path(source).iterdir())
         files.update({f"{folder}/{path.name}": path.resolve() for path in paths if path.is_file()})
+    return files
+
+
+def context(path: str, add: dict[str, Any], fallback: list[str], max_size: int) -> dict[str, Path]:
+    """All its files, by their names in it. A ValueError says why no image can be built from it."""
+    root = Path(path)
+    if not root.is_dir():
+        raise ValueError(f"There is no directory {root}, so no image can be built from it.")
+    own = context_files(root, read_ignored(root))
+    missing = {Path(p).name: Path(p) for p in fallback if not (root / Path(p).name).is_file()}
+    files = {**own, **missing, **added_files(add)}
+    if "Dockerfile" not in files:
+        raise ValueError(f"There is no Dockerfile in {root}, so no image can be built from it.")
+    sizes = sorted(((file.lstat().st_size, name) for name, file in own.items()), reverse=True)
+    size = sum(count for count, _ in sizes)
+    if 0 < max_size < size:
+        raise ValueError(
+            f"The training directory {root} holds {size >> 20} MB, more than image_max_context_mb allows "
+            f"({max_size >> 20}): data and snapshots do not belong into an image. The largest files are "
+            + ", ".join(f"{name} ({count >> 20} MB)" for count, name in sizes[:5])
+            + f". Name them in {root}/.dockerignore, or raise image_max_context_mb."
+        )
     return files
 
 
@@ -122,8 +144,14 @@ class ActionModule(ActionBase):
                 "inline": {"type": "int", "default": 0},
             }
         )
+        args, dest, inline = (arguments.pop(name) for name in ("args", "dest", "inline"))
         try:
-            return {**result, "changed": False, **self.context(**arguments)}
+            files = context(**arguments)
+            if not dest:
+                found = {"fingerprint": fingerprint(files, args)}
+            else:
+                found = {"archive": "" if self._task.check_mode else packed(files, Path(dest), inline)}
+            return {**result, "changed": False, **found}
         except ImportError:
             problem = "The Python package 'docker' is missing on the controller: pip install docker."
         except OSError as error:
@@ -131,33 +159,3 @@ class ActionModule(ActionBase):
         except ValueError as error:
             problem = str(error)
         return {**result, "failed": True, "msg": problem}
-
-    def context(
-        self,
-        path: str,
-        add: dict[str, Any],
-        fallback: list[str],
-        args: dict[str, Any],
-        max_size: int,
-        dest: str | None,
-        inline: int,
-    ) -> dict[str, str]:
-        root = Path(path)
-        if not root.is_dir():
-            raise ValueError(f"There is no directory {root}, so no image can be built from it.")
-        own = context_files(root, read_ignored(root))
-        missing = {Path(p).name: Path(p) for p in fallback if not (root / Path(p).name).is_file()}
-        files = {**own, **missing, **added_files(add)}
-        if "Dockerfile" not in files:
-            raise ValueError(f"There is no Dockerfile in {root}, so no image can be built from it.")
-        sizes = sorted(((file.lstat().st_size, name) for name, file in own.items()), reverse=True)
-        size = sum(count for count, _ in sizes)
-        if 0 < max_size < size:
-            raise ValueError(
-                f"The training directory {root} holds {size >> 20} MB, more than image_max_context_mb allows "
-                f"({max_size >> 20}): data and snapshots do not belong into an image. The largest files are "
-                + ", ".join(f"{name} ({count >> 20} MB)" for count, name in sizes[:5])
-                + f". Name them in {root}/.dockerignore, or raise image_max_context_mb."
-            )
-        archive = packed(files, Path(dest), inline) if dest and not self._task.check_mode else ""
-        return {"fingerprint": fingerprint(files, args), "archive": archive}
