@@ -11,6 +11,8 @@ PACKAGES = {
     "host1": ("trixie", "docker.io docker-cli python3-docker zstd"),
     "host2": ("bookworm", "docker.io python3-docker zstd"),
 }
+# The last address of a network, whose size is Docker's choice.
+NOBODY = "python3 -c 'import ipaddress; print(ipaddress.ip_interface(input().split()[3]).network[-2])'"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def gap() -> Iterator[Lab]:
                 host,
                 "sh",
                 "-c",
-                "rm -rf /root/debs; ip route replace default via $(hostname -i | cut -d. -f1-2).255.254",
+                f"rm -rf /root/debs; ip route replace default via $(ip -o -4 addr show dev eth0 | {NOBODY})",
             )
             reached = running.on(
                 host,
