@@ -6,9 +6,9 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: image_state
-short_description: Look at an image on a host, and at what the host's engine can do
+short_description: Look at an image on a host and at what the engine there can do, and tidy up
 description:
-  - Changes nothing. Two to five calls of the docker command line, however many images there are.
+  - Changes nothing without O(tidy). Two to five calls of the docker command line, however many images there are.
   - On a host without an engine, RV(engine) is empty and nothing else is known.
 author:
   - ddp-swarm contributors (@ddp-swarm)
@@ -31,6 +31,14 @@ options:
   work:
     description: The directory that files on their way into an image lie in, which only an interrupted run leaves there.
     type: path
+  tidy:
+    description: Removes the tags of RV(surplus) that no service names, and O(work), and gives the image of O(ref) the tag C(latest) too.
+    type: bool
+    default: false
+  services:
+    description: The images that the services of the swarm name. Without it the host tells itself, and where it cannot, no tag is removed.
+    type: list
+    elements: str
 """
 
 EXAMPLES = r"""
@@ -38,13 +46,24 @@ EXAMPLES = r"""
   image_state:
     ref: my-ddp-trainer:0123456789ab
   register: found
+
+- name: Keep the last three images
+  image_state:
+    ref: my-ddp-trainer:0123456789ab
+    keep: 3
+    tidy: true
 """
 
 RETURN = r"""
 left:
-  description: Whether O(work) is there.
+  description: Whether O(work) is there, or was before it was removed.
   returned: always
   type: bool
+removed:
+  description: Tags that were removed, or would be in check mode.
+  returned: with O(tidy)
+  type: list
+  elements: str
 id:
   description: The image's ID, C(sha256:) and 64 hexadecimal digits. Empty where the host lacks it.
   returned: always
@@ -180,6 +199,10 @@ def service_images(docker: DockerCli, info: dict[str, Any]) -> list[str] | None:
     return None if asked.rc else asked.stdout.split()
 
 
+def latest(ref: str) -> str:
+    return ref.rsplit(":", 1)[0] + ":latest"
+
+
 def state(docker: DockerCli, ref: str, others: list[str], keep: int) -> dict[str, Any]:
     info = json.loads(docker.run("info", "--format", "{{json .}}", timeout=60).stdout)
     if not info.get("ServerVersion"):
@@ -197,7 +220,7 @@ def state(docker: DockerCli, ref: str, others: list[str], keep: int) -> dict[str
         "size": found["Size"] if found else 0,
         "others": [other for other in others if other in names],
         "digests": repo_digests(images, others),
-        "latest": found is not None and ref.rsplit(":", 1)[0] + ":latest" in found["RepoTags"],
+        "latest": found is not None and latest(ref) in found["RepoTags"],
         "surplus": [tag for tag, id in old.items() if id not in used],
         "services": service_images(docker, info) if keep else [],
         "chains": sorted({chain for diff_ids in layers for chain in chain_ids(diff_ids)}),
@@ -208,6 +231,32 @@ def state(docker: DockerCli, ref: str, others: list[str], keep: int) -> dict[str
     }
 
 
+def remove(docker: DockerCli, tags: list[str]) -> None:
+    """One that has gone away meanwhile is no error."""
+    done = docker.run("image", "rm", *tags, check=False)
+    wrong = [line for line in done.stderr.splitlines() if "no such image" not in line.lower()]
+    if done.rc and wrong:
+        raise DockerError("docker image rm: " + "; ".join(wrong))
+
+
+def tidy(module: AnsibleModule, docker: DockerCli, found: dict[str, Any]) -> dict[str, Any]:
+    ref, work, services = (module.params[name] for name in ("ref", "work", "services"))
+    named = found["services"] if services is None else services
+    removed = [tag for tag in found["surplus"] if named is not None and tag not in named]
+    follows = bool(found["id"]) and not found["latest"]
+    if not module.check_mode:
+        if removed:
+            remove(docker, removed)
+        if follows:
+            docker.run("image", "tag", ref, latest(ref))
+        if found["left"]:
+            shutil.rmtree(work)
+    before = removed + [work] * found["left"]
+    after = [f"{latest(ref)} is {ref}"] * follows
+    diff = {"before": "".join(f"{line}\n" for line in before), "after": "".join(f"{line}\n" for line in after)}
+    return {"removed": removed, "changed": bool(before or after), "diff": diff}
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -215,11 +264,14 @@ def main() -> None:
             "others": {"type": "list", "elements": "str", "default": []},
             "keep": {"type": "int", "default": 0},
             "work": {"type": "path"},
+            "tidy": {"type": "bool", "default": False},
+            "services": {"type": "list", "elements": "str"},
         },
         supports_check_mode=True,
     )
-    work = module.params.pop("work")
-    nothing: dict[str, Any] = {
+    work = module.params["work"]
+    found: dict[str, Any] = {
+        "changed": False,
         "id": "",
         "size": 0,
         "others": [],
@@ -232,12 +284,18 @@ def main() -> None:
         "problem": "",
         "left": bool(work) and os.path.isdir(work),
     }
-    nothing.update(architecture=os.uname().machine, builder="", zstd=bool(shutil.which("zstd")), free_mb=0)
+    found.update(architecture=os.uname().machine, builder="", zstd=bool(shutil.which("zstd")), free_mb=0)
+    docker = DockerCli(module)
     try:
-        found = state(DockerCli(module), **module.params)
+        found.update(state(docker, *(module.params[name] for name in ("ref", "others", "keep"))))
     except DockerError as error:
-        found = {"problem": str(error)}
-    module.exit_json(changed=False, **{**nothing, **found})
+        found["problem"] = str(error)
+    if module.params["tidy"]:
+        try:
+            found.update(tidy(module, docker, found))
+        except DockerError as error:
+            module.fail_json(msg=str(error))
+    module.exit_json(**found)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def test_the_name_latest_goes_back_with_the_program(images: Images) -> None:
     (images.context / "train.py").write_text(program)
     back = images.play(image_distribution="ship")
     assert back.rc == 0, back.stdout[-4000:]
-    assert [row for row in back.changed() if "Let the name latest follow" not in row] == []
+    assert [row for row in back.changed() if "let the name latest follow" not in row] == []
     images.are_the_same("old")
     again = images.play(image_distribution="ship")
     assert (again.rc, again.changed()) == (0, [])
