@@ -52,7 +52,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.reporting import ReportingModule
 
 # A driver in trouble can make nvidia-smi wait for ever.
 SECONDS = "60"
@@ -101,7 +101,7 @@ def ask(module: Any, *command: str) -> tuple[str, str]:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    module = ReportingModule(argument_spec={}, supports_check_mode=True)
     listing, error = ask(module, "nvidia-smi", "-L")
     driver = "" if error else ask(module, "nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")[0]
     version = re.search(r"version (\d[^\s,]*)", ask(module, "nvidia-ctk", "--version")[0])

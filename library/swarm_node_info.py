@@ -95,8 +95,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.docker_cli import DockerCli, DockerError
+from ansible.module_utils.reporting import ReportingModule
 
 # A manager without a leader answers after 20 s at the latest (swarmRequestTimeout in moby's daemon/cluster).
 TIMEOUT = 40
@@ -230,7 +230,7 @@ def settled(seen: dict[str, Any], wait_for: list[str]) -> bool:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = ReportingModule(
         argument_spec={
             "wait": {"type": "float", "default": 0},
             "wait_for": {"type": "list", "elements": "str", "default": []},

@@ -42,6 +42,9 @@ options:
         interpolated). They are created under a name that ends in a hash of their content, so that a new content is a
         change of each service that uses it. What is no longer used is removed afterwards if O(prune=true).
       - Only networks, volumes, configs and secrets that a service uses are created.
+      - No text of a secret is in the result, the messages and the logs that they show, also if the definition is refused and if
+        the secret is not where it belongs. One of less than eight characters is hidden where it stands alone, one of a single
+        character is not. An entry that is the text of a definition is refused and not shown.
       - Required if O(state=present).
     type: raw
   prune:
@@ -162,7 +165,8 @@ attributes:
   diff_mode:
     description:
       - Shows per service what was and what will be, and the text of changed configs.
-        Values whose name looks like a secret's are hidden, and nothing is shown of secrets.
+        Values whose name is a secret's (C(DB_PASS), C(--requirepass), C(apiKey)) are hidden, as are passwords in URLs and
+        private keys. A number stands in their place, so that a change can be seen. Nothing is shown of secrets.
     support: full
 notes:
   - Must run on a manager of an active and unlocked swarm that has a quorum, also for O(state=absent).
@@ -170,6 +174,9 @@ notes:
     swarm made of it, which is how drift is recognised. It goes when the stack goes. Without it, as after a deployment by
     hand, the next run deploys once to bring the stack under control; services that are the same are not restarted.
   - The record holds environment values, as the services themselves do. Put secrets into C(secrets).
+  - The invocation in the result and the differences go by names to hide values of the environment. What a container itself
+    prints of its environment is shown in its log.
+  - The module writes nothing to the log of the target (syslog, journal).
   - A changed definition of a network that belongs to the stack means that its services are removed and created again,
     because swarm cannot change a network.
   - With O(redeploy=failed) only the services that failed are started again. For programs whose parts must start
@@ -319,19 +326,28 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.docker_cli import CONNECTION_ARGUMENTS, CONNECTION_MUTUALLY_EXCLUSIVE, DockerCli, DockerError
+from ansible.module_utils.docker_cli import (
+    ANSWER_TIMEOUT,
+    CONNECTION_ARGUMENTS,
+    CONNECTION_MUTUALLY_EXCLUSIVE,
+    DockerCli,
+    DockerError,
+)
+from ansible.module_utils.masking import hide, mask, secrets_of
+from ansible.module_utils.reporting import ReportingModule
 from ansible.module_utils.stack_compose import (
     NAME_LIMIT,
     ComposeError,
     Content,
     Prepared,
     escape,
+    is_path,
     network_name,
     prepare,
     service_view,
 )
 from ansible.module_utils.swarm_state import (
+    IMAGE_LABEL,
     NAMESPACE,
     Live,
     ServiceState,
@@ -344,7 +360,9 @@ from ansible.module_utils.swarm_state import (
     hint_for,
     inspect_all,
     list_services,
+    list_tasks,
     lost_quorum,
+    only_gone,
     read_live,
     same_template,
     sentence,
@@ -358,12 +376,8 @@ RECORD_FORMAT = 1
 RECORD_SUFFIX = ".swarm-stack"
 POLL = 1.0
 READY_LOG_LINES = 2000
-# Not what counts or cuts a text's tokens: MAX_TOKENS, TOKENIZERS_PARALLELISM.
-SECRETISH = re.compile(r"(?i)(passw|passphrase|secret|token(?!s|iz)|credential|(private|api|access)[_-]?key)")
-NAMED_VALUE = re.compile(r"""\s*["']?([\w.-]+)["']?\s*[:=]\s*(.+)""")
-SECRET_OPTION = re.compile(r"(--?[\w-]+)([= ]+)(\S+)")
+# One numbering for all that is hidden in a result, so that what was and what will be can be compared.
 _HIDDEN: dict[str, int] = {}
-URL_PASSWORD = re.compile(r"(://[^/\s:@]*:)([^/\s@]+)(?=@)")
 
 
 class StackFailure(Exception):
@@ -411,6 +425,7 @@ class Plan:
     recreated_contents: list[str] = field(default_factory=list)
     known_contents: dict[str, str] = field(default_factory=dict)
     detached_services: list[str] = field(default_factory=list)
+    foreign_images: list[str] = field(default_factory=list)
     obsolete_networks: list[str] = field(default_factory=list)
     restarted: list[str] = field(default_factory=list)
     failed_before: list[str] = field(default_factory=list)
@@ -492,35 +507,6 @@ def shorten(paths: list[str], limit: int = 6) -> str:
     return shown if len(paths) <= limit else f"{shown} and {len(paths) - limit} more"
 
 
-def mask(value: Any, key: str = "") -> Any:
-    """Hide values whose name says that they are secret, and passwords in URLs; a number tells one from another."""
-    if isinstance(value, dict):
-        return {name: mask(item, str(name)) for name, item in value.items()}
-    if isinstance(value, list):
-        # In ["--token", "abc"] the name of an item is the item before it.
-        names = ["", *(item if isinstance(item, str) and item.startswith("-") else "" for item in value)]
-        return [mask(item, name) for name, item in zip(names, value)]
-    if not isinstance(value, str):
-        return value
-    if _is_secret_name(key) and value:
-        return _hidden(value)
-    found = NAMED_VALUE.fullmatch(value)
-    if found and _is_secret_name(found[1]):
-        return f"{value[: found.start(2)]}{_hidden(found[2])}"
-    value = SECRET_OPTION.sub(
-        lambda found: f"{found[1]}{found[2]}{_hidden(found[3])}" if _is_secret_name(found[1]) else found[0], value
-    )
-    return URL_PASSWORD.sub(lambda found: f"{found[1]}{_hidden(found[2])}", value)
-
-
-def _is_secret_name(name: str) -> bool:
-    return bool(SECRETISH.search(name)) and not re.search(r"(?i)[_-](file|path)$", name)
-
-
-def _hidden(text: str) -> str:
-    return f"(hidden {_HIDDEN.setdefault(text, len(_HIDDEN) + 1)})"
-
-
 def readable(value: Any, indent: str = "") -> str:
     """YAML for people, without PyYAML."""
     if isinstance(value, dict) and value:
@@ -552,8 +538,8 @@ def make_diff(title: str, before: Any, after: Any) -> dict[str, str]:
     return {
         "before_header": title,
         "after_header": title,
-        "before": readable(mask(before)) if before else "",
-        "after": readable(mask(after)) if after else "",
+        "before": readable(mask(before, _HIDDEN)) if before else "",
+        "after": readable(mask(after, _HIDDEN)) if after else "",
     }
 
 
@@ -648,7 +634,7 @@ def spare_others(docker: DockerCli, stack: str, plan: Plan, live: Live) -> None:
     networks = plan.recreated_networks + plan.obsolete_networks
     if not networks:
         return
-    found = inspect_all(docker, docker.run("service", "ls", "--quiet").stdout.split())
+    found = inspect_all(docker, docker.run("service", "ls", "--quiet", timeout=ANSWER_TIMEOUT).stdout.split())
     others = {item["Spec"]["Name"]: item for item in found if item["Spec"]["Name"] not in live.services}
     users = attached(others, live, networks)
     if users:
@@ -669,9 +655,9 @@ def content_diffs(docker: DockerCli, prepared: Prepared, record: Record | None) 
         before = read_config(docker, old)
         after = content.text if content.path is None else _read_text(content.path)
         if before is not None and after is not None:
-            texts = ["\n".join(mask(line) for line in text.split("\n")) for text in (before, after)]
             header = f"config {content.key}"
-            diffs.append({"before_header": header, "after_header": header, "before": texts[0], "after": texts[1]})
+            texts = {"before": mask(before, _HIDDEN), "after": mask(after, _HIDDEN)}
+            diffs.append({"before_header": header, "after_header": header, **texts})
     return diffs
 
 
@@ -715,17 +701,22 @@ def _plan_services(stack: str, definition: dict[str, Any], live: Live, record: R
         if record is None or name not in record.definition.get("services", {}) or full_name not in record.live:
             plan.actions.append(f"adopt service {name}")
             plan.deploy = True
+            if spec["TaskTemplate"]["ContainerSpec"]["Image"].partition("@")[0] != after["image"].partition("@")[0]:
+                plan.foreign_images.append(full_name)
             plan.diffs.append(make_diff(f"service {name} (not deployed by this module)", spec, after))
             continue
         before = service_view(record.definition, name)
         changed = differences(before, after)
         drift = differences(record.live[full_name], spec)
+        if "TaskTemplate.ContainerSpec.Image" in drift:
+            plan.foreign_images.append(full_name)
         if changed:
             plan.actions.append(f"update service {name}: {shorten(changed)}")
         if drift:
             plan.actions.append(f"repair service {name}: {shorten(drift)}")
-            before = {**before, "live": pick(spec, drift)}
-            after = {**after, "live": pick(record.live[full_name], drift)}
+            # Masked while the items of a list are still beside each other.
+            before = {**before, "live": pick(mask(spec, _HIDDEN), drift)}
+            after = {**after, "live": pick(mask(record.live[full_name], _HIDDEN), drift)}
         if changed or drift:
             plan.deploy = True
             plan.diffs.append(make_diff(f"service {name}", before, after))
@@ -790,7 +781,9 @@ def record_name(stack: str) -> str:
 
 def read_config(docker: DockerCli, name: str) -> str | None:
     """The text of a config, if there is such a config and it is a text."""
-    done = docker.run("config", "inspect", name, check=False)
+    done = docker.run("config", "inspect", name, check=False, timeout=ANSWER_TIMEOUT)
+    if done.rc != 0 and not only_gone(done.stderr):
+        raise DockerError(f"docker config inspect: {done.stderr.strip()}", done.rc, done.stderr)
     try:
         return base64.b64decode(json.loads(done.stdout)[0]["Spec"]["Data"]).decode("utf-8")
     except (ValueError, KeyError, IndexError, TypeError):
@@ -895,9 +888,13 @@ def stack_deploy(docker: DockerCli, stack: str, prepared: Prepared, params: dict
     )
     if done.rc != 0 and "unknown flag: --detach" in done.stderr:
         done = docker.run("stack", "deploy", *flags, stack, input=text, check=False, cwd=prepared.directory)
+    # Docker may quote values of the definition.
+    values: dict[str, int] = {}
+    mask(prepared.definition, values)
+    said = hide(done.stderr.strip(), values)
     if done.rc != 0:
-        raise DockerError(f"docker stack deploy: {done.stderr.strip() or done.stdout.strip()}", done.rc, done.stderr)
-    return str(done.stderr).strip()
+        raise DockerError(f"docker stack deploy: {said or hide(done.stdout.strip(), values)}", done.rc, said)
+    return str(said)
 
 
 def force_restart(docker: DockerCli, full_name: str, with_registry_auth: bool) -> None:
@@ -935,6 +932,11 @@ def execute(docker: DockerCli, stack: str, prepared: Prepared, plan: Plan, live:
     warned = ""
     if plan.deploy:
         create_contents(docker, stack, prepared.contents, plan.known_contents)
+        for full_name in plan.foreign_images:
+            labels = live.services[full_name]["Spec"].get("Labels") or {}
+            if IMAGE_LABEL in labels and full_name not in plan.detached_services:
+                # Docker would keep the image that somebody else gave the service.
+                docker.run("service", "update", "--detach", "--quiet", "--label-rm", IMAGE_LABEL, full_name)
         warned = stack_deploy(docker, stack, prepared, params)
     elif plan.removed_services:
         docker.run("service", "rm", *plan.removed_services)
@@ -1153,14 +1155,6 @@ def find_remains(docker: DockerCli, stack: str) -> Remains:
     )
 
 
-def inspect_tasks(docker: DockerCli, ids: list[str]) -> list[dict[str, Any]]:
-    if not ids:
-        return []
-    done = docker.run("inspect", "--type", "task", *ids, check=False)
-    found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
-    return found
-
-
 def unreachable_nodes(docker: DockerCli) -> dict[str, str]:
     """Id to host name of nodes that cannot report that a task has ended."""
     rows = docker.json_lines("node", "ls")
@@ -1170,7 +1164,7 @@ def unreachable_nodes(docker: DockerCli) -> dict[str, str]:
 def wait_tasks_gone(docker: DockerCli, ids: list[str], deadline: float) -> list[str]:
     """Swarm forgets a removed service's task when its container has ended. Returns warnings about what it cannot know."""
     while True:
-        left = inspect_tasks(docker, ids)
+        left = inspect_all(docker, ids)
         if not left:
             return []
         lost = unreachable_nodes(docker)
@@ -1191,8 +1185,7 @@ def remove_stack(docker: DockerCli, stack: str, timeout: int, check_mode: bool) 
     if check_mode or not remains:
         return actions, []
     deadline = time.monotonic() + timeout
-    rows = docker.run("stack", "ps", "--no-trunc", "-q", stack, check=False)
-    task_ids = rows.stdout.split() if rows.rc == 0 else []
+    task_ids = [row["ID"] for row in list_tasks(docker, stack)]
     # Its exit code is of no use: it fails for a network that is still in use, and returns 0 before tasks are gone.
     docker.run("stack", "rm", stack, check=False)
     while find_services_left(docker, stack):
@@ -1206,7 +1199,8 @@ def remove_stack(docker: DockerCli, stack: str, timeout: int, check_mode: bool) 
     said = ""
     while True:
         remains = find_remains(docker, stack)
-        remains.containers = docker.run("ps", "--all", *stack_filter(stack), "--format", "{{.Names}}").stdout.split()
+        containers = docker.run("ps", "--all", *stack_filter(stack), "--format", "{{.Names}}", timeout=ANSWER_TIMEOUT)
+        remains.containers = containers.stdout.split()
         if not remains:
             return actions, warnings
         if time.monotonic() > deadline:
@@ -1225,17 +1219,32 @@ def find_services_left(docker: DockerCli, stack: str) -> bool:
 # The module
 
 
-class StackModule(AnsibleModule):  # type: ignore[misc,unused-ignore]
-    def _log_invocation(self) -> None:
-        """The option compose may hold secrets, and which ones is not known yet: nothing goes to syslog."""
+class StackModule(ReportingModule):  # type: ignore[misc,unused-ignore]
+    # The option compose may hold secrets that are in a file, and not known yet.
+    logs = False
+
+    def secrets_in(self, params: dict[str, Any]) -> set[str]:
+        # Of all options: the definition may have been given to one that does not exist.
+        found: set[str] = secrets_of([*params.values(), {"secrets": params.get("secrets")}])
+        return found
+
+    def shown_params(self) -> Any:
+        shown = super().shown_params()
+        if "compose" in shown:
+            sources = self.params["compose"] if isinstance(self.params["compose"], list) else [self.params["compose"]]
+            masked = shown["compose"] if isinstance(self.params["compose"], list) else [shown["compose"]]
+            shown["compose"] = [
+                "(a text, not shown)" if isinstance(source, str) and not is_path(source) else item
+                for source, item in zip(sources, masked)
+            ]
+        return shown
 
 
 def present(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
     params = module.params
     stack: str = params["name"]
     compose = params["compose"] if isinstance(params["compose"], list) else [params["compose"]]
-    prepared = prepare(compose, stack, os.environ, params["strict"], missing_files=module.check_mode)
-    module.no_log_values.update(prepared.hidden)
+    prepared = prepare(compose, stack, os.environ, params["strict"], module.check_mode, module.keep_secret)
     for warning in prepared.warnings:
         module.warn(warning)
     definition = prepared.definition
@@ -1370,6 +1379,9 @@ def main() -> None:
     except (ComposeError, SwarmUnavailable) as error:
         result["calls"] = docker.calls
         module.fail_json(msg=str(error), **result)
+    except Exception as error:  # noqa: BLE001
+        # Whatever it is, it leaves through the module, which takes the secrets out of it.
+        module.fail_json(msg=f"{type(error).__name__}: {error}", **result)
     module.exit_json(calls=docker.calls, **result)
 
 

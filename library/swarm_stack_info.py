@@ -140,13 +140,13 @@ calls:
   type: int
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.docker_cli import CONNECTION_ARGUMENTS, CONNECTION_MUTUALLY_EXCLUSIVE, DockerCli, DockerError
+from ansible.module_utils.reporting import ReportingModule
 from ansible.module_utils.swarm_state import SwarmUnavailable, find_failures, read_live, summary
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = ReportingModule(
         argument_spec=dict(
             name={"type": "str", "required": True},
             log_lines={"type": "int", "default": 0},

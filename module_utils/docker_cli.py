@@ -11,6 +11,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
+# A manager that has lost its peers answers late or never; nothing that only asks may hang with it.
+ANSWER_TIMEOUT = 60.0
 # The connection options have the names that community.docker users know.
 CONNECTION_ARGUMENTS: dict[str, dict[str, Any]] = {
     "docker_cli": {"type": "path"},
@@ -87,7 +89,7 @@ class DockerCli:
 
     def json_lines(self, *args: str) -> list[dict[str, Any]]:
         """Run a listing command (`ls`, `ps`) and return its rows, one mapping for each."""
-        return parse_json_lines(self.run(*args, "--format", "{{json .}}").stdout)
+        return parse_json_lines(self.run(*args, "--format", "{{json .}}", timeout=ANSWER_TIMEOUT).stdout)
 
     def _base_command(self) -> list[str]:
         if self._command is None:

@@ -9,9 +9,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from ansible.module_utils.masking import is_secret_name, mask, secret_texts, secrets_of
 
 Definition = dict[str, Any]
 
@@ -164,7 +166,6 @@ class Prepared:
     definition: Definition
     contents: list[Content] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    hidden: list[str] = field(default_factory=list)
     version: str = DEFAULT_VERSION
     directory: str | None = None
 
@@ -172,24 +173,35 @@ class Prepared:
 # Loading and merging
 
 
-def load(sources: list[Any]) -> tuple[Definition, str | None]:
-    """Merge all entries in order. The directory of the first file is what relative paths refer to."""
+KeepSecret = Callable[[Iterable[str]], None]
+
+
+def _keep_nothing(_texts: Iterable[str]) -> None:
+    """For who shows nothing of a definition."""
+
+
+def is_path(source: Any) -> bool:
+    """A text that is a whole definition is not; it may hold secrets, and is never shown."""
+    return isinstance(source, str) and not re.search(r"[\n{}]|:\s", source)
+
+
+def load(sources: list[Any], keep_secret: KeepSecret = _keep_nothing) -> tuple[Definition, str | None]:
+    """Merge all entries in order. The directory of the first file is what relative paths refer to.
+
+    `keep_secret` gets the texts of the secrets of each entry before anything is said about it.
+    """
     merged: Definition = {}
     directory = None
     for source in sources:
         if isinstance(source, Mapping):
             part: Any = source
-        elif isinstance(source, str) and "\n" not in source:
+        elif is_path(source):
             part = read_file(source)
             directory = directory or os.path.dirname(os.path.abspath(source))
         else:
             raise ComposeError(
-                "compose takes mappings and paths of files on the target; this entry is "
-                + (
-                    "a text: turn it into a mapping with the filter from_yaml"
-                    if isinstance(source, str)
-                    else repr(source)
-                )
+                f"compose takes mappings and paths of files on the target; this entry is {_kind_of(source)}"
+                + (": turn it into a mapping with the filter from_yaml" if isinstance(source, str) else "")
             )
         if not isinstance(part, Mapping):
             raise ComposeError(f"{source} does not hold a mapping")
@@ -197,6 +209,7 @@ def load(sources: list[Any]) -> tuple[Definition, str | None]:
             part = json.loads(json.dumps(part))
         except (TypeError, ValueError) as error:
             raise ComposeError(f"compose holds what JSON cannot express: {error}") from error
+        keep_secret(secrets_of(part))
         merged = merge(merged, part)
     check_shapes(merged)
     return merged, directory
@@ -231,8 +244,13 @@ def read_file(path: str) -> Any:
 
     try:
         return yaml.load(text, Loader)
-    except yaml.YAMLError as error:
-        raise ComposeError(f"{path} is not valid YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        # Not in PyYAML's words alone: it quotes the line, whose secrets are not known before it is read.
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "a value is not of its kind"
+        problem = re.sub(r"\b(alias|anchor|tag|handle) .*", r"\1", str(problem), flags=re.DOTALL)
+        raise ComposeError(f"{path} is not valid YAML: {problem}{where}") from None
 
 
 # What the code below relies on; all else about a definition's form is for docker to say.
@@ -268,9 +286,11 @@ def check_shapes(compose: Definition) -> None:
     """Refuse a text where a mapping or a list belongs, and the like."""
     for section in SECTIONS:
         objects = compose.get(section)
-        _check_shape({} if objects is None else objects, (dict,), section)
+        such = " such as {NAME: {content: ...}}" if section == "secrets" else ""
+        _check_shape({} if objects is None else objects, (dict,), section, such)
+        such = " such as {content: ...}" if section == "secrets" else ""
         for name, definition in (objects or {}).items():
-            _check_shape({} if definition is None else definition, (dict,), f"{section}.{name}")
+            _check_shape({} if definition is None else definition, (dict,), f"{section}.{name}", such)
     for name, service in (compose.get("services") or {}).items():
         for path, shapes in SERVICE_SHAPES.items():
             value: Any = service
@@ -287,10 +307,26 @@ def check_shapes(compose: Definition) -> None:
             _check_shape({} if settings is None else settings, (dict,), f"service {name}: networks.{network}")
 
 
-def _check_shape(value: Any, shapes: tuple[type, ...], where: str) -> None:
+# What these hold is not shown, whatever it looks like: a password may have no name there.
+UNSHOWN = re.compile(
+    r"(?:secrets|configs)(?:\.|$)|.*: (?:environment|labels|secrets|deploy\.labels)(?:\.|$)", re.DOTALL
+)
+
+
+def _check_shape(value: Any, shapes: tuple[type, ...], where: str, such: str = "") -> None:
     if not isinstance(value, shapes):
         wanted = " or ".join(SHAPE_NAMES[shape] for shape in shapes)
-        raise ComposeError(f"{where} must be {wanted}, and is {json.dumps(value)}")
+        shown = _kind_of(value) if UNSHOWN.match(where) or isinstance(value, (dict, list)) else _short(value)
+        raise ComposeError(f"{where} must be {wanted}{such}, and is {shown}")
+
+
+def _kind_of(value: Any) -> str:
+    return "empty" if value is None else SHAPE_NAMES.get(type(value), "a number")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(mask(value))
+    return text if len(text) <= 60 else _kind_of(value)
 
 
 def merge(base: Any, extra: Any, key: str = "") -> Any:
@@ -333,26 +369,38 @@ def as_mapping(value: Any) -> Any:
 # Interpolation
 
 
-def interpolate(value: Any, environment: Mapping[str, str], warnings: list[str], where: str = "") -> Any:
-    """Replace $NAME as `docker stack deploy` does. Done here, so that a changed value is a changed definition."""
+def interpolate(
+    value: Any, environment: Mapping[str, str], warnings: list[str], where: str = "", private: bool = False
+) -> Any:
+    """Replace $NAME as `docker stack deploy` does. Done here, so that a changed value is a changed definition.
+
+    `private`: it is a secret by its name. What is called a variable there may be a part of a password.
+    """
     if isinstance(value, dict):
+        names_of_things = where in ("services", "networks", "volumes", "configs")
         return {
             # A program's text is full of dollars that are its own.
             name: item if name == "content" and where.split(".")[0] in ("configs", "secrets")
-            else interpolate(item, environment, warnings, f"{where}.{name}" if where else str(name))
+            else interpolate(item, environment, warnings, f"{where}.{name}" if where else str(name),
+                             private or (is_secret_name(str(name)) and not names_of_things))
             for name, item in value.items()
         }  # fmt: skip
     if isinstance(value, list):
-        return [interpolate(item, environment, warnings, where) for item in value]
+        return [
+            interpolate(item, environment, warnings, f"{where}.{number}", private or masked != item)
+            for number, (item, masked) in enumerate(zip(value, mask(value)))
+        ]
     if not isinstance(value, str) or "$" not in value:
         return value
+
+    private = private or mask(value) != value
 
     def replace(match: re.Match[str]) -> str:
         if match["escaped"]:
             return "$"
         name = match["name"] or match["braced"]
         if not name:
-            raise ComposeError(f"{where}: invalid interpolation in {value!r}: write $$ for a dollar sign")
+            raise ComposeError(f"{where}: the value is no valid interpolation: write $$ for a dollar sign")
         found = environment.get(name)
         operator, word = match["op"] or "", match["word"] or ""
         missing = found is None or (operator.startswith(":") and not found)
@@ -363,9 +411,11 @@ def interpolate(value: Any, environment: Mapping[str, str], warnings: list[str],
         if operator.endswith("-"):
             return word
         if operator.endswith("?"):
-            raise ComposeError(f"{where}: the variable {name} is required: {word or 'it is not set on the target'}")
+            why = "it is not set on the target" if private or not word else word
+            raise ComposeError(f"{where}: the variable{'' if private else f' {name}'} is required: {why}")
         warnings.append(
-            f"{where}: the variable {name} is not set on the target, it became empty; write $$ for a dollar sign"
+            f"{where}: the variable{'' if private else f' {name}'} is not set on the target, it became empty; write $$ for a "
+            "dollar sign"
         )
         return ""
 
@@ -440,10 +490,15 @@ def drop(compose: Definition, path: tuple[str, ...]) -> None:
 
 
 def prepare(
-    sources: list[Any], stack: str, environment: Mapping[str, str], strict: bool = True, missing_files: bool = False
+    sources: list[Any],
+    stack: str,
+    environment: Mapping[str, str],
+    strict: bool = True,
+    missing_files: bool = False,
+    keep_secret: KeepSecret = _keep_nothing,
 ) -> Prepared:
     """The whole way from the option `compose` to a definition in one canonical form."""
-    compose, directory = load(sources)
+    compose, directory = load(sources, keep_secret)
     warnings: list[str] = []
     refused = refusals(compose)
     if refused and strict:
@@ -471,7 +526,7 @@ def prepare(
         }
     for kind in ("config", "secret"):
         prepared.definition[f"{kind}s"] = {
-            key: _canonical_content(prepared, kind, key, value, stack, missing_files)
+            key: _canonical_content(prepared, kind, key, value, stack, missing_files, keep_secret)
             for key, value in sorted(used_objects(resolved, f"{kind}s").items())
         }
     return prepared
@@ -586,7 +641,7 @@ def canonical_object(value: Definition) -> Definition:
 
 
 def _canonical_content(
-    prepared: Prepared, kind: str, key: str, value: Definition, stack: str, missing_files: bool
+    prepared: Prepared, kind: str, key: str, value: Definition, stack: str, missing_files: bool, keep_secret: KeepSecret
 ) -> Definition:
     """Name a config or secret after its content. Swarm cannot change one in place ("only updates to Labels are allowed")."""
     value = canonical_object(value)
@@ -615,7 +670,7 @@ def _canonical_content(
         except OSError as error:
             raise ComposeError(f"{kind} {key}: cannot read {path}: {error.strerror}") from error
     if kind == "secret":
-        prepared.hidden += _secret_texts(data)
+        keep_secret(secret_texts(data))
     options = _create_options(value)
     digest = hashlib.sha256(data)
     if options:
@@ -637,13 +692,6 @@ def _create_options(value: Definition) -> tuple[str, ...]:
     if value.get("template_driver"):
         options += ["--template-driver", str(value["template_driver"])]
     return tuple(options)
-
-
-def _secret_texts(data: bytes) -> list[str]:
-    """What must not show in a result. Lines too: a program's log may print one line of a key file."""
-    text = data.decode("utf-8", "replace")
-    lines = [line.strip() for line in text.splitlines() if len(line.strip()) >= 8]
-    return [part for part in {text, text.strip(), *lines} if part]
 
 
 # Names in the swarm

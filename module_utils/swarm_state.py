@@ -13,12 +13,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible.module_utils.docker_cli import DockerCli, DockerError, parse_json_lines
+from ansible.module_utils.docker_cli import ANSWER_TIMEOUT, DockerCli, DockerError, parse_json_lines
 
 NAMESPACE = "com.docker.stack.namespace"
-# A manager that has lost its peers answers late or never; nothing here may hang with it.
-ANSWER_TIMEOUT = 60.0
+# The image as the definition has it. While it is the same, docker stack keeps the service's own, which may be a digest.
+IMAGE_LABEL = "com.docker.stack.image"
 LOG_TIMEOUT = 20.0
+# A stack whose tasks come and go all the time is taken as it was seen last.
+LOOKS = 5
 # Swarm retries a rejected task for ever when no max_attempts is set; after so many in a row nothing new will be learned.
 HOPELESS_REJECTIONS = 3
 
@@ -238,10 +240,16 @@ def inspect_all(docker: DockerCli, ids: Iterable[str]) -> list[dict[str, Any]]:
     if not wanted:
         return []
     done = docker.run("inspect", *wanted, check=False, timeout=ANSWER_TIMEOUT)
-    if done.rc != 0 and "no such" not in done.stderr.lower():
+    if done.rc != 0 and not only_gone(done.stderr):
         raise DockerError(f"docker inspect: {done.stderr.strip()}", rc=done.rc, stderr=done.stderr)
     found: list[Any] = json.loads(done.stdout or "[]")
     return [item for item in found if isinstance(item, dict)]
+
+
+def only_gone(said: str) -> bool:
+    """Whether docker complains of nothing but what is not there (any more)."""
+    lines = said.lower().strip().splitlines()
+    return bool(lines) and all("no such " in line or "not found" in line for line in lines)
 
 
 def list_networks(docker: DockerCli) -> dict[str, dict[str, Any]]:
@@ -250,12 +258,21 @@ def list_networks(docker: DockerCli) -> dict[str, dict[str, Any]]:
 
 def read_live(docker: DockerCli, stack: str, networks: bool = True) -> Live:
     names = list_services(docker, stack)
-    rows = list_tasks(docker, stack) if names else []
     live = Live(stack, networks=list_networks(docker) if networks else {})
-    found = inspect_all(docker, [*names, *(row["ID"] for row in rows)])
+    for _look in range(LOOKS):
+        rows = list_tasks(docker, stack) if names else []
+        found = inspect_all(docker, [*names, *(row["ID"] for row in rows)])
+        if _agree(rows, found):
+            break
     live.services = {item["Spec"]["Name"]: item for item in found if "ServiceID" not in item and "Spec" in item}
     live.tasks = parse_tasks(stack, rows, found, live.services)
     return live
+
+
+def _agree(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> bool:
+    """Whether no task has ended between the two questions. It would look like the last attempt: its successor is not listed."""
+    listed = {row["ID"]: str(row.get("DesiredState", "")).lower() for row in rows}
+    return all(str(item.get("DesiredState", "")) == listed[item["ID"]] for item in found if item["ID"] in listed)
 
 
 def parse_tasks(

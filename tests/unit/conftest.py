@@ -1,10 +1,4 @@
-"""Makes the project's modules importable as Ansible sees them on a target."""
+"""The project's modules can be imported, and `swarm` and `call` are a swarm that is played."""
 
-import sys
-from pathlib import Path
-
-import ansible.module_utils
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "library"))
-ansible.module_utils.__path__.insert(0, str(ROOT / "module_utils"))
+import modules  # noqa: F401
+from swarm_stand_in.fixtures import call, swarm  # noqa: F401

@@ -1,5 +1,6 @@
 """The docker client, against an executable that plays docker."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -27,9 +28,25 @@ def test_returns_what_docker_said_and_counts(docker):
     assert client.calls == 2
 
 
-def test_input_arrives_and_is_closed_when_absent(docker):
+def test_input_arrives(docker):
     assert docker("cat").run("x", input="grüße").stdout == "grüße"
-    assert docker("cat").run("x").stdout == ""
+    assert docker("cat; echo end").run("x", input="").stdout == "end\n"
+
+
+def test_standard_input_of_the_module_is_not_docker_s(docker):
+    """Under Ansible it holds the module's arguments; the end of a terminal's would be waited for without end."""
+    reading, writing = os.pipe()
+    os.write(writing, b"not for docker")
+    os.close(writing)
+    kept = os.dup(0)
+    os.dup2(reading, 0)
+    try:
+        assert docker("cat").run("x").stdout == ""
+        assert os.read(0, 100) == b"not for docker"
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        os.close(reading)
 
 
 def test_an_error_has_docker_words_but_not_the_input(docker):
@@ -40,6 +57,42 @@ def test_an_error_has_docker_words_but_not_the_input(docker):
     assert str(caught.value) == "docker secret create: nope"
     assert caught.value.rc == 3
     assert caught.value.stderr == "nope\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "title"),
+    [
+        (("info",), "docker info"),
+        (("service", "ls", "--quiet"), "docker service ls"),
+        (("config", "inspect", "the-name"), "docker config inspect"),
+        (("stack", "rm", "one", "two"), "docker stack rm"),
+        (("inspect", "--type", "task", "an-id"), "docker inspect"),
+        (("secret", "create", "--label", "a=b", "n", "-"), "docker secret create"),
+    ],
+)
+def test_an_error_names_the_command_without_its_operands(docker, args, title):
+    for script, said in (("echo nope >&2; exit 1", "nope"), ("exit 1", "exit code 1")):
+        with pytest.raises(DockerError) as caught:
+            docker(script).run(*args)
+        assert str(caught.value) == f"{title}: {said}"
+    with pytest.raises(DockerError, match=rf"^{title}: no answer within 0\.1 s$"):
+        docker("exec sleep 5").run(*args, timeout=0.1)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo out; echo err >&2; exit 1", "err"),
+        ("echo out; exit 1", "out"),
+        ("echo out; echo ' ' >&2; exit 1", "out"),
+        ("exit 1", "exit code 1"),
+    ],
+)
+def test_which_of_the_streams_is_the_message(docker, script, said):
+    """Some commands of docker complain on standard output."""
+    with pytest.raises(DockerError) as caught:
+        docker(script).run("info")
+    assert str(caught.value) == f"docker info: {said}"
 
 
 def test_an_error_without_words_has_the_exit_code(docker):
@@ -73,11 +126,27 @@ def test_binary_that_cannot_run(tmp_path):
         client.run("info")
 
 
-def test_environment(docker, monkeypatch):
+@pytest.mark.parametrize(
+    ("params", "host", "context"),
+    [
+        ({}, "tcp://elsewhere:1", "theirs"),
+        ({"docker_host": "unix:///x"}, "", ""),
+        ({"cli_context": "mine"}, "", ""),
+        ({"api_version": "1.41", "tls": True}, "tcp://elsewhere:1", "theirs"),
+    ],
+)
+def test_what_the_task_says_wins_over_the_shell_s_profile(docker, monkeypatch, params, host, context):
     monkeypatch.setenv("DOCKER_HOST", "tcp://elsewhere:1")
-    script = 'echo "$LC_ALL/$DOCKER_HOST/$DOCKER_API_VERSION"'
-    assert docker(script).run("x").stdout == "C/tcp://elsewhere:1/\n"
-    assert docker(script, docker_host="unix:///x", api_version="1.41").run("x").stdout == "C//1.41\n"
+    monkeypatch.setenv("DOCKER_CONTEXT", "theirs")
+    monkeypatch.delenv("DOCKER_API_VERSION", raising=False)
+    client = docker('echo "$DOCKER_HOST|$DOCKER_CONTEXT|$DOCKER_API_VERSION|$LC_ALL|$DOCKER_CLI_HINTS"', **params)
+    assert client.run("x").stdout == f"{host}|{context}|{params.get('api_version', '')}|C|false\n"
+
+
+@pytest.mark.parametrize("version", [None, "", "auto"])
+def test_the_version_of_the_api_is_negotiated(docker, monkeypatch, version):
+    monkeypatch.delenv("DOCKER_API_VERSION", raising=False)
+    assert docker('echo "${DOCKER_API_VERSION-unset}"', api_version=version).run("x").stdout == "unset\n"
 
 
 def test_working_directory(docker, tmp_path):

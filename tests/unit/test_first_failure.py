@@ -42,6 +42,26 @@ def test_a_rank_that_fails_alone_time_and_again(plugin: ModuleType) -> None:
     assert (found["rank"], found["time"][17:19]) == (1, "09")
 
 
+def test_an_earlier_incident_ends_with_the_first_rank_that_failed_twice(plugin: ModuleType) -> None:
+    """Rank 2 failed in the first incident only: it did not begin the second one."""
+    rank0 = log("a", "02", "Connection closed by peer") + log("d", "09.2", "Connection closed by peer")
+    rank1 = log("b", "03", "Connection closed by peer") + log("e", "09.1", "MemoryError")
+    rank2 = log("c", "01", CAUSE)
+    found = plugin.first_failure(seen(rank0, rank1, rank2))
+    assert (found["rank"], found["log"][2]) == (1, "MemoryError")
+
+
+def test_what_stands_before_and_after_the_failure(plugin: ModuleType) -> None:
+    """Of a failure near the beginning everything before it, of one far in so many lines."""
+    for number, first in ((0, 0), (3, 0), (10, 0), (11, 1), (25, 15)):
+        texts = [f"line {each}" for each in range(200)]
+        texts[number] = "Traceback (most recent call last):"
+        output = "".join(f"a 2026-03-01T10:00:{each / 10:09.6f}Z {text}\n" for each, text in enumerate(texts))
+        found = plugin.first_failure(seen(output))
+        assert found["log"] == texts[first : number + 70], number
+        assert plugin.first_failure(seen(output), before=2, after=1)["log"] == texts[max(0, number - 2) : number + 1]
+
+
 def test_nothing_is_known(plugin: ModuleType) -> None:
     assert plugin.first_failure(seen("", "x 2026-03-01T10:00:00Z epoch 0\n")) == {}
     assert plugin.first_failure([{"item": "host1"}]) == {}

@@ -1,0 +1,47 @@
+"""What may be part of a path or of a command. Whatever a user, a container, a host or a mirror calls a thing is held against these.
+
+Standard library only, Python 3.9 or newer.
+"""
+
+from __future__ import annotations
+
+import re
+
+# For each kind of name its pattern, and the words for it.
+NAME = r"[0-9A-Za-z][0-9A-Za-z_.-]{0,127}"
+NAME_WORDS = "letters, digits, '_', '.' and '-', a letter or a digit first, 128 characters at most"
+KINDS: dict[str, tuple[str, str]] = {
+    # docker/cli cli/command/stack/common.go checks the same; 52, because swarm_stack's record adds 12 of the 64 that swarm allows.
+    "stack": (r"[0-9A-Za-z][0-9A-Za-z_-]{0,51}", "letters, digits, '_' and '-', a letter or a digit first, 52 characters at most"),
+    "network": (NAME, NAME_WORDS),
+    "volume": (NAME, NAME_WORDS),
+    "backup": (NAME, NAME_WORDS),
+    "host": (r"[0-9A-Za-z_][0-9A-Za-z_.@-]{0,252}", "letters, digits, '_', '.', '@' and '-', a letter or a digit first"),
+    # distribution/reference: a repository, with or without the registry's host and port.
+    "image": (
+        r"(?!.{256})[0-9a-z]+(?:[._-]+[0-9a-z]+)*(?::[0-9]+)?(?:/[0-9a-z]+(?:[._-]+[0-9a-z]+)*){0,8}",
+        "small letters, digits and single '.', '_' or '-' between them, with '/' between its parts",
+    ),
+    # A trainer's name of its run: a folder of the results.
+    "run": (r"[0-9A-Za-z_-][0-9A-Za-z_.-]{0,127}", "letters, digits, '_', '-' and '.', no '.' first, 128 characters at most"),
+    # A layer of an image, as image_save writes it.
+    "layer": (r"[0-9a-f]{64}\.tar(?:\.zst)?", "64 hexadecimal digits and .tar or .tar.zst"),
+}  # fmt: skip
+
+
+def is_name(kind: str, value: object) -> bool:
+    """Whether the whole of a text is a name of this kind."""
+    return isinstance(value, str) and re.fullmatch(KINDS[kind][0], value) is not None
+
+
+def refusal(kind: str, what: str, value: object) -> str:
+    """A sentence about what is no such name; empty for what is one. `what` is the variable, or whatever holds it."""
+    return (
+        "" if is_name(kind, value) else f"{what} is {shown(value)}, which is not the name of a {kind}: {KINDS[kind][1]}"
+    )
+
+
+def shown(value: object, limit: int = 100) -> str:
+    """Any value in quotes, on one line, with its control characters spelled out."""
+    text = ascii(value)
+    return text if len(text) <= limit else f"{text[:limit]}..."

@@ -1,0 +1,43 @@
+"""Text of containers, hosts and mirrors, made safe to show on a terminal. Standard library only, Python 3.9 or newer."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+# ECMA-48, 5.4 (control sequences) and 5.6 (control strings), in their 7-bit and their 8-bit form. A string that nobody ends, ends with
+# its line. A terminal that obeys OSC 52 writes the clipboard; OSC 0 sets the title.
+SEQUENCE = re.compile(
+    r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+# C0 but tab and line feed, DEL, C1, and what changes the direction of text (https://trojansource.codes).
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+COLOURS = re.compile(r"(\x1b\[[0-9;]*m)")
+
+
+def printable(text: str, colours: bool = False) -> str:
+    """Without escape sequences and control characters. What a carriage return would overwrite stays, on lines of its own."""
+    if colours:
+        return "".join(part if COLOURS.fullmatch(part) else printable(part) for part in COLOURS.split(text))
+    return CONTROL.sub("", SEQUENCE.sub("", text.replace("\r\n", "\n")).replace("\r", "\n"))
+
+
+def last_state(text: str) -> str:
+    """What a terminal shows of a text in the end: of a progress bar, its last state."""
+    lines = [line.strip() for line in printable(text).split("\n")]
+    return next((line for line in reversed(lines) if line), "")
+
+
+def printable_all(value: Any) -> Any:
+    """The same for every text in a structure, keys included."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable_all(key): printable_all(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [printable_all(item) for item in value]
+    return value

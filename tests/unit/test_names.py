@@ -1,0 +1,76 @@
+"""What may be part of a path or of a command."""
+
+import pytest
+from ansible.module_utils.names import KINDS, is_name, refusal, shown
+
+GOOD = {
+    "stack": ["simple-training", "a", "A_1", "a" * 52],
+    "network": ["ddp-net", "a.b_c-1"],
+    "volume": ["simple-training_snapshots", "a.b"],
+    "backup": ["2026-11-27T150000Z", "before.upgrade"],
+    "host": ["node1", "gpu-1.example.org", "192.168.1.10", "_under", "me@box"],
+    "image": ["my-ddp-trainer", "team/trainer", "registry.example:5000/team/trainer", "a__b", "a--b"],
+    "run": ["20260102T030405Z", "_run", "-run", "a.b"],
+    "layer": ["a" * 64 + ".tar", "0" * 64 + ".tar.zst"],
+}
+BAD = [
+    "",
+    " ",
+    ".",
+    "..",
+    "../x",
+    "/x",
+    "a/../b",
+    "a b",
+    "a;b",
+    "$(x)",
+    "`x`",
+    "a\n",
+    "\na",
+    "a\x00b",
+    "é",
+    "-" * 300,
+    "a" * 400,
+    None,
+    1,
+    ["a"],
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_has_its_names(kind: str) -> None:
+    assert [name for name in GOOD[kind] if not is_name(kind, name)] == []
+    assert [name for name in BAD if is_name(kind, name)] == []
+    assert [refusal(kind, "it", name) for name in GOOD[kind] if refusal(kind, "it", name)] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("stack", "a.b"),
+        ("stack", "-a"),
+        ("stack", "a" * 53),
+        ("host", "-a"),
+        ("image", "My-Trainer"),
+        ("image", "a:latest"),
+        ("image", "a/"),
+        ("run", ".hidden"),
+        ("run", "a/b"),
+        ("layer", "a" * 64),
+        ("layer", "A" * 64 + ".tar"),
+        ("layer", "../" + "a" * 61 + ".tar"),
+        ("layer", "a" * 64 + ".tar\n"),
+    ],
+)
+def test_what_another_kind_may_have(kind: str, name: str) -> None:
+    assert not is_name(kind, name)
+
+
+def test_a_refusal_says_what_and_spells_control_characters_out() -> None:
+    said = refusal("stack", "training_stack", "a\x1b[2J\nb")
+    assert said.startswith(r"training_stack is 'a\x1b[2J\nb', which is not the name of a stack: letters, digits")
+    assert said.isprintable()
+
+
+def test_long_values_are_cut() -> None:
+    assert len(shown("x" * 10_000)) < 110

@@ -1,0 +1,104 @@
+"""Who cannot be asked, what is refused before anything is asked, and swarm_stack_info."""
+
+import re
+
+import pytest
+import swarm_stack_info
+from swarm_stand_in.fixtures import definition
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("said", "info", "sentence"),
+        [
+            ("not a swarm manager", {"LocalNodeState": "inactive"}, "host1 is not part of a swarm"),
+            (
+                "not a swarm manager",
+                {"LocalNodeState": "active", "RemoteManagers": [{"Addr": "192.0.2.1:2377"}]},
+                r"host1 is a swarm worker, not a manager: run this on a manager \(192.0.2.1:2377\)",
+            ),
+            ("Swarm is encrypted and needs to be unlocked", {"LocalNodeState": "locked"}, "swarm on host1 is locked"),
+            (
+                "The swarm does not have a leader",
+                {"LocalNodeState": "active", "ControlAvailable": True},
+                "swarm of host1 has no quorum",
+            ),
+            ("x", {"LocalNodeState": "error", "Error": "bad certificate"}, "swarm state error: bad certificate"),
+            ("oops", {"LocalNodeState": "active", "ControlAvailable": True}, "swarm of host1 does not answer: .*oops"),
+        ],
+    )
+    @pytest.mark.parametrize("state", ["present", "absent"])
+    def test_hosts_that_cannot_manage(self, swarm, call, said, info, sentence, state):
+        swarm.refuse, swarm.info, swarm.host = said, info, "host1"
+        result = call(state=state, compose=[definition()])
+        assert result["failed"]
+        assert re.search(sentence, result["msg"])
+        assert "\n" not in result["msg"]
+
+    @pytest.mark.parametrize("engine", ["20.10.24", "26.1.5", "28.5.1"])
+    def test_no_engine(self, swarm, call, engine):
+        swarm.engine, swarm.off = engine, True
+        message = call(compose=[definition()])["msg"]
+        assert re.search(r"^Docker on \S+ does not answer: (docker service ls: )?Cannot connect", message)
+
+    @pytest.mark.parametrize("key", ["shm_size", "privileged", "devices", "ipc", "network_mode", "build", "restart"])
+    def test_ignored_keys(self, swarm, call, key):
+        result = call(compose=[definition(**{key: "x"})])
+        assert f"service node1: {key} has no effect: " in result["msg"]
+        assert swarm.calls == []
+
+    def test_not_strict(self, swarm, call):
+        made = call(compose=[definition(shm_size="1g", depends_on=["node0"])], strict=False)
+        assert made["changed"]
+        assert "shm_size" not in swarm.compose["services"]["node1"]
+        assert not call(compose=[definition()])["changed"]
+
+    def test_the_longest_name(self, swarm, call):
+        """With what the record's name adds it has 64 characters."""
+        name = swarm.mine = "a" * 52
+        assert call(name=name, compose=[definition()])["changed"]
+        assert not call(name=name, compose=[definition()])["changed"]
+
+    @pytest.mark.parametrize(
+        ("args", "message"),
+        [
+            ({"name": "a b", "compose": [{}]}, "is not a name for a stack"),
+            ({"name": "a" * 53, "compose": [{}]}, "is longer than 52 characters"),
+            ({"compose": [{}], "wait_timeout": -1}, "must not be negative"),
+            ({"compose": [{}], "ready_pattern": "("}, "not a regular expression"),
+            ({}, "compose"),
+            ({"compose": [{}]}, "defines no service"),
+        ],
+    )
+    def test_parameters(self, swarm, call, args, message):
+        assert message in call(**args)["msg"]
+
+
+class TestInfo:
+    def test_of_a_running_stack(self, swarm, call):
+        call(compose=[definition()])
+        info = call(swarm_stack_info)
+        assert info["exists"]
+        assert info["converged"]
+        assert info["running"]
+        assert {task["node"] for task in info["tasks"]} == {"host1"}
+        assert [service["name"] for service in info["services"]] == ["node0", "node1"]
+        assert not info["changed"]
+
+    def test_of_a_failed_stack(self, swarm, call):
+        swarm.outcomes = {"demo_node1": ("failed", 137, "task: non-zero exit (137)")}
+        call(compose=[definition()])
+        swarm.refusals = {"service logs": ["no log for you"]}
+        info = call(swarm_stack_info, log_lines=5)
+        assert not info.get("failed")
+        assert info["failed_for_good"]
+        assert "out of memory" in info["failures"][0]["hint"]
+        assert info["failures"][0]["log"] == ["(no log: Error response from daemon: no log for you)"]
+
+    def test_of_nothing(self, swarm, call):
+        info = call(swarm_stack_info)
+        assert (info["exists"], info["services"], info["tasks"]) == (False, [], [])
+
+    def test_on_a_worker(self, swarm, call):
+        swarm.refuse, swarm.info = "no manager", {"LocalNodeState": "active"}
+        assert "is a swarm worker" in call(swarm_stack_info)["msg"]
