@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from typing import Any
 
+import ansible.module_utils
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+
+# Ansible looks there for what modules import; plugins run here, where only its own module_utils can be imported.
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[3] / "module_utils"))
+
+from ansible.module_utils.text import printable
 
 display = Display()
 SHOWN_AT_ONCE = 20
@@ -38,7 +45,7 @@ class ActionModule(ActionBase):
                 return {**result, **info}
             lines = [] if failures else [*self.restarts(info), *self.new_lines(task_vars)]
             for line in lines[-SHOWN_AT_ONCE:]:
-                display.display(f"  {line}")
+                display.display(f"  {printable(line)}")
             now = time.monotonic()
             if lines:
                 spoke = now

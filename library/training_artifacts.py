@@ -1,0 +1,180 @@
+#!/usr/bin/python
+# MIT License (see LICENSE), compatible with the GNU General Public License version 3
+"""Ansible module: results of a training, put in their place on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: training_artifacts
+short_description: Puts results that were fetched from hosts in their place on the controller
+description:
+  - Names of results come from a host, and are checked here before they are part of a path. Nothing is written outside of O(path), or
+    through a link. What cannot be taken is left out, and RV(left_out) says why.
+  - What the tool itself keeps, lies in C(.ddp-swarm) below O(path), which no result can be named.
+options:
+  state:
+    description:
+      - V(begun) makes the directory, and moves the results of an earlier run into C(runs/RUN) in it.
+      - V(placed) puts the files of one host in their place, and writes the log of its rank without control characters.
+    type: str
+    required: true
+    choices: [begun, placed]
+  path:
+    description: The directory of the results.
+    type: path
+    required: true
+  run:
+    description: The name of the run whose results are about to come; empty if it is not known.
+    type: str
+    default: ""
+  source:
+    description: The directory that holds the files that were fetched, under numbers.
+    type: path
+  rank:
+    description: The rank of the host that they came from.
+    type: int
+  files:
+    description: RV(ignore:files) of C(training_results).
+    type: list
+    elements: dict
+    default: []
+  logs:
+    description: RV(ignore:logs) of C(training_results).
+    type: list
+    elements: dict
+    default: []
+author:
+  - ddp-swarm contributors (@ddp-swarm)
+attributes:
+  check_mode:
+    description: Can run in check mode and predict changes without making them.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Put what rank 0 has in its place
+  training_artifacts:
+    state: placed
+    path: artifacts/simple-training
+    source: artifacts/simple-training/.ddp-swarm/incoming/host1
+    rank: 0
+    files: "{{ laid_out.files }}"
+    logs: "{{ laid_out.logs }}"
+"""
+
+RETURN = r"""
+kept:
+  description: The directory below O(path) that the results of an earlier run were moved to; empty where there were none.
+  returned: O(state=begun)
+  type: str
+left_out:
+  description: What was not taken, by its C(name), and C(why). What a terminal would obey in a name is spelled out.
+  returned: O(state=placed)
+  type: list
+  elements: dict
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.names import is_name
+from ansible.module_utils.reporting import ReportingModule
+from ansible.module_utils.text import printable
+from ansible.module_utils.tree import FOLDER, folder_in, place, set_aside
+
+OWN = ".ddp-swarm"
+# What other parts of the tool write there, in small letters, as some file systems make no difference.
+RESERVED = re.compile(r"\.ddp-swarm|runs|stack\.yml|preflight\.json|report\.html|node[0-9]+\.log")
+STAGED = re.compile(r"(?:log)?[0-9]{5}")
+LOG = re.compile(r"[0-9]{8}T?[0-9]{0,6}\.[0-9a-f]{12}\.log")
+
+
+def begun(path: Path, run: str) -> str:
+    path.mkdir(parents=True, exist_ok=True)
+    root = os.open(path, FOLDER)
+    own = folder_in(root, OWN, 0o700)
+    try:
+        record = path / OWN / "run_id"
+        # Versions before this one kept it among the results.
+        before = next((file.read_text().strip() for file in (record, path / "run_id") if file.is_file()), "")
+        kept = ""
+        if is_name("run", run) and before != run:
+            if is_name("run", before):
+                kept = set_aside(root, before, [OWN, "preflight.json"])
+                if kept and (path / OWN / "logs").is_dir():
+                    (path / OWN / "logs").rename(path / kept / "logs")
+            record.write_text(f"{run}\n")
+        return kept
+    finally:
+        os.close(own)
+        os.close(root)
+
+
+def write_log(path: Path, rank: int) -> None:
+    """One container's log after the other: swarm forgets old containers, their logs stay here."""
+    part = path / OWN / f"node{rank}.part"
+    with part.open("w", encoding="utf-8") as target:
+        for log in sorted((path / OWN / "logs").glob(f"node{rank}.*")):
+            with log.open(encoding="utf-8", errors="replace", newline="\n") as source:
+                for line in source:
+                    target.write(printable(line))
+    part.replace(path / f"node{rank}.log")
+
+
+def placed(params: dict[str, Any]) -> list[dict[str, str]]:
+    path, source, rank = Path(params["path"]), Path(params["source"]), params["rank"]
+    left_out = []
+    root = os.open(path, FOLDER)
+    own = os.open(path / OWN, FOLDER)
+    try:
+        for folder, entry in [(root, entry) for entry in params["files"]] + [(own, entry) for entry in params["logs"]]:
+            name = entry.get("name")
+            try:
+                if not isinstance(name, str) or not STAGED.fullmatch(str(entry.get("file"))):
+                    raise ValueError("the host says that it lies outside of what it has laid out")
+                if folder == root and RESERVED.fullmatch(name.split("/")[0].lower()):
+                    raise ValueError("the tool itself has a file of this name")
+                if folder == own and not LOG.fullmatch(name):
+                    raise ValueError("it is not the name of a container's log")
+                mode = 0o644 if entry.get("public") or folder == own else 0o600
+                place(folder, name if folder == root else f"logs/node{rank}.{name}", source / entry["file"], mode)
+            except (ValueError, OSError) as error:
+                why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+                left_out.append(
+                    {"name": name if isinstance(name, str) and name.isprintable() else ascii(name), "why": why}
+                )
+    finally:
+        os.close(own)
+        os.close(root)
+    if params["logs"]:
+        write_log(path, rank)
+    return left_out
+
+
+def main() -> None:
+    module = ReportingModule(
+        argument_spec={
+            "state": {"type": "str", "required": True, "choices": ["begun", "placed"]},
+            "path": {"type": "path", "required": True},
+            "run": {"type": "str", "default": ""},
+            "source": {"type": "path"},
+            "rank": {"type": "int"},
+            "files": {"type": "list", "elements": "dict", "default": []},
+            "logs": {"type": "list", "elements": "dict", "default": []},
+        },
+        required_if=[("state", "placed", ["source", "rank"])],
+        supports_check_mode=False,
+    )
+    try:
+        if module.params["state"] == "begun":
+            kept = begun(Path(module.params["path"]), module.params["run"])
+            module.exit_json(changed=bool(kept), kept=kept)
+        module.exit_json(changed=False, left_out=placed(module.params))
+    except OSError as error:
+        module.fail_json(msg=f"Results cannot be written to {module.params['path']} on the controller: {error}.")
+
+
+if __name__ == "__main__":
+    main()

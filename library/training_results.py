@@ -1,0 +1,240 @@
+#!/usr/bin/python
+# MIT License (see LICENSE), compatible with the GNU General Public License version 3
+"""Ansible module: results of a training, taken on the host that has them from what containers wrote."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: training_results
+short_description: Takes results and logs of a training from where its containers wrote them
+description:
+  - Works as root on a directory to which a container writes, and trusts nothing in it. Each name is opened relative to the descriptor of
+    its directory and never through a link. What is no regular file or directory stays where it is, and RV(left_out) says why.
+  - With O(state=named) tells the name of the run.
+  - With O(state=laid_out) puts results and logs into O(stage), under numbers, where the user who logged in can read them.
+  - With O(state=set_aside) moves all results into the directory C(runs/RUN) beside them.
+  - With O(state=packed) writes all results into one archive for the user who logged in.
+  - Where there is no such volume or directory, there are no results, and that is no error.
+options:
+  state:
+    description: What is to be done.
+    type: str
+    required: true
+    choices: [named, laid_out, set_aside, packed]
+  volume:
+    description: The Docker volume that holds the results.
+    type: str
+  path:
+    description: The directory that holds the results, where they are in no volume.
+    type: path
+  patterns:
+    description: Which files to lay out. A shell's patterns, relative to the results. A directory stands for all files below it.
+    type: list
+    elements: str
+    default: []
+  service:
+    description: The Docker service whose containers' logs are laid out as well.
+    type: str
+  stage:
+    description: The directory that is made for what is laid out. What an interrupted run has left in it is removed.
+    type: path
+  archive:
+    description: The file to write with O(state=packed). It must not exist.
+    type: path
+  run:
+    description: The name of the run whose results are set aside.
+    type: str
+author:
+  - ddp-swarm contributors (@ddp-swarm)
+attributes:
+  check_mode:
+    description: Can run in check mode and predict changes without making them.
+    support: full
+notes:
+  - A file with another name outside of the directory (a hard link) is left out. One with several names in it is taken.
+  - At most 10000 files are laid out, from at most 32 directories deep.
+"""
+
+EXAMPLES = r"""
+- name: Lay out the results
+  training_results:
+    state: laid_out
+    volume: simple-training_snapshots
+    patterns: [snapshot.pt, "metrics*.jsonl", tensorboard]
+    service: simple-training_node0
+    stage: /var/lib/ddp-swarm-collect-simple-training
+  register: laid_out
+"""
+
+RETURN = r"""
+run:
+  description: The name of the run, as the last lines of C(metrics.jsonl) have it; empty where they have none that can name a directory.
+  returned: O(state=named)
+  type: str
+files:
+  description: What was laid out. Each has its C(name) among the results, the C(file) in O(stage), and C(public), whether others may read it.
+  returned: O(state=laid_out)
+  type: list
+  elements: dict
+logs:
+  description: The same for the containers' logs. Their names are made of the time of the container's creation and of its ID.
+  returned: O(state=laid_out)
+  type: list
+  elements: dict
+left_out:
+  description: What was not taken, by its C(name), and C(why). What a terminal would obey in a name is spelled out.
+  returned: O(state=laid_out) and O(state=packed)
+  type: list
+  elements: dict
+place:
+  description: The directory that the results were moved to; empty where there was nothing to move.
+  returned: O(state=set_aside)
+  type: str
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ansible.module_utils.docker_cli import DockerCli, DockerError
+from ansible.module_utils.image_layers import streamed
+from ansible.module_utils.login import login_user
+from ansible.module_utils.names import is_name, refusal
+from ansible.module_utils.reporting import ReportingModule
+from ansible.module_utils.tree import FOLDER, NEW, Tree, lay_out, pack, set_aside, tail
+
+LAST_LINES = 65536  # bytes
+ID = "0123456789abcdef"
+
+
+@contextmanager
+def results(module: Any, docker: DockerCli) -> Iterator[Tree | None]:
+    path = module.params["path"]
+    if module.params["volume"]:
+        done = docker.run("volume", "inspect", "--format", "{{.Mountpoint}}", module.params["volume"], check=False)
+        path = done.stdout.strip() if done.rc == 0 else None
+    if not path or not os.path.isdir(path):
+        yield None
+        return
+    with Tree(path) as tree:
+        yield tree
+
+
+def run_name(tree: Tree) -> str:
+    """Of lines that a container wrote: the last that names a run decides."""
+    for line in reversed(tail(tree, "metrics.jsonl", LAST_LINES).decode(errors="replace").splitlines()):
+        try:
+            run = json.loads(line).get("run")
+        except (ValueError, AttributeError):
+            continue
+        if run is not None:
+            return str(run) if is_name("run", run) else ""
+    return ""
+
+
+def lay_out_logs(module: Any, docker: DockerCli, stage: int, owner: int) -> list[dict[str, Any]]:
+    """On the host itself, because `docker service logs` of a manager can lose and reorder lines (moby#33183)."""
+    label = f"label=com.docker.swarm.service.name={module.params['service']}"
+    command = [str(module.get_bin_path("docker", required=True)), "logs"]
+    laid: list[dict[str, Any]] = []
+    for container in docker.run("ps", "--all", "--no-trunc", "--quiet", "--filter", label).stdout.split():
+        created = docker.run("inspect", "--format", "{{.Created}}", container, check=False)
+        if created.rc or set(container) - set(ID):  # it was removed meanwhile
+            continue
+        name = "".join(letter for letter in created.stdout[:19] if letter.isdigit() or letter == "T")
+        file = f"log{len(laid):05}"
+        with open(os.open(file, NEW, 0o600, dir_fd=stage), "wb") as log:
+            os.fchown(log.fileno(), owner, -1)
+            with streamed([*command, container], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT):
+                pass
+        laid.append({"name": f"{name}.{container[:12]}.log", "file": file})
+    return laid
+
+
+def laid_out(module: Any, docker: DockerCli) -> dict[str, Any]:
+    if module.check_mode:
+        return {"files": [], "logs": [], "left_out": []}
+    path, owner = module.params["stage"], login_user()
+    shutil.rmtree(path, ignore_errors=True)
+    os.mkdir(path, 0o700)
+    stage = os.open(path, FOLDER | os.O_NOFOLLOW)
+    try:
+        with results(module, docker) as tree:
+            files = lay_out(tree, module.params["patterns"], stage, owner) if tree else []
+            left_out = tree.left_out if tree else []
+        logs = lay_out_logs(module, docker, stage, owner) if module.params["service"] else []
+        os.fchown(stage, owner, -1)
+    finally:
+        os.close(stage)
+    return {"files": files, "logs": logs, "left_out": left_out}
+
+
+def put_aside(module: Any, docker: DockerCli) -> dict[str, Any]:
+    run = module.params["run"]
+    if refusal("run", "run", run):
+        module.fail_json(msg=f"{refusal('run', 'run', run)}.")
+    with results(module, docker) as tree:
+        if tree is None:
+            return {"place": "", "changed": False}
+        if module.check_mode:
+            return {"place": "", "changed": bool(set(os.listdir(tree.root)) - {"runs"})}
+        try:
+            place = set_aside(tree.root, run, [])
+        except OSError as error:
+            module.fail_json(
+                msg=f"The results of {run} cannot be moved into the directory 'runs' beside them ({error.strerror}): it has to be "
+                "a directory there, not a link. Move it away on that host, and run this again."
+            )
+        return {"place": place, "changed": bool(place)}
+
+
+def packed(module: Any, docker: DockerCli) -> dict[str, Any]:
+    with results(module, docker) as tree:
+        if tree is None:
+            module.fail_json(msg=f"There is no volume {module.params['volume']}.")
+            return {}
+        if not module.check_mode:
+            with open(os.open(module.params["archive"], NEW, 0o600), "wb") as archive:
+                os.fchown(archive.fileno(), login_user(), -1)
+                pack(tree, archive)
+        return {"left_out": tree.left_out}
+
+
+def main() -> None:
+    module = ReportingModule(
+        argument_spec={
+            "state": {"type": "str", "required": True, "choices": ["named", "laid_out", "set_aside", "packed"]},
+            "volume": {"type": "str"},
+            "path": {"type": "path"},
+            "patterns": {"type": "list", "elements": "str", "default": []},
+            "service": {"type": "str"},
+            "stage": {"type": "path"},
+            "archive": {"type": "path"},
+            "run": {"type": "str"},
+        },
+        mutually_exclusive=[("volume", "path")],
+        required_if=[
+            ("state", "laid_out", ["stage"]),
+            ("state", "set_aside", ["run"]),
+            ("state", "packed", ["archive"]),
+        ],
+        supports_check_mode=True,
+    )
+    docker, state = DockerCli(module), module.params["state"]
+    try:
+        if state == "named":
+            with results(module, docker) as tree:
+                found: dict[str, Any] = {"run": run_name(tree) if tree else ""}
+        else:
+            found = {"laid_out": laid_out, "set_aside": put_aside, "packed": packed}[state](module, docker)
+    except (DockerError, OSError) as error:
+        module.fail_json(msg=f"The results cannot be read: {error}.")
+    module.exit_json(**{"changed": False, **found})
+
+
+if __name__ == "__main__":
+    main()

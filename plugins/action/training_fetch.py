@@ -1,0 +1,40 @@
+"""Fetches the files that `training_results` has laid out on a host, as the user who logs in: the connection then streams them.
+
+Arguments: `src`, the directory on the host; `dest`, a directory on the controller that is made anew; `files`, what lies in `src`, each with
+a `file`. Only numbers are taken as names of files here: what they are called is for `training_artifacts` to judge.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+
+STAGED = re.compile(r"(?:log)?[0-9]{5}")
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        source, dest = self._task.args["src"], Path(self._task.args["dest"])
+        names = [str(entry.get("file")) for entry in self._task.args["files"]]
+        shutil.rmtree(dest, ignore_errors=True)
+        dest.mkdir(mode=0o700, parents=True)
+        for name in names:
+            if not STAGED.fullmatch(name):
+                return {
+                    **result,
+                    "failed": True,
+                    "msg": f"The host names a file {name!a}, where only numbers are expected.",
+                }
+            try:
+                self._connection.fetch_file(self._connection._shell.join_path(source, name), str(dest / name))
+            except AnsibleError as error:
+                return {**result, "failed": True, "msg": f"A file could not be fetched: {error}"}
+        return {**result, "changed": False}

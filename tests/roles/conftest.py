@@ -1,0 +1,3 @@
+"""The project's modules can be imported."""
+
+import modules  # noqa: F401

@@ -1,0 +1,147 @@
+"""Results in their place on the controller, from a host that says what it likes."""
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_artifacts import begun, placed
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """What nobody may touch, with the artifacts somewhere in it."""
+    (tmp_path / ".bashrc").write_text("mine")
+    return tmp_path
+
+
+@pytest.fixture
+def artifacts(home: Path) -> Path:
+    begun(home / "artifacts" / "job", "first")
+    return home / "artifacts" / "job"
+
+
+def place(artifacts: Path, *files: Any, logs: tuple[Any, ...] = (), rank: int = 0) -> list[dict[str, str]]:
+    source = artifacts / ".ddp-swarm" / "incoming" / "host1"
+    source.mkdir(parents=True, exist_ok=True)
+    for entry in (*files, *logs):
+        if str(entry["file"]).endswith(("00000", "00001")):
+            (source / entry["file"]).write_bytes(entry.pop("content", b"content"))
+    return placed({"path": artifacts, "source": source, "rank": rank, "files": list(files), "logs": list(logs)})
+
+
+def files_in(path: Path) -> list[str]:
+    return sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+
+
+HOSTILE = [
+    "../../.bashrc",
+    "/tmp/x",
+    "..",
+    ".",
+    "",
+    "a/../../../.bashrc",
+    "a\nb",
+    "\x1b[2J",
+    "a//b",
+    "a/",
+    None,
+    7,
+    ["x"],
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_a_name_that_leads_elsewhere_is_left_out(name: Any, home: Path, artifacts: Path) -> None:
+    left_out = place(artifacts, {"name": name, "file": "00000"}, {"name": "good", "file": "00001"})
+    assert [entry["name"].isprintable() for entry in left_out] == [True]
+    assert [name for name in files_in(artifacts) if not name.startswith(".ddp-swarm")] == ["good"]
+    assert (home / ".bashrc").read_text() == "mine"
+    assert sorted(path.name for path in home.iterdir()) == [".bashrc", "artifacts"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".ddp-swarm/run_id",
+        ".DDP-swarm/x",
+        "runs/x",
+        "stack.yml",
+        "preflight.json",
+        "report.html",
+        "node0.log",
+        "NODE12.log",
+    ],
+)
+def test_what_the_tool_keeps_is_not_a_result(name: str, artifacts: Path) -> None:
+    before = files_in(artifacts)
+    ((left_out),) = place(artifacts, {"name": name, "file": "00000"})
+    assert left_out["why"] == "the tool itself has a file of this name"
+    assert [file for file in files_in(artifacts) if "incoming" not in file] == before
+
+
+@pytest.mark.parametrize("file", ["../run_id", "/etc/passwd", "x", "", None, "00000/../x"])
+def test_a_file_that_was_not_laid_out_is_not_moved(file: Any, artifacts: Path) -> None:
+    ((left_out),) = place(artifacts, {"name": "good", "file": file})
+    assert "outside of what it has laid out" in left_out["why"]
+    assert files_in(artifacts) == [".ddp-swarm/run_id"]
+
+
+def test_results_get_their_modes_and_folders(artifacts: Path) -> None:
+    files = [{"name": "deep/er/a", "file": "00000", "public": True}, {"name": "b", "file": "00001", "public": False}]
+    assert place(artifacts, *files) == []
+    assert [file for file in files_in(artifacts) if file[0] != "."] == ["b", "deep/er/a"]
+    assert stat.S_IMODE((artifacts / "b").stat().st_mode) == 0o600
+    assert stat.S_IMODE((artifacts / "deep/er/a").stat().st_mode) == 0o644
+
+
+def test_a_folder_of_the_artifacts_that_is_a_link_is_not_followed(home: Path, artifacts: Path) -> None:
+    (artifacts / "tensorboard").symlink_to(home)
+    ((left_out),) = place(artifacts, {"name": "tensorboard/.bashrc", "file": "00000"})
+    assert left_out["name"] == "tensorboard/.bashrc"
+    assert (home / ".bashrc").read_text() == "mine"
+
+
+def test_logs_are_put_together_in_their_order_and_cleaned(artifacts: Path) -> None:
+    old = {"name": "20260101T000000.0123456789ab.log", "file": "log00001", "content": b"old\n"}
+    new = {"name": "20260102T000000.fedcba987654.log", "file": "log00000"}
+    new["content"] = b"\x1b]0;title\x07new\xff\n 10%\r 20%\r\n\x1b[31mred\x1b[0m\n"
+    assert place(artifacts, logs=(new, old), rank=1) == []
+    assert (artifacts / "node1.log").read_text() == "old\nnew\ufffd\n 10%\n 20%\nred\n"
+    assert not (artifacts / "node0.log").exists()
+
+
+@pytest.mark.parametrize("name", ["../run_id", "x.log", "20260101T000000.0123456789ab.log/../../x", "node0.log"])
+def test_a_log_has_a_time_and_a_container(name: str, artifacts: Path) -> None:
+    ((left_out),) = place(artifacts, logs=({"name": name, "file": "log00000"},))
+    assert "not the name of a container's log" in left_out["why"]
+    assert (artifacts / ".ddp-swarm" / "run_id").read_text() == "first\n"
+
+
+def test_an_earlier_run_is_kept_with_its_logs(artifacts: Path) -> None:
+    place(artifacts, {"name": "snapshot.pt", "file": "00000"})
+    place(artifacts, logs=({"name": "20260101T000000.0123456789ab.log", "file": "log00000"},))
+    (artifacts / "preflight.json").write_text("{}")
+    assert begun(artifacts, "first") == ""
+    assert begun(artifacts, "") == ""
+    assert begun(artifacts, "second") == "runs/first"
+    kept = files_in(artifacts / "runs" / "first")
+    assert kept == ["logs/node0.20260101T000000.0123456789ab.log", "node0.log", "snapshot.pt"]
+    assert (artifacts / "preflight.json").exists()
+    assert begun(artifacts, "third") == ""
+
+
+@pytest.mark.parametrize("run", ["../../x", "a/b", "..", ".x", "a\nb", "a b", "x" * 200])
+def test_a_run_that_is_no_name_moves_nothing(run: str, home: Path, artifacts: Path) -> None:
+    place(artifacts, {"name": "snapshot.pt", "file": "00000"})
+    assert begun(artifacts, run) == ""
+    (artifacts / ".ddp-swarm" / "run_id").write_text(run)
+    assert begun(artifacts, "honest") == ""
+    assert (artifacts / "snapshot.pt").exists()
+    assert sorted(path.name for path in home.iterdir()) == [".bashrc", "artifacts"]
+
+
+def test_the_run_of_an_earlier_version_is_known(artifacts: Path) -> None:
+    (artifacts / ".ddp-swarm" / "run_id").rename(artifacts / "run_id")
+    (artifacts / "snapshot.pt").write_text("x")
+    assert begun(artifacts, "second") == "runs/first"

@@ -1,0 +1,281 @@
+"""Directories that a hostile container has filled, and one that changes while it is read."""
+
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ansible.module_utils import tree
+from ansible.module_utils.tree import FOLDER, Tree, folder_in, lay_out, pack, place, set_aside, tail
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "key").write_text("S3CR3T")
+    return tmp_path / "root"
+
+
+def named(root: Path, *patterns: str) -> list[str]:
+    with Tree(root) as found:
+        return [file.name for file in found.files(list(patterns))]
+
+
+def left_out(root: Path, *patterns: str) -> dict[str, str]:
+    with Tree(root) as found:
+        assert not list(found.files(list(patterns)))
+        return {entry["name"]: entry["why"] for entry in found.left_out}
+
+
+def put(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(ascii(name).strip("'"))
+
+
+def test_patterns_match_as_a_shell_does(root: Path) -> None:
+    put(root, "a.pt", "b.pt", "deep/a.pt", "deep/er/c.txt", ".hidden", "deep/.hidden")
+    assert named(root, "*.pt") == ["a.pt", "b.pt"]
+    assert named(root, "deep") == ["deep/.hidden", "deep/a.pt", "deep/er/c.txt"]
+    assert named(root, "*/*.pt") == ["deep/a.pt"]
+    assert named(root, "*") == ["a.pt", "b.pt", "deep/.hidden", "deep/a.pt", "deep/er/c.txt"]
+    assert named(root, ".hidden", "[ab].pt", "a.pt") == [".hidden", "a.pt", "b.pt"]
+    assert named(root, "../outside/*", "..", "/etc/passwd", "missing", "") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        (b"a\nb", "control characters"),
+        (b"a\tb", "control characters"),
+        (b"\x1b[2J", "control characters"),
+        ("\x9b31m".encode(), "control characters"),
+        ("\u202etxt".encode(), "control characters"),
+        (b"\xff", "not UTF-8"),
+    ],
+)
+def test_names_that_no_terminal_and_no_list_can_hold_are_left_out(root: Path, name: bytes, why: str) -> None:
+    Path(os.fsdecode(os.fsencode(root) + b"/" + name)).write_text("x")
+    ((shown, reason),) = left_out(root, "*").items()
+    assert why in reason
+    assert shown.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda path, outside: path.symlink_to(outside / "key"), "a symbolic link"),
+        (lambda path, outside: path.symlink_to(outside), "a symbolic link"),
+        (lambda path, outside: path.symlink_to("a.pt"), "a symbolic link"),
+        (lambda path, outside: os.mkfifo(path), "a pipe"),
+        (lambda path, outside: os.mknod(path, stat.S_IFSOCK | 0o644), "a socket"),
+        (lambda path, outside: path.hardlink_to(outside / "key"), "another name outside"),
+    ],
+)
+def test_only_regular_files_of_the_directory_are_taken(
+    root: Path, make: Callable[[Path, Path], None], why: str
+) -> None:
+    make(root / "thing", root.parent / "outside")
+    ((name, reason),) = left_out(root, "thing").items()
+    assert (name, why in reason) == ("thing", True), reason
+    assert left_out(root, "thing/key", "thing/*") in ({}, {"thing": reason})
+
+
+def test_a_file_with_two_names_in_the_directory_is_taken(root: Path) -> None:
+    put(root, "last.pt", "deep/x")
+    (root / "deep" / "best.pt").hardlink_to(root / "last.pt")
+    assert named(root, "last.pt", "deep") == ["last.pt", "deep/best.pt", "deep/x"]
+    (root.parent / "outside" / "third").hardlink_to(root / "last.pt")
+    assert named(root, "last.pt", "deep") == ["deep/x"]
+
+
+def test_depth_and_number_are_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(root, "/".join(["d"] * 40) + "/file", *(f"f{number}" for number in range(5)))
+    assert "32 directories deep" in str(left_out(root, "d"))
+    monkeypatch.setattr(tree, "FILES", 3)
+    assert named(root, "f*") == ["f0", "f1", "f2"]
+
+
+def test_a_folder_that_becomes_a_link_while_it_is_read_leads_nowhere(root: Path) -> None:
+    put(root, "a/1", "b/2")
+    with Tree(root) as found:
+        files = found.files(["*"])
+        assert next(files).name == "a/1"
+        (root / "b" / "2").unlink()
+        (root / "b").rmdir()
+        (root / "b").symlink_to(root.parent / "outside")
+        assert list(files) == []
+        assert found.left_out == [{"name": "b", "why": "it is a symbolic link"}]
+
+
+def test_a_file_is_what_it_was_when_it_was_looked_at(root: Path) -> None:
+    """Its name may lead elsewhere a moment later: what is linked and copied is the file, not what the name leads to."""
+    put(root, "public", "private")
+    (root / "private").chmod(0o600)
+    stage = root.parent / "stage"
+    stage.mkdir()
+
+    class Swapping(Tree):
+        def files(self, patterns):  # type: ignore[no-untyped-def]
+            for file in super().files(patterns):
+                (root / file.name).unlink()
+                (root / file.name).symlink_to(root.parent / "outside" / "key")
+                yield file
+
+    with Swapping(root) as found:
+        descriptor = os.open(stage, FOLDER)
+        laid = lay_out(found, ["p*"], descriptor, os.getuid())
+    os.close(descriptor)
+    assert [(entry["name"], entry["public"]) for entry in laid] == [("private", False), ("public", True)]
+    assert [(stage / entry["file"]).read_text() for entry in laid] == ["private", "public"]
+    assert stat.S_IMODE((stage / "00000").stat().st_mode) == 0o600
+
+
+def test_what_others_may_read_takes_no_second_place(root: Path) -> None:
+    put(root, "snapshot.pt")
+    (root / "best.pt").hardlink_to(root / "snapshot.pt")
+    (root.parent / "stage").mkdir()
+    descriptor = os.open(root.parent / "stage", FOLDER)
+    with Tree(root) as found:
+        laid = lay_out(found, ["snapshot.pt", "best.pt"], descriptor, os.getuid())
+        assert found.left_out == []
+    os.close(descriptor)
+    assert [entry["name"] for entry in laid] == ["snapshot.pt", "best.pt"]
+    for entry in laid:
+        assert (root.parent / "stage" / entry["file"]).samefile(root / "snapshot.pt")
+
+
+def test_the_tail_of_a_link_is_nothing(root: Path) -> None:
+    put(root, "metrics.jsonl")
+    with Tree(root) as found:
+        assert tail(found, "metrics.jsonl", 5) == b"jsonl"
+        assert tail(found, "metrics.jsonl", 500) == b"metrics.jsonl"
+        (root / "metrics.jsonl").unlink()
+        (root / "metrics.jsonl").symlink_to(root.parent / "outside" / "key")
+        assert tail(found, "metrics.jsonl", 500) == b""
+
+
+def aside(root: Path, run: str, *keep: str) -> str:
+    descriptor = os.open(root, FOLDER)
+    try:
+        return set_aside(descriptor, run, list(keep))
+    finally:
+        os.close(descriptor)
+
+
+def test_results_are_set_aside_and_none_is_lost(root: Path) -> None:
+    put(root, "snapshot.pt", "deep/file", "kept")
+    assert aside(root, "run", "kept") == "runs/run"
+    put(root, "snapshot.pt")
+    assert aside(root, "run", "kept") == "runs/run.1"
+    assert aside(root, "run", "kept") == ""
+    files = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    assert files == ["kept", "runs/run.1/snapshot.pt", "runs/run/deep/file", "runs/run/snapshot.pt"]
+
+
+@pytest.mark.parametrize("what", ["link", "file"])
+def test_runs_that_is_no_directory_is_in_the_way(root: Path, what: str) -> None:
+    put(root, "snapshot.pt")
+    if what == "link":
+        (root / "runs").symlink_to(root.parent / "outside")
+    else:
+        (root / "runs").write_text("")
+    with pytest.raises(OSError, match=r"(?i)not a directory|symbolic links"):
+        aside(root, "run")
+    assert (root / "snapshot.pt").is_file()
+    assert [path.name for path in (root.parent / "outside").iterdir()] == ["key"]
+
+
+def test_a_run_that_is_a_link_is_passed_by(root: Path) -> None:
+    put(root, "snapshot.pt", "runs/old/file")
+    (root / "runs" / "run").symlink_to(root.parent / "outside")
+    assert aside(root, "run") == "runs/run.1"
+    assert [path.name for path in (root.parent / "outside").iterdir()] == ["key"]
+
+
+def test_an_archive_holds_links_as_links_and_nothing_special(root: Path) -> None:
+    put(root, "a.pt", "deep/b\nc", "deep/\udcff")
+    (root / "link").symlink_to(root.parent / "outside" / "key")
+    (root / "folder").symlink_to(root.parent / "outside")
+    (root / "hard").hardlink_to(root.parent / "outside" / "key")
+    os.mkfifo(root / "pipe")
+    (root / "a.pt").chmod(0o640)
+    stream = io.BytesIO()
+    with Tree(root) as found:
+        pack(found, stream)
+        assert {entry["name"] for entry in found.left_out} == {"pipe", "hard"}
+    stream.seek(0)
+    with tarfile.open(fileobj=stream) as archive:
+        members = {member.name: member for member in archive}
+        assert set(members) == {"a.pt", "deep", "deep/b\nc", "deep/\udcff", "link", "folder"}
+        assert members["link"].issym()
+        assert members["folder"].linkname == str(root.parent / "outside")
+        assert (members["a.pt"].mode, members["a.pt"].uid) == (0o640, os.getuid())
+        content = archive.extractfile("a.pt")
+        assert content
+        assert content.read() == b"a.pt"
+    assert b"S3CR3T" not in stream.getvalue()
+
+
+def test_a_file_that_becomes_shorter_does_not_spoil_an_archive(root: Path) -> None:
+    put(root, "a", "z")
+
+    class Shrinking(Tree):
+        def all(self):  # type: ignore[no-untyped-def]
+            for file in super().all():
+                if file.name == "a":
+                    (root / "a").write_text("")
+                yield file
+
+    (root / "a").write_text("x" * 5000)
+    stream = io.BytesIO()
+    with Shrinking(root) as found:
+        pack(found, stream)
+        assert "shorter" in found.left_out[0]["why"]
+    stream.seek(0)
+    with tarfile.open(fileobj=stream) as archive:
+        assert [(member.name, member.size) for member in archive] == [("a", 5000), ("z", 1)]
+
+
+HOSTILE = ["../x", "/etc/x", "..", "a/../../x", "", "a//b", "a/./b", "a\nb", "a/\x1b[2J", "\udcff", "n" * 256]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_a_hostile_name_has_no_place(root: Path, name: str) -> None:
+    source = root.parent / "source"
+    source.write_text("x")
+    descriptor = os.open(root, FOLDER)
+    with pytest.raises(ValueError, match="name"):
+        place(descriptor, name, source, 0o644)
+    os.close(descriptor)
+    assert source.exists()
+    assert list(root.iterdir()) == []
+
+
+def test_a_place_is_never_behind_a_link(root: Path) -> None:
+    (root / "folder").symlink_to(root.parent / "outside")
+    (root / "file").symlink_to(root.parent / "outside" / "key")
+    descriptor = os.open(root, FOLDER)
+    source = root.parent / "source"
+    source.write_text("x")
+    with pytest.raises(OSError, match=r"(?i)not a directory|symbolic links"):
+        place(descriptor, "folder/new", source, 0o644)
+    place(descriptor, "file", source, 0o600)
+    os.close(descriptor)
+    assert (root.parent / "outside" / "key").read_text() == "S3CR3T"
+    assert not (root / "file").is_symlink()
+    assert stat.S_IMODE((root / "file").stat().st_mode) == 0o600
+
+
+def test_a_folder_that_is_made_belongs_to_its_parents_owner(root: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give a directory to another user")
+    os.chown(root, 1000, 1000)
+    descriptor = os.open(root, FOLDER)
+    os.close(folder_in(descriptor, "runs"))
+    os.close(descriptor)
+    assert ((root / "runs").stat().st_uid, (root / "runs").stat().st_gid) == (1000, 1000)
