@@ -1,0 +1,106 @@
+"""The engine's settings, written by the role docker for real, on this machine, into a directory that stands in for /etc/docker."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from by_path import ROOT
+
+
+def play(etc: Path, options: dict[str, Any], **variables: Any) -> subprocess.CompletedProcess[str]:
+    tasks = [{"ansible.builtin.include_role": {"name": "docker", "tasks_from": "settings"}}]
+    file = etc.parent / "play.json"
+    file.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    variables = {
+        "_docker_etc": str(etc),
+        "docker_daemon_options": options,
+        "docker_gpu": "false",
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        **variables,
+    }
+    return subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", file, "-i", "host1,", "-e", json.dumps(variables)],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    path = tmp_path / "etc"
+    path.mkdir()
+    return path
+
+
+STAND_INS = {
+    "nvidia-smi": "case $1 in -L) echo 'GPU 0: Invented (UUID: GPU-1)';; *) echo 570.1;; esac",
+    "nvidia-ctk": "echo NVIDIA Container Toolkit CLI version 1.19.0",
+}
+
+
+@pytest.fixture
+def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver and a toolkit, which stand-ins of their commands invent."""
+    (tmp_path / "bin").mkdir()
+    for name, script in STAND_INS.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("gpu")
+def test_what_the_settings_said_before_the_gpus_is_kept_as_closed_as_they_are(etc: Path) -> None:
+    (etc / "daemon.json").write_text('{"runtimes": {"nvidia": {"path": "/usr/bin/mine"}}}')
+    (etc / "daemon.json").chmod(0o600)
+    done = play(etc, {}, docker_gpu="true")
+    assert done.returncode == 0, done.stdout
+    kept = json.loads((etc / "before-gpus.json").read_text())
+    assert kept == {"settings": {"runtimes": {"nvidia": {"path": "/usr/bin/mine"}}}}
+    assert modes(etc) == {"daemon": 0o600, "before-gpus": 0o600}
+
+
+def modes(etc: Path) -> dict[str, int]:
+    """Of the settings and of the copies kept beside them."""
+    return {path.name.split(".json")[0]: path.stat().st_mode & 0o7777 for path in etc.iterdir()}
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_the_settings_keep_their_mode(etc: Path, mode: int) -> None:
+    (etc / "daemon.json").write_text('{"proxies": {"http-proxy": "http://me:S3CR3T@proxy:3128"}}')
+    (etc / "daemon.json").chmod(mode)
+    done = play(etc, {"debug": True})
+    assert done.returncode == 0, done.stdout
+    written = json.loads((etc / "daemon.json").read_text())
+    assert written == {"proxies": {"http-proxy": "http://me:S3CR3T@proxy:3128"}, "debug": True}
+    assert [path.stat().st_mode & 0o7777 for path in etc.iterdir()] == [mode, mode]
+
+
+def test_settings_that_are_as_asked_are_not_touched(etc: Path) -> None:
+    (etc / "daemon.json").write_text('{"debug": true}')
+    (etc / "daemon.json").chmod(0o600)
+    assert "changed=0 " in play(etc, {"debug": True}).stdout
+    assert modes(etc) == {"daemon": 0o600}
+
+
+def test_new_settings_may_be_read_by_all(etc: Path) -> None:
+    assert play(etc, {"debug": True}).returncode == 0
+    assert modes(etc) == {"daemon": 0o644}
+
+
+def test_what_is_no_json_keeps_its_mode_too(etc: Path) -> None:
+    (etc / "daemon.json").write_text("{debug")
+    (etc / "daemon.json").chmod(0o600)
+    refused = play(etc, {"debug": True})
+    assert "is not a JSON mapping" in refused.stdout
+    assert (etc / "daemon.json").read_text() == "{debug"
+    assert play(etc, {"debug": True}, docker_daemon_replace=True).returncode == 0
+    assert json.loads((etc / "daemon.json").read_text()) == {"debug": True}
+    assert [path.stat().st_mode & 0o7777 for path in etc.iterdir()] == [0o600, 0o600]
