@@ -30,7 +30,9 @@ options:
     description: The archive of the context itself, compressed with gzip, in base64.
     type: str
   args:
-    description: Build arguments.
+    description:
+      - Build arguments. They reach docker in its environment, where only root can read them, and not in its command line. What is secret in
+        them, such as the password in a URL, is in no result and in no log.
     type: dict
     default: {}
   builder:
@@ -69,11 +71,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.docker_cli import DockerCli
 from ansible.module_utils.image_layers import LABEL, streamed
+from ansible.module_utils.masking import mask
+from ansible.module_utils.reporting import ReportingModule
+from ansible.module_utils.text import printable
 
 # On the stages of training/Dockerfile: packages, and program.
 STAGE = "io.ddp-swarm.stage"
@@ -83,6 +87,20 @@ BUILDKIT_STEP = re.compile(r"#(\d+) (\[.*?\d+/\d+\] .*|exporting layers.*)")
 BUILDKIT_END = re.compile(r"#(\d+) (DONE ([\d.]+)s|CACHED|exporting layers ([\d.]+)s done)")
 
 
+class BuildModule(ReportingModule):  # type: ignore[misc,unused-ignore]
+    """Keeps the context, in base64, out of the host's log and of the result."""
+
+    logs = False
+
+    def secrets_in(self, params: dict[str, Any]) -> list[str]:
+        hidden: dict[str, int] = {}
+        mask(params.get("args"), hidden)
+        return list(hidden)
+
+    def shown_params(self) -> dict[str, Any]:
+        return {name: value for name, value in super().shown_params().items() if name != "archive"}
+
+
 def follow(stream: IO[str]) -> tuple[list[str], list[str]]:
     """Read a build's output as it comes; returns its steps, and its lines."""
     lines: list[str] = []
@@ -90,7 +108,7 @@ def follow(stream: IO[str]) -> tuple[list[str], list[str]]:
     ends: dict[str, str] = {}
     current, began = "", time.monotonic()
     for raw in stream:
-        line = raw.rstrip()
+        line = printable(raw).rstrip()
         lines.append(line)
         classic, end, step = CLASSIC_STEP.match(line), BUILDKIT_END.match(line), BUILDKIT_STEP.match(line)
         if classic or line.startswith("Successfully built"):
@@ -130,7 +148,7 @@ def remove_stages(docker: DockerCli, keep: int) -> None:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = BuildModule(
         argument_spec={
             "tags": {"type": "list", "elements": "str", "required": True},
             "context": {"type": "path"},
@@ -144,17 +162,19 @@ def main() -> None:
         supports_check_mode=False,
     )
     buildkit = module.params["builder"] == "buildkit"
+    # Without its value in the command line, docker takes an argument from the environment (ValidateEnv in docker/cli's opts).
+    arguments = {name: str(value) for name, value in module.params["args"].items()}
     command = [str(module.get_bin_path("docker", required=True)), "build"]
     command += [f"--tag={tag}" for tag in module.params["tags"]]
     command += [f"--label={LABEL}={module.params['tags'][0].rsplit(':', 1)[0]}"]
-    command += [f"--build-arg={name}={value}" for name, value in module.params["args"].items()]
+    command += [f"--build-arg={name}" for name in arguments]
     command += ["--progress=plain", "-"] if buildkit else ["-"]
     try:
         with (
             opened(module.params["context"], module.params["archive"]) as archive,
             streamed(
                 command,
-                env={**os.environ, "DOCKER_BUILDKIT": str(int(buildkit)), "LC_ALL": "C"},
+                env={**os.environ, **arguments, "DOCKER_BUILDKIT": str(int(buildkit)), "LC_ALL": "C"},
                 stdin=archive,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

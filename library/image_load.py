@@ -12,6 +12,7 @@ description:
     what it has. It does so for a layer whose chain ID it knows, whether or not the archive holds the layer (moby,
     image/tarexport/load.go).
   - What C(image_save) could only save as a whole is loaded as it is.
+  - The files come from another host. Their names and their directory are checked, and no file is read or written through a link.
   - The engine recomputes the diff ID of every layer that it reads, and makes the image last. So there is the whole image,
     the same as at the source, or none.
 author:
@@ -27,7 +28,7 @@ options:
     elements: str
     default: []
   src:
-    description: Directory with the files. Needed unless C(image_save) returned them.
+    description: Directory with the files, to which nobody else may write. Needed unless C(image_save) returned them.
     type: path
   id:
     description: The image's ID at the source. Where one of the two engines keeps images in containerd, the ID becomes another, and the
@@ -75,9 +76,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.docker_cli import DockerCli, DockerError
-from ansible.module_utils.image_layers import MEBIBYTE, file_sha256, in_containerd, streamed
+from ansible.module_utils.image_layers import (
+    MEBIBYTE,
+    file_sha256,
+    folder_problem,
+    in_containerd,
+    new_file,
+    regular_file,
+    saved_problem,
+    streamed,
+)
+from ansible.module_utils.reporting import ReportingModule
+
+
+class LoadModule(ReportingModule):  # type: ignore[misc,unused-ignore]
+    """Keeps the layers themselves, in base64, out of the host's log and of the result."""
+
+    logs = False
+
+    def shown_params(self) -> dict[str, Any]:
+        return {name: value for name, value in super().shown_params().items() if name not in ("layers", "config")}
 
 
 def add(archive: tarfile.TarFile, name: str, size: int, stream: IO[bytes]) -> None:
@@ -88,12 +107,12 @@ def add(archive: tarfile.TarFile, name: str, size: int, stream: IO[bytes]) -> No
 
 @contextmanager
 def opened(path: Path, unpacked: bool) -> Iterator[IO[bytes]]:
-    if path.suffix != ".zst" or not unpacked:
-        with path.open("rb") as stream:
+    with regular_file(path) as stream:
+        if path.suffix != ".zst" or not unpacked:
             yield stream
-        return
-    with streamed(["zstd", "-q", "-d", "-c", str(path)], stdout=subprocess.PIPE) as zstd:
-        yield zstd.stdout
+            return
+        with streamed(["zstd", "-q", "-d", "-c"], stdin=stream, stdout=subprocess.PIPE) as zstd:
+            yield zstd.stdout
 
 
 def write_archive(stream: IO[bytes], params: dict[str, Any], source: Path, unpacked: bool) -> None:
@@ -131,19 +150,33 @@ def load(command: list[str], params: dict[str, Any], source: Path, whole: str, u
         raise DockerError(said.splitlines()[-1] if said else f"docker load: exit code {process.returncode}")
 
 
-def have(module: AnsibleModule, source: Path) -> None:
+def arrived(path: Path, sha256: str) -> bool:
+    try:
+        return bool(file_sha256(path) == sha256)
+    except FileNotFoundError:
+        return False
+
+
+def have(module: ReportingModule, source: Path) -> None:
     """Make the image of the files in a directory, in which those that came with the task are put first."""
     ref, docker = module.params["ref"], DockerCli(module)
-    for layer in module.params["layers"]:
-        path = source / layer["file"]
-        if layer.get("content"):
-            path.write_bytes(base64.b64decode(layer["content"]))
-        if not path.is_file() or file_sha256(path) != layer["sha256"]:
-            path.unlink(missing_ok=True)
-            module.fail_json(
-                msg=f"A layer of {ref} did not arrive as it was sent ({layer['file']}, wrong checksum): run this again."
-            )
+    problem = saved_problem(module.params)
+    if problem:
+        module.fail_json(msg=f"What the image {ref} shall be made of does not serve: {problem}.")
     try:
+        problem = folder_problem(source)
+        if problem:
+            module.fail_json(msg=f"The layers of {ref} are not safe there: {problem}. Remove it, and run this again.")
+        for layer in module.params["layers"]:
+            path = source / layer["file"]
+            if layer.get("content"):
+                with new_file(path) as file:
+                    file.write(base64.b64decode(layer["content"]))
+            if not arrived(path, layer["sha256"]):
+                path.unlink(missing_ok=True)
+                module.fail_json(
+                    msg=f"A layer of {ref} did not arrive as it was sent ({layer['file']}, wrong checksum): run this again."
+                )
         whole = next((layer["file"] for layer in module.params["layers"] if not layer["diff_id"]), "")
         info = json.loads(docker.run("info", "--format", "{{json .}}").stdout)
         # Engines read layers in zstd themselves since 23, which saves copying what is unpacked from one process to the next.
@@ -168,7 +201,7 @@ def have(module: AnsibleModule, source: Path) -> None:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = LoadModule(
         argument_spec={
             "ref": {"type": "str", "required": True},
             "tags": {"type": "list", "elements": "str", "default": []},

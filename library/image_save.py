@@ -21,7 +21,9 @@ options:
     type: str
     required: true
   dest:
-    description: Directory to write to. It is made, for the login user alone, who can then fetch from it.
+    description:
+      - Directory to write to. It is made. The files belong to the login user, who can then fetch them by their names, and only root
+        can put another in their place. A directory to which others may write, as earlier versions made it, is emptied first.
     type: path
     required: true
   held:
@@ -96,7 +98,6 @@ import gzip
 import hashlib
 import json
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -106,25 +107,32 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.docker_cli import DockerCli, DockerError
-from ansible.module_utils.image_layers import MEBIBYTE, chain_ids, file_sha256, in_containerd, streamed
+from ansible.module_utils.image_layers import (
+    MEBIBYTE,
+    chain_ids,
+    file_sha256,
+    folder_problem,
+    in_containerd,
+    new_file,
+    streamed,
+)
+from ansible.module_utils.login import login_user
+from ansible.module_utils.reporting import ReportingModule
 
 OCI_BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 
 
-def login_user() -> int:
-    """Who logged in before becoming root: the one that a file transfer runs as."""
-    environment = os.environ
-    if environment.get("SUDO_UID"):
-        return int(environment["SUDO_UID"])
-    if environment.get("DOAS_USER"):
-        return pwd.getpwnam(environment["DOAS_USER"]).pw_uid
-    try:
-        uid = int(Path("/proc/self/loginuid").read_text())
-    except (OSError, ValueError):
-        return os.getuid()
-    return os.getuid() if uid == 2**32 - 1 else uid
+def have_folder(path: Path) -> None:
+    """Have a directory for files that root works on by name, and that others read by name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() and not path.is_symlink() and folder_problem(path):
+        shutil.rmtree(path)
+    path.mkdir(exist_ok=True)
+    problem = folder_problem(path)
+    if problem:
+        raise OSError(problem)
+    path.chmod(0o711)
 
 
 def blocks_of(stream: IO[bytes]) -> Iterator[bytes]:
@@ -134,7 +142,7 @@ def blocks_of(stream: IO[bytes]) -> Iterator[bytes]:
 def write(blocks: Iterable[bytes], dest: Path, compress: bool) -> tuple[str, int]:
     """Write a layer under a name that says it is not complete yet; returns the SHA-256 of what was read, and its bytes."""
     digest, size = hashlib.sha256(), 0
-    with dest.open("wb") as out:
+    with new_file(dest) as out:
         zstd = (
             streamed(["zstd", "-q", "-1", "-T0", "-c"], stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE)
             if compress
@@ -262,7 +270,7 @@ def read(
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = ReportingModule(
         argument_spec={
             "ref": {"type": "str", "required": True},
             "dest": {"type": "path", "required": True},
@@ -274,7 +282,7 @@ def main() -> None:
     )
     ref, dest, compress = module.params["ref"], Path(module.params["dest"]), module.params["compress"]
     docker = DockerCli(module)
-    os.umask(0o022)
+    os.umask(0o077)
     try:
         image = json.loads(docker.run("image", "inspect", ref).stdout)[0]
         id = image["Id"].split(":")[1]
@@ -292,9 +300,7 @@ def main() -> None:
             }
         )
         owner = login_user()
-        dest.mkdir(parents=True, exist_ok=True)
-        os.chmod(dest, 0o700)
-        os.chown(dest, owner, -1)
+        have_folder(dest)
         record = dest / f"{id}.json"
         known: dict[str, Any] = json.loads(record.read_text()) if record.is_file() else {"config": "", "sizes": {}}
         suffix = ".tar.zst" if compress else ".tar"
@@ -307,7 +313,10 @@ def main() -> None:
             else:
                 source, config, sizes = read(command, info, id, wanted, dest, compress)
             known = {"config": base64.b64encode(config).decode(), "sizes": sizes}
-            record.write_text(json.dumps(known))
+            # Half of a record would stop every later run.
+            with new_file(dest / "record.part") as part:
+                part.write(json.dumps(known).encode())
+            (dest / "record.part").replace(record)
         layers = []
         for name, chain in wanted.items():
             file = dest / (name + suffix)
@@ -331,8 +340,9 @@ def main() -> None:
     except DockerError as error:
         module.fail_json(msg=f"The image {ref} cannot be read: {error}.")
     except OSError as error:
-        what = "has no space left" if error.errno == errno.ENOSPC else f"cannot take the image's layers ({error})"
-        module.fail_json(msg=f"{dest} {what}: free some space there and run this again.")
+        if error.errno == errno.ENOSPC:
+            module.fail_json(msg=f"{dest} has no space left: free some space there and run this again.")
+        module.fail_json(msg=f"{dest} cannot take the image's layers ({error}): correct that there and run this again.")
     module.exit_json(
         changed=True,
         id=image["Id"],

@@ -138,9 +138,9 @@ import os
 import shutil
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.docker_cli import DockerCli, DockerError
 from ansible.module_utils.image_layers import LABEL, chain_ids, in_containerd
+from ansible.module_utils.reporting import ReportingModule
 
 
 def builder(info: dict[str, Any]) -> str:
@@ -239,7 +239,7 @@ def remove(docker: DockerCli, tags: list[str]) -> None:
         raise DockerError("docker image rm: " + "; ".join(wrong))
 
 
-def tidy(module: AnsibleModule, docker: DockerCli, found: dict[str, Any]) -> dict[str, Any]:
+def tidy(module: ReportingModule, docker: DockerCli, found: dict[str, Any]) -> dict[str, Any]:
     ref, work, services = (module.params[name] for name in ("ref", "work", "services"))
     named = found["services"] if services is None else services
     removed = [tag for tag in found["surplus"] if named is not None and tag not in named]
@@ -258,7 +258,7 @@ def tidy(module: AnsibleModule, docker: DockerCli, found: dict[str, Any]) -> dic
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = ReportingModule(
         argument_spec={
             "ref": {"type": "str", "required": True},
             "others": {"type": "list", "elements": "str", "default": []},
@@ -282,7 +282,7 @@ def main() -> None:
         "chains": [],
         "engine": "",
         "problem": "",
-        "left": bool(work) and os.path.isdir(work),
+        "left": bool(work) and os.path.isdir(work) and not os.path.islink(work),
     }
     found.update(architecture=os.uname().machine, builder="", zstd=bool(shutil.which("zstd")), free_mb=0)
     docker = DockerCli(module)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import os
+import re
+import stat
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from ansible.module_utils.names import refusal, shown
 
 MEBIBYTE = 1 << 20
 # On every image that this project builds: its name without the tag. What lacks it is never removed.
@@ -27,10 +33,61 @@ def in_containerd(info: dict[str, Any]) -> bool:
     return any("io.containerd.snapshotter" in str(pair) for pair in info.get("DriverStatus") or [])
 
 
+def saved_problem(saved: Any) -> str:
+    """Why this cannot be what image_save returns, which comes from a host and is used on others; empty if it can."""
+    try:
+        for diff_id in (saved["id"], *saved["diff_ids"]):
+            if not is_digest(diff_id):
+                return f"it speaks of {shown(diff_id)}, which is no SHA-256 digest"
+        base64.b64decode(saved["config"], validate=True)
+        for layer in saved["layers"]:
+            wrong: str = refusal("layer", "a layer's file", layer["file"])
+            if wrong:
+                return wrong
+            digests = [f"sha256:{layer['sha256']}", *(layer[key] for key in ("diff_id", "chain") if layer[key] != "")]
+            for digest in digests:
+                if not is_digest(digest):
+                    return f"it speaks of {shown(digest)}, which is no SHA-256 digest"
+            for size in (layer["bytes"], layer["size"]):
+                if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+                    return f"it speaks of {shown(size)} bytes"
+            base64.b64decode(layer.get("content", ""), validate=True)
+    except (KeyError, TypeError, ValueError) as error:
+        return f"it is not shaped as what image_save returns ({type(error).__name__}: {shown(str(error))})"
+    return ""
+
+
+def is_digest(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("sha256:[0-9a-f]{64}", value) is not None
+
+
+def folder_problem(path: Path) -> str:
+    """Why root must not work by name in this directory: somebody else could put a link in the place of a file. Empty if nothing is."""
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        return f"{path} is not a directory"
+    return f"others may write to {path}" if found.st_uid != os.geteuid() or found.st_mode & 0o022 else ""
+
+
+def new_file(path: Path) -> IO[bytes]:
+    """For the owner alone, in the place of whatever has this name."""
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "wb")
+
+
+def regular_file(path: Path) -> IO[bytes]:
+    """To read. An OSError says that it is none, such as a link or a pipe."""
+    stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise OSError(f"{path} is no regular file")
+    return stream
+
+
 def file_sha256(path: Path) -> str:
     """In hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with regular_file(path) as stream:
         for block in iter(lambda: stream.read(MEBIBYTE), b""):
             digest.update(block)
     return digest.hexdigest()

@@ -86,21 +86,22 @@ def test_layers_are_read_where_the_engine_keeps_them(images: Images, host: str) 
 def test_a_layer_that_did_not_arrive_as_it_was_sent(images: Images) -> None:
     """Nothing on the way changes a layer unseen, so the module gets a wrong one."""
     images.have("whole", image_distribution="ship")
-    layer = {"diff_id": "sha256:" + "0" * 64, "file": "layer.tar", "sha256": "0" * 64, "bytes": 1, "size": 1}
-    images.lab.on("host3", "sh", "-c", "mkdir -p /root/ship && echo other >/root/ship/layer.tar")
+    digest, file = "sha256:" + "0" * 64, "0" * 64 + ".tar"
+    layer = {"diff_id": digest, "chain": digest, "file": file, "sha256": "0" * 64, "bytes": 1, "size": 1}
+    images.lab.on("host3", "sh", "-c", f"mkdir -p /root/ship && echo other >/root/ship/{file}")
     said = module(
         images,
         "host3",
         "image_load",
         ref="my-ddp-trainer:wrong",
         src="/root/ship",
-        id="sha256:" + "0" * 64,
+        id=digest,
         config="",
         diff_ids=[],
         layers=[layer],
     )
     assert said.returncode != 0
-    assert "did not arrive as it was sent (layer.tar, wrong checksum): run this again." in said.stdout
+    assert f"did not arrive as it was sent ({file}, wrong checksum): run this again." in said.stdout
     assert images.lab.on("host3", "ls", "/root/ship") == ""
     assert "my-ddp-trainer:wrong" not in images.names("host3")
 

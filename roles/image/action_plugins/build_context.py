@@ -7,8 +7,8 @@ Arguments:
 - `fallback`: files to put into the context where the directory has none of the same name.
 - `args`: the build arguments. They are part of the fingerprint.
 - `max_size`: bytes that the files in `path` may take together; 0, the default, allows any.
-- `dest`: where to write the context as a tar archive whose bytes depend on the content only. Its directory is made if need be, and an
-  archive that is there is kept. Without it nothing is packed.
+- `dest`: where to write the context as a tar archive whose bytes depend on the content only. Its directory is made if need be, for its owner
+  alone, and an archive that is there is kept. Without it nothing is packed.
 - `inline`: where the files take no more bytes than this (default 0), the archive is returned instead of written.
 
 Without `dest` returns `fingerprint` (SHA-256 of names, execute bits, bytes and build arguments, in hexadecimal), which is the same on
@@ -114,17 +114,17 @@ def write_archive(files: dict[str, Path], stream: IO[bytes]) -> None:
 
 def packed(files: dict[str, Path], dest: Path, inline: int) -> str:
     """The archive, in base64, or nothing, and then it is in `dest`."""
-    if dest.exists():
-        return ""
-    if sum(path.lstat().st_size for path in files.values()) <= inline:
+    if not dest.exists() and sum(path.lstat().st_size for path in files.values()) <= inline:
         memory = io.BytesIO()
         write_archive(files, memory)
         return base64.b64encode(gzip.compress(memory.getvalue(), mtime=0)).decode()
-    dest.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = dest.with_name(dest.name + ".part")
-    with part.open("wb") as stream:
-        write_archive(files, stream)
-    part.replace(dest)
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    dest.parent.chmod(0o700)
+    if not dest.exists():
+        part = dest.with_name(dest.name + ".part")
+        with part.open("wb") as stream:
+            write_archive(files, stream)
+        part.replace(dest)
     return ""
 
 

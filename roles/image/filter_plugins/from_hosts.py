@@ -1,0 +1,66 @@
+"""Filters: whether what hosts say may be used on the controller and on other hosts, and which certificates of a registry are the role's."""
+
+import base64
+import re
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+
+# Ansible looks there for what modules import; plugins run here, where only its own module_utils can be imported.
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[3] / "module_utils"))
+
+from ansible.module_utils.image_layers import saved_problem
+from ansible.module_utils.names import shown
+
+CA = b"ddp-swarm registry CA"
+OURS = {"ca.crt", "client.cert", "client.key"}
+
+
+def node_problem(node: Any) -> str:
+    """Why this cannot be what an engine says of its swarm; empty if it can. One that is in no swarm has neither address nor ID."""
+    if not isinstance(node, dict):
+        return f"its swarm is {shown(node)}"
+    address, name = node.get("NodeAddr", ""), node.get("NodeID", "")
+    if address != "" and not is_address(address):
+        return f"its address is {shown(address)}, which is no IP address"
+    if name != "" and not re.fullmatch("[0-9a-z]{25}", str(name)):
+        return f"its node ID is {shown(name)}, which is not 25 small letters and digits"
+    return ""
+
+
+def is_address(value: Any) -> bool:
+    try:
+        # A scope, as in fe80::1%eth0, may be any text.
+        return isinstance(value, str) and "%" not in value and bool(ip_address(value))
+    except ValueError:
+        return False
+
+
+def registry_leftovers(certificates: list[dict[str, Any]], files: list[str]) -> list[str]:
+    """The folders of certs.d that the role has made: they hold the CA of its registry. Of one that holds more, the files that are its own.
+
+    `certificates` are CA certificates as slurp returns them, `files` the paths of all files.
+    """
+    found = []
+    for certificate in certificates:
+        folder = str(Path(certificate["source"]).parent)
+        if CA in der(base64.b64decode(certificate["content"])):
+            inside = {Path(file).name for file in files if str(Path(file).parent) == folder}
+            found += [folder] if inside <= OURS else [f"{folder}/{name}" for name in sorted(inside & OURS)]
+    return found
+
+
+def der(pem: bytes) -> bytes:
+    """The first certificate, in which its subject stands as it is."""
+    block = re.search(b"-----BEGIN CERTIFICATE-----(.*?)-----END", pem, re.DOTALL)
+    try:
+        return base64.b64decode(block.group(1)) if block else b""
+    except ValueError:
+        return b""
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"node_problem": node_problem, "registry_leftovers": registry_leftovers, "saved_problem": saved_problem}
