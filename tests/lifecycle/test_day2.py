@@ -1,7 +1,10 @@
 """Hosts come and go, engines are upgraded, machines reboot, and what is running goes on."""
 
+import io
 import re
+import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import job
 import pytest
@@ -218,6 +221,14 @@ def test_backup_and_restore_of_the_only_manager(lab: Lab) -> None:
     files = {path.name: path.stat().st_mode & 0o777 for path in (lab.directory / "backups" / "test").iterdir()}
     assert files.keys() == {"swarm.tar.gz", *(f"{host}.simple-training_snapshots.tar.gz" for host in shape.hosts)}
     assert files["swarm.tar.gz"] == 0o600
+    assert left_of_backups(lab, "host1") == ""
+    # A step in between fails: the controller has no room for the archive, as a directory is in its place.
+    (lab.directory / "backups" / "full" / "swarm.tar.gz" / "x").mkdir(parents=True)
+    failed = shape.play("playbooks/backup.yml", swarm_disturb_training=True, **{**backup, "backup": "full"})
+    assert failed.rc != 0
+    assert left_of_backups(lab, "host1") == ""
+    shape.is_whole(patience=60)
+    job.runs(lab, shape.hosts, seconds=90)
     saved = job.count(lab, "host1")
     # The disaster: the manager comes back as a new machine.
     lab.on("host1", "systemctl", "stop", "docker.socket", "docker")
@@ -229,12 +240,56 @@ def test_backup_and_restore_of_the_only_manager(lab: Lab) -> None:
     assert "playbooks/restore.yml" in refused.failure()
     run = shape.play("playbooks/restore.yml", **backup)
     assert run.rc == 0, run.stdout[-3000:]
+    assert left_of_backups(lab, "host1") == ""
     shape.have()
     job.runs(lab, shape.hosts, seconds=90)
     assert job.count(lab, "host1") > saved - 30
     refused = shape.play("playbooks/restore.yml", **backup)
     assert "leads a swarm that works" in refused.failure()
     job.remove(lab, "host1")
+
+
+def left_of_backups(lab: Lab, host: str) -> str:
+    """Archives of the swarm's state, and states that were put aside. They hold the CA's key."""
+    script = "ls -d /var/tmp/ddp-swarm-backup.* /var/lib/docker/swarm-* 2>/dev/null; find /tmp /var/tmp /root /home -name swarm.tar.gz"
+    return lab.on(host, "sh", "-c", script).strip()
+
+
+def test_a_restore_that_fails_brings_back_the_swarm_and_one_that_works_removes_it(lab: Lab) -> None:
+    shape = Shape(lab, ["host1"], ["host4"])
+    shape.have_anew()
+    backup = {"backup": "again", "backup_dir": str(lab.directory / "backups")}
+    run = shape.play("playbooks/backup.yml", **backup)
+    assert run.rc == 0, run.stdout[-3000:]
+    # A swarm of today, which the backup would replace, and a backup that no engine starts from.
+    lab.on("host1", "docker", "node", "update", "--label-add", "today=yes", "host1")
+    whole = (lab.directory / "backups" / "again" / "swarm.tar.gz").read_bytes()
+    damage(lab.directory / "backups" / "again" / "swarm.tar.gz")
+    failed = shape.play("playbooks/restore.yml", swarm_rebuild=True, **backup)
+    assert failed.rc != 0
+    assert "has what it had before" in failed.stdout
+    assert left_of_backups(lab, "host1") == ""
+    assert shape.label("host1", "today") == "yes"
+    (lab.directory / "backups" / "again" / "swarm.tar.gz").write_bytes(whole)
+    run = shape.play("playbooks/restore.yml", swarm_rebuild=True, **backup)
+    assert run.rc == 0, run.stdout[-3000:]
+    assert left_of_backups(lab, "host1") == ""
+    assert shape.label("host1", "today") == ""
+    shape.have()
+
+
+def damage(archive: Path) -> None:
+    """The same files, with the node's key broken."""
+    content = {}
+    with tarfile.open(archive) as whole:
+        for member in whole:
+            file = whole.extractfile(member)
+            content[member.name] = (member, file.read() if file else b"")
+    with tarfile.open(archive, "w:gz") as broken:
+        for name, (member, text) in content.items():
+            text = b"broken" if name.endswith("swarm-node.key") else text
+            member.size = len(text)
+            broken.addfile(member, io.BytesIO(text))
 
 
 def test_teardown_collects_first_and_keeps_the_volumes(lab: Lab) -> None:
