@@ -9,6 +9,7 @@ own, replace `build_task`: the rest does not know what is being learned.
 
 import argparse
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -22,7 +23,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -41,6 +42,8 @@ LOCAL_WORLD_SIZE = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 SNAPSHOT_FORMAT = "ddp-swarm/2"
 HANG_SECONDS = 30.0  # a process that gives no sign of life for so long is killed by torchrun
 EXIT_STOPPED = 128 + signal.SIGTERM  # not 0: swarm restarts a task only when it failed
+MESSAGE_BYTES = 2**20  # far more than the ranks ever tell each other
+PIECE_BYTES = 2**26  # of a snapshot: --timeout counts for each piece, and gloo sends no more than 2 GiB at once
 
 
 def log(message: str, prefix: bool = True) -> None:
@@ -108,7 +111,7 @@ def digest(state: dict[str, torch.Tensor]) -> str:
     sha = hashlib.sha256()
     for name, tensor in state.items():
         sha.update(name.encode())
-        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return sha.hexdigest()
 
 
@@ -141,13 +144,19 @@ def write_snapshot(path: Path, snapshot: dict[str, Any], keep: int) -> None:
         os.close(directory)
 
 
-def read_snapshot(path: Path) -> dict[str, Any]:
-    snapshot = torch.load(path, map_location="cpu", weights_only=True)
+def read_snapshot(file: Path | BinaryIO) -> dict[str, Any]:
+    # weights_only: torch's own unpickler, which builds tensors and plain values, and calls nothing that the bytes name.
+    snapshot = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(snapshot, dict) or snapshot.get("format") != SNAPSHOT_FORMAT:
         raise ValueError("it was not written by this trainer")
     if digest(snapshot["model"]) != snapshot["digest"]:
         raise ValueError("its weights do not match their checksum")
     return snapshot
+
+
+def first_sentence(error: Exception) -> str:
+    """Torch goes on with the advice to trust the file; of an empty one it says nothing at all."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
 
 
 def find_snapshot(path: Path) -> dict[str, Any] | str | None:
@@ -161,7 +170,7 @@ def find_snapshot(path: Path) -> dict[str, Any] | str | None:
             snapshot = read_snapshot(candidate)
         except Exception as error:  # noqa: BLE001 - torch.load raises whatever the damaged bytes trigger
             bad.append(candidate)
-            log(f"snapshot {candidate} cannot be used: {str(error).strip().splitlines()[0]}")
+            log(f"snapshot {candidate} cannot be used: {first_sentence(error)}")
             continue
         for damaged in bad:  # out of the way, or the next save would make it an older good one
             os.replace(damaged, beside(damaged, ".bad"))
@@ -187,10 +196,56 @@ def set_rng_state(states: list[torch.Tensor], device: torch.device) -> None:
 # --- talking to the other ranks ---------------------------------------------------------------------------
 
 
+# Never by all_gather_object or broadcast_object_list: they unpickle what a peer sends, so they run what it wants, and
+# whoever reaches the port is taken for a peer.
+
+
+def gather_bytes(own: torch.Tensor) -> list[torch.Tensor]:
+    """The bytes of each rank, which need not be equally many."""
+    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(WORLD_SIZE)]
+    dist.all_gather(sizes, torch.tensor([len(own)]))
+    lengths = [int(size) for size in sizes]
+    for rank, length in enumerate(lengths):
+        if not 0 <= length <= MESSAGE_BYTES:
+            raise RuntimeError(f"rank {rank} wants to send {length} bytes: at most {MESSAGE_BYTES} are taken")
+    own = nn.functional.pad(own, (0, max(lengths) - len(own)))
+    parts = [torch.empty_like(own) for _ in range(WORLD_SIZE)]
+    dist.all_gather(parts, own)
+    return [part[:length].clone() for part, length in zip(parts, lengths, strict=True)]
+
+
 def gather(value: Any) -> list[Any]:
-    values: list[Any] = [None] * WORLD_SIZE
-    dist.all_gather_object(values, value)
+    """The value of each rank, as JSON brings it: a tuple arrives as a list."""
+    own, values = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8), []
+    for rank, part in enumerate(gather_bytes(own)):
+        try:
+            values.append(json.loads(part.numpy().tobytes()))
+        except (ValueError, RecursionError):
+            sentence = f"what rank {rank} sent cannot be read: does it run the same training_code.py?"
+            raise RuntimeError(sentence) from None
     return values
+
+
+def hand_out(snapshot: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Rank 0's snapshot, if it has one, on every rank. Beside it, memory is needed for its bytes once, no more."""
+    file = io.BytesIO()
+    if snapshot:
+        torch.save(snapshot, file)
+    size = gather(file.tell())[0]
+    if not size:
+        return None
+    if RANK != 0:
+        file.seek(size - 1)
+        file.write(b"\0")  # makes room for all of it
+    for piece in torch.frombuffer(file.getbuffer(), dtype=torch.uint8).split(PIECE_BYTES):
+        dist.broadcast(piece, src=0)
+    if RANK == 0:
+        return snapshot
+    try:
+        file.seek(0)
+        return read_snapshot(file)
+    except Exception as error:  # noqa: BLE001 - as in find_snapshot
+        raise RuntimeError(f"the snapshot that rank 0 sent cannot be used: {first_sentence(error)}") from None
 
 
 def require_same(what: str, value: Any) -> None:
@@ -329,11 +384,11 @@ class Trainer:
 
     def resume(self) -> None:
         """Rank 0 reads its snapshot and hands it to the others: no rank ever trusts a file of its own."""
-        box: list[Any] = [find_snapshot(self.path) if RANK == 0 else None, self.run]
-        dist.broadcast_object_list(box, src=0)
-        snapshot, self.run = box
-        if isinstance(snapshot, str):
-            sys.exit(f"error: {snapshot}")
+        found = find_snapshot(self.path) if RANK == 0 else None
+        problem, self.run = gather((found if isinstance(found, str) else None, self.run))[0]
+        if problem:
+            sys.exit(f"error: {problem}")
+        snapshot = hand_out(found)
         if snapshot:
             for name in ("task", "seed", "hidden"):
                 if snapshot[name] != getattr(self.args, name):
@@ -356,8 +411,9 @@ class Trainer:
         self.metrics.write("start", epoch=self.epoch, step=self.global_step, host=socket.gethostname())
 
     def save(self, epoch: int, next_epoch: int, seen: int) -> None:
-        rng = gather(rng_state(self.device))
+        kinds = [gather_bytes(state) for state in rng_state(self.device)]
         if RANK == 0:
+            rng = [list(states) for states in zip(*kinds, strict=True)]  # of each rank: the CPU's, the GPU's
             snapshot = {"format": SNAPSHOT_FORMAT, "run": self.run, "world_size": WORLD_SIZE, "rng": rng}
             snapshot |= {name: getattr(self.args, name) for name in ("task", "seed", "hidden", "batch_size")}
             snapshot |= {"next_epoch": next_epoch, "seen": seen, "global_step": self.global_step}
@@ -426,7 +482,8 @@ class Trainer:
         log(f"epoch {epoch} | loss: {loss_value:.6f}{shown} | samples/s: {rate:.0f}")
         values = {f"held_out_{name}" if name == "loss" else name: value for name, value in held_out.items()}
         values["comm_seconds"] = round(self.comm_seconds, 6) if self.device.type == "cpu" else None
-        values |= {"samples_per_s": round(rate, 1), "seconds": round(seconds, 6), "lr": self.scheduler.get_last_lr()[0]}
+        values |= {"samples_per_s": round(rate, 1), "seconds": round(seconds, 6)}
+        values["lr"] = self.optimizer.param_groups[0]["lr"]
         self.metrics.write("epoch", epoch=epoch, step=self.global_step, loss=loss_value, **values)
         self.scheduler.step()
 
