@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help demo demo-clean lab test lint unit integration rounds e2e molecule molecule-all faults faults-clean lifecycle scripts image lock bench bench-image gpu-stand-in test-gpu clean
+.PHONY: help demo demo-clean lab test lint unit roles mutants integration rounds e2e molecule molecule-all faults faults-clean lifecycle field hardening scripts image lock bench bench-image gpu-stand-in test-gpu clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -37,7 +37,7 @@ demo: lab ## the whole way: two lab hosts, Docker, swarm, image, check, training
 demo-clean: .venv/.installed ## remove the lab's hosts, disks and network, and nothing else
 	ansible-playbook -i localhost, playbooks/lab.yml -e lab_state=absent
 
-test: lint unit integration e2e molecule ## everything
+test: lint unit roles integration e2e molecule ## everything
 
 lint: .venv/.tested ## ansible-lint, yamllint, ruff, mypy
 	yamllint .
@@ -48,6 +48,12 @@ lint: .venv/.tested ## ansible-lint, yamllint, ruff, mypy
 
 unit: .venv/.tested ## modules, template, trainer and probe; no hosts needed
 	$(BIN)/python -m pytest tests/unit
+
+roles: .venv/.tested ## roles and playbooks on this machine, with stand-ins for docker and systemctl; no hosts needed
+	$(BIN)/python -m pytest tests/roles
+
+mutants: .venv/.tested ## MUTANTS=300 small mistakes, one at a time: do the unit tests notice? FILES=, TESTS=, SEED=, MINUTES=60, JOBS=2
+	$(BIN)/python tests/mutants/run.py
 
 integration: .venv/.tested ## the module swarm_stack on a real swarm of two engines
 	$(BIN)/python -m pytest tests/integration
@@ -70,6 +76,12 @@ faults: .venv/.tested ## plant faults on a lab of their own, one at a time: is e
 
 faults-clean: .venv/.tested ## RUNS=50 checks of a healthy lab in a row: is there a false alarm?
 	RUNS=$(or $(RUNS),50) $(BIN)/python -m pytest tests/faults -k clean_runs
+
+field: .venv/.tested ## situations from the field, each with its good outcome, on a lab of their own
+	$(BIN)/python -m pytest tests/field
+
+hardening: .venv/.tested ## a training that was taken over: where do its names, links and bytes lead?
+	$(BIN)/python -m pytest tests/hardening
 
 scripts: .venv/.tested ## programs that know nothing of this project, on a lab of their own
 	$(BIN)/python -m pytest tests/scripts
