@@ -1481,6 +1481,11 @@ def hint_for(case: Case, rank: int, record: Json) -> str:
                 f"the name does not lead to the task on {host}: the service needs endpoint_mode dnsrr, and an old task "
                 "of the same name must be gone"
             )
+        if str(record.get("detail")).startswith("not in "):
+            return (
+                f"the name of rank {peer} leads {host} to an address outside of {case.limits['network']}: look for another "
+                "container of that name, and at extra_hosts and the DNS of the task"
+            )
         return (
             f"{host} does not learn the name of rank {peer} on {other}: its task never started (docker stack ps), or "
             f"7946/tcp+udp is blocked between {host} and {other}"

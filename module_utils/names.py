@@ -16,7 +16,6 @@ KINDS: dict[str, tuple[str, str]] = {
     "network": (NAME, NAME_WORDS),
     "volume": (NAME, NAME_WORDS),
     "backup": (NAME, NAME_WORDS),
-    "host": (r"[0-9A-Za-z_][0-9A-Za-z_.@-]{0,252}", "letters, digits, '_', '.', '@' and '-', a letter or a digit first"),
     # distribution/reference: a repository, with or without the registry's host and port.
     "image": (
         r"(?!.{256})[0-9a-z]+(?:[._-]+[0-9a-z]+)*(?::[0-9]+)?(?:/[0-9a-z]+(?:[._-]+[0-9a-z]+)*){0,8}",
@@ -37,7 +36,9 @@ def is_name(kind: str, value: object) -> bool:
 def refusal(kind: str, what: str, value: object) -> str:
     """A sentence about what is no such name; empty for what is one. `what` is the variable, or whatever holds it."""
     return (
-        "" if is_name(kind, value) else f"{what} is {shown(value)}, which is not the name of a {kind}: {KINDS[kind][1]}"
+        ""
+        if is_name(kind, value)
+        else f"{what} is {shown(value)}, which is not the name of {'an' if kind[0] in 'aeiou' else 'a'} {kind}: {KINDS[kind][1]}"
     )
 
 

@@ -56,7 +56,7 @@ def test_a_job_in_progress_is_collected_from_and_not_disturbed(train: Play, play
 
 
 def test_starting_over_keeps_the_old_run_and_takes_a_process_for_each_core(train: Play, lab: Lab) -> None:
-    old = (lab.artifacts / "run_id").read_text().strip()
+    old = (lab.artifacts / ".ddp-swarm" / "run_id").read_text().strip()
     cores = os.cpu_count() or 1
     run = train(
         "2 1",
@@ -68,6 +68,6 @@ def test_starting_over_keeps_the_old_run_and_takes_a_process_for_each_core(train
     assert run.rc == 0, run.stdout[-4000:]
     assert epochs(lab) == [0, 1]
     assert f"weights are identical on all {2 * cores} ranks" in (lab.artifacts / "node0.log").read_text()
-    assert (lab.artifacts / "run_id").read_text().strip() != old
+    assert (lab.artifacts / ".ddp-swarm" / "run_id").read_text().strip() != old
     assert (lab.artifacts / "runs" / old / "metrics.jsonl").exists()
     assert lab.on("host1", "ls", "/var/lib/docker/volumes/runs_snapshots/_data/runs").split() == [old]

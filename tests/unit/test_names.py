@@ -8,7 +8,6 @@ GOOD = {
     "network": ["ddp-net", "a.b_c-1"],
     "volume": ["simple-training_snapshots", "a.b"],
     "backup": ["2026-11-27T150000Z", "before.upgrade"],
-    "host": ["node1", "gpu-1.example.org", "192.168.1.10", "_under", "me@box"],
     "image": ["my-ddp-trainer", "team/trainer", "registry.example:5000/team/trainer", "a__b", "a--b"],
     "run": ["20260102T030405Z", "_run", "-run", "a.b"],
     "layer": ["a" * 64 + ".tar", "0" * 64 + ".tar.zst"],
@@ -50,7 +49,6 @@ def test_each_kind_has_its_names(kind: str) -> None:
         ("stack", "a.b"),
         ("stack", "-a"),
         ("stack", "a" * 53),
-        ("host", "-a"),
         ("image", "My-Trainer"),
         ("image", "a:latest"),
         ("image", "a/"),
@@ -70,6 +68,10 @@ def test_a_refusal_says_what_and_spells_control_characters_out() -> None:
     said = refusal("stack", "training_stack", "a\x1b[2J\nb")
     assert said.startswith(r"training_stack is 'a\x1b[2J\nb', which is not the name of a stack: letters, digits")
     assert said.isprintable()
+
+
+def test_the_article_fits() -> None:
+    assert "is not the name of an image" in refusal("image", "image_name", "A")
 
 
 def test_long_values_are_cut() -> None:

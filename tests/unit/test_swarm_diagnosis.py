@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 import swarm_diagnosis
+import yaml
+from by_path import ROOT
+from jinja2.nativetypes import NativeEnvironment
 from swarm_diagnosis import Cluster, Settings, diagnose, plan_removal
 
 Seen = dict[str, dict[str, Any]]
@@ -299,3 +302,182 @@ def test_removal_keeps_the_quorum_and_the_last_manager() -> None:
 @pytest.mark.parametrize(("size", "warns"), [(1, False), (2, True), (3, False), (4, True), (7, False), (9, True)])
 def test_numbers_of_managers_that_are_unwise(size: int, warns: bool) -> None:
     assert bool(swarm_diagnosis.unwise([f"host{n}" for n in range(size)])) is warns
+
+
+def test_the_lead_is_of_the_swarm_in_which_most_hosts_are() -> None:
+    """The first manager was set up on its own once: its swarm is a swarm as well, of one."""
+    seen = swarm(*TRIO)
+    seen["host1"]["swarm"].update(cluster="alone", node_id="alone", remotes=[address("host1")])
+    seen["host1"]["nodes"] = [node("host1", id="alone", labels={}, role="manager", reachability="reachable")]
+    plan = judge(seen, *TRIO)
+    assert plan["lead"] == "host2"
+    assert "host1 is in another swarm" in plan["refusals"][0]
+    assert judge(seen, *TRIO, rejoin=True)["hosts"]["host1"]["leave"]
+    # Nodes that are Down are no members, and nor are those of nobody in the inventory.
+    others = [node(f"host{number}", status="down") for number in (2, 3, 4)] + [
+        node("host9"),
+        node("host8"),
+        node("host7"),
+    ]
+    seen["host1"]["nodes"] += others
+    assert judge(seen, *TRIO)["lead"] == "host2"
+    # Of managers of one swarm it is the first of the inventory.
+    assert judge(swarm(*TRIO), *TRIO)["lead"] == "host1"
+
+
+def test_members_that_do_not_answer_count_by_the_name_that_their_node_bears() -> None:
+    seen = swarm(*TRIO)
+    seen["host1"]["swarm"].update(cluster="alone", node_id="alone", remotes=[address("host1")])
+    seen["host1"]["nodes"] = [node("host1", id="alone", labels={}, role="manager", reachability="reachable")]
+    for host in ("host3", "host4"):
+        del seen[host]
+    silent = {"host3": "no route", "host4": "no route"}
+    assert judge(seen, *TRIO, unreachable=silent)["lead"] == "host2"
+
+
+def test_members_whose_nodes_bear_no_name_count_by_their_own_account() -> None:
+    seen = swarm(*TRIO)
+    seen["host1"]["swarm"].update(cluster="alone", node_id="alone", remotes=[address("host1")])
+    for host in ("host2", "host3"):
+        seen[host]["nodes"] = [{**n, "labels": {}} for n in seen[host]["nodes"]]
+    seen["host1"]["nodes"] = [
+        node("host1", id="alone", labels={}, role="manager", reachability="reachable"),
+        node("host8", labels={}),
+        node("host9", labels={}),
+    ]
+    assert judge(seen, *TRIO)["lead"] == "host2"
+
+
+def test_a_node_is_not_drained_under_a_running_job() -> None:
+    seen = swarm(*PAIR)
+    seen["host2"]["wanted"]["availability"] = "drain"
+    assert judge(seen, *PAIR)["refusals"] == []
+    assert judge(seen, *PAIR)["hosts"]["host2"]["settle"]["availability"] == "drain"
+    seen["host2"]["services"] = ["simple-training_node1"]
+    (refusal,) = judge(seen, *PAIR)["refusals"]
+    assert refusal.startswith("host2 is set to active, and becomes drain. But simple-training_node1 runs there")
+    assert "swarm_disturb_training=true" in refusal
+    assert judge(seen, *PAIR, disturb_training=True)["refusals"] == []
+    # Back to work, and a pause: neither ends a job.
+    for now, wanted in (("drain", "active"), ("active", "pause")):
+        seen["host1"]["nodes"][1]["availability"] = now
+        seen["host2"]["wanted"]["availability"] = wanted
+        plan = judge(seen, *PAIR)
+        assert (plan["refusals"], plan["hosts"]["host2"]["settle"]["availability"]) == ([], wanted)
+
+
+def test_a_rank_that_is_taken_away_ends_a_job() -> None:
+    seen = swarm(*PAIR)
+    seen["host2"]["wanted"]["rank"] = -1
+    assert judge(seen, *PAIR)["hosts"]["host2"]["settle"]["labels_to_remove"] == ["ddp_rank"]
+    seen["host2"]["services"] = ["simple-training_node1"]
+    assert "But simple-training_node1 runs there" in judge(seen, *PAIR)["refusals"][0]
+
+
+@pytest.mark.parametrize(
+    ("complete", "where", "stranger"),
+    [
+        # All were asked, and none says that it is this node: nobody's.
+        (True, "192.0.2.77", True),
+        # At the address of a host of the inventory: that one, before it was installed anew.
+        (True, "192.0.2.2", False),
+        # Not all were asked: it may be that of the one that was not.
+        (False, "192.0.2.77", False),
+        (False, "192.0.2.2", False),
+    ],
+)
+def test_a_node_without_a_name_keeps_its_rank_unless_it_is_nobodys(complete: bool, where: str, stranger: bool) -> None:
+    seen = swarm(*PAIR)
+    seen["host1"]["nodes"].append(node("old", labels={"ddp_rank": "1"}, address=where))
+    unreachable = {}
+    if not complete:
+        del seen["host2"]
+        unreachable = {"host2": "no route"}
+    plan = judge(seen, *PAIR, unreachable=unreachable)
+    assert [one["id"] for one in plan["strangers"]] == (["id-old"] if stranger else [])
+    if stranger:
+        assert "playbooks/remove.yml -e host=old" in plan["strangers"][0]["sentence"]
+
+
+def test_a_node_that_bears_another_hosts_name_is_a_stranger_whoever_was_asked() -> None:
+    seen = swarm(*PAIR)
+    seen["host1"]["nodes"].append(node("old", labels={"ddp_host": "host9", "ddp_rank": "1"}, address=address("host2")))
+    assert [one["id"] for one in judge(seen, *PAIR)["strangers"]] == ["id-old"]
+    del seen["host2"]
+    assert [one["id"] for one in judge(seen, *PAIR, unreachable={"host2": "no route"})["strangers"]] == ["id-old"]
+    # Without a rank it is in nobody's way.
+    seen["host1"]["nodes"][-1]["labels"] = {"ddp_host": "host9"}
+    assert judge(seen, *PAIR, unreachable={"host2": "no route"})["strangers"] == []
+
+
+def test_a_lead_does_not_move_through_a_manager_without_a_quorum() -> None:
+    seen = swarm(*TRIO)
+    seen["host1"]["wanted"]["address"] = "192.0.2.99"
+    headless(seen, "host2")
+    plan = judge(seen, *TRIO)
+    assert (plan["lead"], plan["hosts"]["host1"]["join"]) == ("host3", "manager")
+    headless(seen, "host3")
+    plan = judge(seen, *TRIO)
+    assert (plan["lead"], plan["start"], plan["hosts"]["host1"]["leave"]) == ("host1", "", False)
+    assert "because too few other managers answer" in " ".join(plan["refusals"])
+
+
+def test_a_lead_does_not_leave_a_swarm_without_a_quorum_behind() -> None:
+    """The second manager answers and can change the swarm, which it could not without the first."""
+    seen = swarm(*TRIO)
+    seen["host1"]["wanted"]["address"] = "192.0.2.99"
+    gone(seen, "host3")
+    plan = judge(seen, *TRIO, unreachable={"host3": "no route"})
+    assert "because too few other managers answer" in plan["refusals"][0]
+    assert not plan["hosts"]["host1"]["leave"]
+
+
+def gone(seen: Seen, host: str) -> None:
+    """It answers nobody any more, and the others list it as lost."""
+    del seen[host]
+    for other in seen.values():
+        other["nodes"] = [
+            {**n, "status": "down", "reachability": n["reachability"] and "unreachable"} if n["hostname"] == host else n
+            for n in other["nodes"]
+        ]
+
+
+@pytest.mark.parametrize("order", [("host2", "host3"), ("host3", "host2")])
+def test_managers_that_are_lost_leave_first(order: tuple[str, str]) -> None:
+    """Of three one answers in the end. With the one that answers first, one of two would be left: no majority."""
+    seen = swarm(*TRIO)
+    gone(seen, "host3")
+    plan = remove(seen, *order)
+    assert plan["refusals"] == []
+    assert {entry["name"]: entry["up"] for entry in plan["removals"]} == {"host2": True, "host3": False}
+    # And the role takes their votes in that order, whatever the order in which they were named.
+    tasks = yaml.safe_load((ROOT / "roles/swarm/tasks/remove.yml").read_text())[1]["block"]
+    (vote,) = [task for task in tasks if "demote" in str(task.get("ansible.builtin.command"))]
+    taken = NativeEnvironment().from_string(vote["loop"]).render(_swarm_plan=plan)
+    assert [entry["name"] for entry in taken] == ["host3", "host2"]
+    # The one that answers cannot go alone.
+    assert "would lose its quorum" in remove(seen, "host2")["refusals"][0]
+    assert remove(seen, "host3")["refusals"] == []
+
+
+def test_a_host_name_that_two_nodes_have_names_neither() -> None:
+    seen = swarm(*TRIO)
+    for host in TRIO[0]:
+        seen[host]["nodes"] = [
+            *seen[host]["nodes"],
+            node("twin", id="one", labels={}),
+            node("twin", id="other", labels={}),
+            node("single", labels={}),
+            # Its host name is not its name.
+            node("single", id="named", labels={"ddp_host": "host9"}),
+        ]
+    plan = remove(seen, "twin")
+    assert plan["removals"] == []
+    assert plan["refusals"][0].startswith("'twin' is neither a host of the inventory nor a node of the swarm")
+    plan = remove(seen, "single")
+    assert ([entry["id"] for entry in plan["removals"]], plan["refusals"]) == (["id-single"], [])
+    assert [entry["id"] for entry in remove(seen, "host9")["removals"]] == ["named"]
+    # A node that a host says it is comes before one that only has its host name.
+    for host in TRIO[0]:
+        seen[host]["nodes"].append(node("host4", id="namesake", labels={}))
+    assert [entry["id"] for entry in remove(seen, "host4")["removals"]] == ["id-host4"]

@@ -1073,12 +1073,14 @@ class Probe:
             began = time.monotonic()
             facts = self.child.wait_for(event, min(self.work_deadline, began + limit))
             took = time.monotonic() - began
+            failed = self.report.first_failure() is not None
             if facts is None:
-                self.explain_hang(event, layer, took)
+                if not failed:
+                    self.explain_hang(event, layer, took)
                 return
-            getattr(self, "record_" + event.split()[0])(facts)
-            if self.report.first_failure() is not None:
-                return
+            # A rank that failed takes part to the end: the others would be blamed for a collective that it left.
+            if not failed:
+                getattr(self, "record_" + event.split()[0])(facts)
         self.stage = "leaving"
         # Nobody leaves before all have finished: a rank that goes early aborts the others' last collective.
         self.child.wait_for("end", min(self.work_deadline, time.monotonic() + 8))
@@ -1094,6 +1096,9 @@ class Probe:
 
     def check_connections(self, addresses: list[str]) -> None:
         """The kernel's own word on which addresses the process group talks over, whatever the backend."""
+        if not addresses and self.settings.world_size > 1:
+            self.report.add(11, "connections", None, detail="no connection of the process group was found")
+            return
         names = {entry["address"]: entry["name"] for entry in self.report.facts.get("interfaces") or []}
         inside = self.settings.subnet or ipaddress.IPv4Network(self.address or "0.0.0.0/0")
         used = [address for address in addresses if not ipaddress.IPv4Address(address).is_loopback]
@@ -1473,11 +1478,13 @@ def collectives(order: dict[str, Any], say: Callable[..., None]) -> None:
     reduce(torch.ones(1, device=device))
     say("group", backend=order["backend"], seconds=round(time.monotonic() - began, 3), connections=own_connections())
 
+    # Every rank adds another share, and none the mean: its own share times the number of ranks must not look like the sum.
+    shares = [*range(1, world), world + 1]
     for size in (SMALL, MIDDLE, LARGE):
-        # Every element differs from its neighbours and every rank from the others; sums stay exact in float32.
+        # Every element differs from its neighbours; sums stay exact in float32.
         base = torch.arange(size // 4, device=device, dtype=torch.float32).remainder_(97).add_(1)
-        seconds = reduce(tensor := base * (rank + 1))
-        wanted = base * (world * (world + 1) // 2)
+        seconds = reduce(tensor := base * shares[rank])
+        wanted = base * sum(shares)
         right = bool(torch.equal(tensor, wanted))
         wrong = 0 if right else int((tensor != wanted).sum())
         say(

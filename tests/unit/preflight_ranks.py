@@ -1,0 +1,244 @@
+"""Ranks of the probe on loopback addresses, in this process, and the way from their reports to the verdict.
+
+Each rank has a copy of the probe's module to itself, so that a fault can be planted in one of them alone.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import nccl_check
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from by_path import load
+from test_nccl_check import healthy_report
+
+Json = dict[str, Any]
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("0.0.0.0", 0))
+        return int(one.getsockname()[1])
+
+
+def torch_says(rank: int, address: str) -> dict[str, Json]:
+    """What the child with torch says when all is well. test_probe_collectives.py holds a real one against this."""
+    sizes = (4, 64 * 1024, 16 * 1024 * 1024)
+    return {
+        "versions": {"torch": "2.13.0", "cuda": None, "gpus": 0, "nccl": None, "gpu_names": [], "import_seconds": 1.0},
+        "store": {},
+        "group": {"backend": "gloo", "seconds": 0.1, "connections": [address]},
+        **{
+            f"reduce {size}": {"bytes": size, "right": True, "observed": "sum 6 at element 0", "expected": "6", "seconds": 0.1}
+            for size in sizes
+        },
+        "bandwidth": {
+            "bytes": sizes[-1], "repeats": 8, "seconds": 0.02, "best_seconds": 0.01, "latency_us": 300.0,
+            "bus_bandwidth_mb_s": 1000.0 + rank, "best_bus_bandwidth_mb_s": 2000.0 + rank,
+        },
+        "compute": {"seconds": 0.002, "best_seconds": 0.002, "rounds": 200, "device": "cpu"},
+        "end": {},
+    }  # fmt: skip
+
+
+class Rank:
+    """A rank that has not started yet: `module`, `env` and `torch` may be tampered with until `Ranks.run`."""
+
+    def __init__(self, rank: int, address: str, env: dict[str, str], group: threading.Barrier) -> None:
+        self.rank = rank
+        self.address = address
+        self.env = env
+        self.module: ModuleType = load("roles/preflight/files/probe.py")
+        self.torch = torch_says(rank, address)
+        self.probe: Any = None
+        outer = self
+
+        class Replayed(self.module.Child):  # type: ignore[name-defined, misc]
+            """Stands in for the process with torch, which takes seconds to start."""
+
+            def start(self) -> None:
+                self.hear("versions")
+
+            def tell(self, order: Json) -> None:
+                alone = [event for event in ("store", "failed") if event in outer.torch]
+                self.hear(*alone)
+                if "failed" not in alone:
+                    threading.Thread(target=self.take_part, daemon=True).start()
+
+            def take_part(self) -> None:
+                """A real group forms when all have come, and not before."""
+                group.wait(20)
+                self.hear(*outer.torch)
+
+            def hear(self, *events: str) -> None:
+                with self.changed:
+                    self.events.update({event: outer.torch[event] for event in events})
+                    self.facts.update(self.events["versions"])
+                    self.changed.notify_all()
+
+        self.module.Child = Replayed  # type: ignore[attr-defined]
+
+    def plant(self, name: str, value: Any) -> None:
+        """Put `value` in the place of a method of this rank's probe; it is given the real one and its arguments."""
+        real = getattr(self.module.Probe, name)
+        setattr(self.module.Probe, name, lambda probe, *args, **more: value(lambda: real(probe, *args, **more), probe))
+
+    def start(self) -> None:
+        self.probe = self.module.Probe(self.module.Settings(self.env))
+        threading.Thread(target=self.probe.run, daemon=True).start()
+
+    def report(self) -> Json:
+        assert self.probe.finished.wait(20)
+        report: Json = json.loads(json.dumps(self.probe.finish(self.probe.blocked_by or "an earlier layer failed")))
+        assert "error" not in report, report["error"]
+        return report
+
+    def stop(self) -> None:
+        if self.probe is not None:
+            self.probe.close_master_port()
+            if self.probe.listener is not None:
+                self.probe.listener.tcp.close()
+                self.probe.listener.udp.close()
+
+
+class Ranks(list[Rank]):
+    def __init__(self, work: Path, size: int = 3, addresses: list[str] | None = None, **env: str) -> None:
+        addresses = addresses or [f"127.0.0.{rank + 1}" for rank in range(size)]
+        self.master_port, port = free_port(), free_port()
+        files = work / "files"
+        files.mkdir(exist_ok=True)
+        (files / "training_code.py").write_text("print('one')\n")
+        common = {
+            "PROBE_WORLD_SIZE": str(size),
+            "PROBE_PEERS": ",".join(addresses),
+            "PROBE_MASTER_PORT": str(self.master_port),
+            "PROBE_PORT": str(port),
+            "PROBE_SUBNET": "127.0.0.0/8",
+            "PROBE_TIMEOUT": "20",
+            "PROBE_APPEAR_TIMEOUT": "1.5",
+            "PROBE_FILES": str(files),
+            "NCCL_SOCKET_IFNAME": "lo",
+            "GLOO_SOCKET_IFNAME": "lo",
+            **env,
+        }
+        group = threading.Barrier(size)
+        super().__init__(
+            Rank(rank, address, {**common, "PROBE_RANK": str(rank), "PROBE_HOST": f"host{rank + 1}"}, group)
+            for rank, address in enumerate(addresses)
+        )
+
+    def run(self) -> list[Json]:
+        """The reports as nccl_check hands them on, of hosts that are well."""
+        for rank in self:
+            rank.start()
+        probes = [rank.report() for rank in self]
+        return [
+            {**healthy_report(rank.rank, len(self)), "probe": probe} for rank, probe in zip(self, probes, strict=True)
+        ]
+
+    def stop(self) -> None:
+        for rank in self:
+            rank.stop()
+
+
+class Verdict:
+    """What the module returns, and what it writes: they must agree."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], path: Path, reports: list[Json], **arguments: Any) -> None:
+        self.size = len(reports)
+        ranks = [{"rank": rank, "host": f"host{rank + 1}"} for rank in range(self.size)]
+        arguments = {"reports": reports, "ranks": ranks, "path": str(path), **arguments}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            nccl_check.main()
+        self.out: Json = json.loads(capsys.readouterr().out)
+        self.file: Json = json.loads(path.read_text())
+        assert {key: self.out[key] for key in self.file} == self.file
+        assert set(self.file) >= {"ok", "findings", "layers", "message"}
+
+    def shown(self) -> dict[int, list[str]]:
+        """The marks of the table: by layer, in the order of the ranks."""
+        rows = [line.split() for line in self.out["table"].splitlines()]
+        heads = [f"{rank} host{rank + 1}" for rank in range(self.size)]
+        assert rows[0] == " ".join(["layer", *heads]).split()
+        found = {int(row[0]): row for row in rows[1:15]}
+        for number, row in found.items():
+            assert " ".join(row[1 : -self.size]) == nccl_check.LAYERS[number]
+        return {number: row[-self.size :] for number, row in found.items()}
+
+    def written(self) -> dict[int, list[str]]:
+        """The same out of the file."""
+        marks = {"ok": "ok", "fail": "FAIL", "not reached": "-"}
+        assert [row["name"] for row in self.file["layers"]] == list(nccl_check.LAYERS.values())
+        return {
+            row["layer"]: [marks[row["ranks"][str(rank)]] for rank in range(self.size)] for row in self.file["layers"]
+        }
+
+    def passes(self) -> Verdict:
+        assert self.file["ok"] is True, self.file["message"]
+        assert self.file["findings"] == []
+        assert self.shown() == self.written() == {layer: ["ok"] * self.size for layer in nccl_check.LAYERS}
+        return self
+
+    def fails(
+        self, layer: int, *where: tuple[int, int | None], check: str, unreached: tuple[int, ...] = ()
+    ) -> list[Json]:
+        """Just this layer fails, on these ranks and towards these peers, in what is returned, shown and written.
+
+        All before it passed everywhere, and nothing after it was reached. `unreached`: ranks that did not come so far.
+        """
+        assert self.file["ok"] is False
+        findings: list[Json] = self.file["findings"]
+        seen = [(one["layer"], one["check"], one["rank"], one["host"], one["peer"]) for one in findings]
+        assert seen == [
+            (layer, check, rank, f"host{rank + 1}", None if peer is None else f"host{peer + 1}") for rank, peer in where
+        ], self.out["message"]
+        own = ["FAIL" if rank in dict(where) else "-" if rank in unreached else "ok" for rank in range(self.size)]
+        wanted = {
+            number: ["ok"] * self.size if number < layer else own if number == layer else ["-"] * self.size
+            for number in nccl_check.LAYERS
+        }
+        assert self.written() == wanted
+        assert self.shown() == wanted
+        rank, peer = where[0]
+        towards = "" if peer is None else f" towards host{peer + 1}"
+        start = f"Layer {layer} ({nccl_check.LAYERS[layer]}) fails on host{rank + 1} (rank {rank}){towards}, {check}: "
+        assert self.file["message"].startswith(start)
+        assert all(one["layer_name"] == nccl_check.LAYERS[layer] for one in findings)
+        return findings
+
+
+@contextmanager
+def program(address: str, port: int, words: bytes) -> Iterator[None]:
+    """A foreign program that listens there, and greets with these words."""
+    with socket.create_server((address, port)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    caller, _ = listener.accept()
+                except OSError:
+                    return
+                with caller:
+                    caller.sendall(words)
+                    if not words:
+                        time.sleep(0.3)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def clock_that_is(ahead: float) -> SimpleNamespace:
+    """Stands in for the module `time` on a host whose clock is wrong by so many seconds."""
+    return SimpleNamespace(
+        time=lambda: time.time() + ahead, monotonic=time.monotonic, sleep=time.sleep, perf_counter=time.perf_counter
+    )
