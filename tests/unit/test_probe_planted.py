@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import time
 
 import pytest
@@ -88,6 +89,55 @@ def test_an_interface_whose_name_begins_as_another_is_taken_exactly(ranks, judge
         ]
         one.env.update(NCCL_SOCKET_IFNAME="=eth0", GLOO_SOCKET_IFNAME="eth0")
     judged(trio.run(), straggler_factor=0).passes()
+
+
+@pytest.mark.parametrize(
+    ("versions", "layer", "check", "reason"),
+    [
+        ({"nccl": None, "gpus": 1}, 4, "nccl", "run playbooks/image.yml --limit host2"),
+        ({"nccl": "2.27.5", "gpus": 0}, 5, "gpu", "no GPU is visible in the task on host2"),
+    ],
+)
+def test_a_torch_that_cannot_do_what_is_asked_of_it(ranks, judged, versions, layer, check, reason):
+    """Reports stand in for a GPU here."""
+    trio = ranks()
+    for one in trio:
+        one.torch["versions"].update(nccl="2.27.5", gpus=1)
+    trio[1].torch["versions"].update(versions)
+    trio[1].env["PROBE_BACKEND"] = "nccl"
+    reports = trio.run()
+    for one in reports:
+        one["probe"]["identity"]["nccl"] = None  # what differs between the ranks is another finding
+    found = judged(reports, backend="gloo").fails(layer, (1, None), check=check)
+    assert reason in found[0]["hint"]
+
+
+@pytest.mark.parametrize(("address", "fine"), [("127.0.0.1", True), ("172.18.0.3", False)])
+def test_gloo_goes_by_the_host_name_where_nothing_else_is_said(ranks, judged, address, fine):
+    class Names:
+        """Stands in for the module `socket` on a host whose name leads there."""
+
+        gethostbyname = staticmethod(lambda name: address)
+
+        def __getattr__(self, name):
+            return getattr(socket, name)
+
+    trio = ranks()
+    trio[1].module.socket = Names()
+    trio[1].env["GLOO_SOCKET_IFNAME"] = ""
+    verdict = judged(trio.run(), straggler_factor=0)
+    if fine:
+        verdict.passes()
+    else:
+        found = verdict.fails(6, (1, None), check="GLOO_SOCKET_IFNAME")
+        assert found[0]["observed"].startswith("unset, the host name resolves to 172.18.0.3")
+
+
+def test_gloo_takes_no_prefixes(ranks, judged):
+    trio = ranks()
+    trio[1].env["GLOO_SOCKET_IFNAME"] = "l"
+    found = judged(trio.run()).fails(6, (1, None), check="GLOO_SOCKET_IFNAME")
+    assert found[0]["observed"].startswith("l, which no interface matches (")
 
 
 def test_two_networks_with_one_subnet(ranks, judged):
