@@ -43,7 +43,7 @@ lint: .venv/.tested ## ansible-lint, yamllint, ruff, mypy
 	yamllint .
 	ruff check .
 	ruff format --check .
-	mypy library module_utils
+	MYPYPATH=collections mypy -p ansible_collections.ddp.swarm.plugins
 	ansible-lint --profile production --offline
 
 unit: .venv/.tested ## modules, template, trainer and probe; no hosts needed

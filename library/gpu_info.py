@@ -52,7 +52,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.reporting import ReportingModule
+from ..module_utils.reporting import ReportingModule
 
 # A driver in trouble can make nvidia-smi wait for ever.
 SECONDS = "60"

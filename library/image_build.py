@@ -73,11 +73,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-from ansible.module_utils.docker_cli import DockerCli
-from ansible.module_utils.image_layers import LABEL, streamed
-from ansible.module_utils.masking import mask
-from ansible.module_utils.reporting import ReportingModule
-from ansible.module_utils.text import printable
+from ..module_utils.docker_cli import DockerCli
+from ..module_utils.image_layers import LABEL, streamed
+from ..module_utils.masking import mask
+from ..module_utils.reporting import ReportingModule
+from ..module_utils.text import printable
 
 # On the stages of training/Dockerfile: packages, and program.
 STAGE = "io.ddp-swarm.stage"

@@ -76,8 +76,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ansible.module_utils.docker_cli import DockerCli, DockerError
-from ansible.module_utils.image_layers import (
+from ..module_utils.docker_cli import DockerCli, DockerError
+from ..module_utils.image_layers import (
     MEBIBYTE,
     file_sha256,
     folder_problem,
@@ -87,7 +87,7 @@ from ansible.module_utils.image_layers import (
     saved_problem,
     streamed,
 )
-from ansible.module_utils.reporting import ReportingModule
+from ..module_utils.reporting import ReportingModule
 
 
 class LoadModule(ReportingModule):  # type: ignore[misc,unused-ignore]
@@ -112,6 +112,7 @@ def opened(path: Path, unpacked: bool) -> Iterator[IO[bytes]]:
             yield stream
             return
         with streamed(["zstd", "-q", "-d", "-c"], stdin=stream, stdout=subprocess.PIPE) as zstd:
+            assert zstd.stdout
             yield zstd.stdout
 
 

@@ -107,8 +107,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from ansible.module_utils.docker_cli import DockerCli, DockerError
-from ansible.module_utils.image_layers import (
+from ..module_utils.docker_cli import DockerCli, DockerError
+from ..module_utils.image_layers import (
     MEBIBYTE,
     chain_ids,
     file_sha256,
@@ -117,8 +117,8 @@ from ansible.module_utils.image_layers import (
     new_file,
     streamed,
 )
-from ansible.module_utils.login import login_user
-from ansible.module_utils.reporting import ReportingModule
+from ..module_utils.login import login_user
+from ..module_utils.reporting import ReportingModule
 
 OCI_BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 
@@ -248,6 +248,7 @@ def save_whole(command: list[str], id: str, dest: Path, compress: bool) -> tuple
     """As save(), with one file for the image."""
     part = dest / "layer.part"
     with streamed(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
         _, size = write(blocks_of(process.stdout), part, compress)
         said = process.communicate()[1].decode(errors="replace").strip()
     if process.returncode:

@@ -138,9 +138,9 @@ import os
 import shutil
 from typing import Any
 
-from ansible.module_utils.docker_cli import DockerCli, DockerError
-from ansible.module_utils.image_layers import LABEL, chain_ids, in_containerd
-from ansible.module_utils.reporting import ReportingModule
+from ..module_utils.docker_cli import DockerCli, DockerError
+from ..module_utils.image_layers import LABEL, chain_ids, in_containerd
+from ..module_utils.reporting import ReportingModule
 
 
 def builder(info: dict[str, Any]) -> str:

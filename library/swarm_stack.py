@@ -326,16 +326,16 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible.module_utils.docker_cli import (
+from ..module_utils.docker_cli import (
     ANSWER_TIMEOUT,
     CONNECTION_ARGUMENTS,
     CONNECTION_MUTUALLY_EXCLUSIVE,
     DockerCli,
     DockerError,
 )
-from ansible.module_utils.masking import hide, mask, secrets_of
-from ansible.module_utils.reporting import ReportingModule
-from ansible.module_utils.stack_compose import (
+from ..module_utils.masking import hide, mask, secrets_of
+from ..module_utils.reporting import ReportingModule
+from ..module_utils.stack_compose import (
     NAME_LIMIT,
     ComposeError,
     Content,
@@ -346,7 +346,7 @@ from ansible.module_utils.stack_compose import (
     prepare,
     service_view,
 )
-from ansible.module_utils.swarm_state import (
+from ..module_utils.swarm_state import (
     IMAGE_LABEL,
     NAMESPACE,
     Live,

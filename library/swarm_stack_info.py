@@ -140,9 +140,9 @@ calls:
   type: int
 """
 
-from ansible.module_utils.docker_cli import CONNECTION_ARGUMENTS, CONNECTION_MUTUALLY_EXCLUSIVE, DockerCli, DockerError
-from ansible.module_utils.reporting import ReportingModule
-from ansible.module_utils.swarm_state import SwarmUnavailable, find_failures, read_live, summary
+from ..module_utils.docker_cli import CONNECTION_ARGUMENTS, CONNECTION_MUTUALLY_EXCLUSIVE, DockerCli, DockerError
+from ..module_utils.reporting import ReportingModule
+from ..module_utils.swarm_state import SwarmUnavailable, find_failures, read_live, summary
 
 
 def main() -> None:

@@ -79,10 +79,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.names import is_name
-from ansible.module_utils.reporting import ReportingModule
-from ansible.module_utils.text import printable
-from ansible.module_utils.tree import FOLDER, folder_in, place, set_aside
+from ..module_utils.names import is_name
+from ..module_utils.reporting import ReportingModule
+from ..module_utils.text import printable
+from ..module_utils.tree import FOLDER, folder_in, place, set_aside
 
 OWN = ".ddp-swarm"
 # What other parts of the tool write there, in small letters, as some file systems make no difference.

@@ -100,12 +100,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ansible.module_utils.docker_cli import DockerCli, DockerError
-from ansible.module_utils.image_layers import streamed
-from ansible.module_utils.login import login_user
-from ansible.module_utils.names import is_name, refusal
-from ansible.module_utils.reporting import ReportingModule
-from ansible.module_utils.tree import FOLDER, NEW, Tree, lay_out, pack, set_aside, tail
+from ..module_utils.docker_cli import DockerCli, DockerError
+from ..module_utils.image_layers import streamed
+from ..module_utils.login import login_user
+from ..module_utils.names import is_name, refusal
+from ..module_utils.reporting import ReportingModule
+from ..module_utils.tree import FOLDER, NEW, Tree, lay_out, pack, set_aside, tail
 
 LAST_LINES = 65536  # bytes
 ID = "0123456789abcdef"

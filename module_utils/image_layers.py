@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import IO, Any
 
-from ansible.module_utils.names import refusal, shown
+from .names import refusal, shown
 
 MEBIBYTE = 1 << 20
 # On every image that this project builds: its name without the tag. What lacks it is never removed.

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ansible.module_utils.text import printable
+from .text import printable
 
 HIDDEN = "********"
 # Shorter secrets are parts of ordinary words.

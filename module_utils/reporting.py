@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.masking import LONG, hide, mask
-from ansible.module_utils.text import printable_all
+
+from .masking import LONG, hide, mask
+from .text import printable_all
 
 # An archive in base64 says nothing to a reader, and takes a second to look through.
 LONGEST = 10_000

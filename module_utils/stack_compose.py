@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible.module_utils.masking import is_secret_name, mask, secret_texts, secrets_of
+from .masking import is_secret_name, mask, secret_texts, secrets_of
 
 Definition = dict[str, Any]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible.module_utils.docker_cli import ANSWER_TIMEOUT, DockerCli, DockerError, parse_json_lines
+from .docker_cli import ANSWER_TIMEOUT, DockerCli, DockerError, parse_json_lines
 
 NAMESPACE = "com.docker.stack.namespace"
 # The image as the definition has it. While it is the same, docker stack keeps the service's own, which may be a digest.

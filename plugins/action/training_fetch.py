@@ -17,7 +17,7 @@ from ansible.plugins.action import ActionBase
 STAGED = re.compile(r"(?:log)?[0-9]{5}")
 
 
-class ActionModule(ActionBase):
+class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
     _supports_check_mode = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

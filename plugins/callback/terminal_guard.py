@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 from ansible.plugins.callback import CallbackBase
 from ansible.utils.color import ANSIBLE_COLOR
 from ansible.utils.display import Display
 
-# Ansible looks there for what modules import; plugins run here, where only its own module_utils can be imported.
-ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
-
-from ansible.module_utils.text import printable
+from ..module_utils.text import printable
 
 DOCUMENTATION = r"""
 name: terminal_guard

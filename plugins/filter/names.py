@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 from ansible.errors import AnsibleError
 from jinja2 import Undefined, UndefinedError, pass_context
 from jinja2.runtime import Context
 
-# Ansible looks there for what modules import; plugins run here, where only its own module_utils can be imported.
-ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
-
-from ansible.module_utils import names
-from ansible.module_utils.masking import mask
+from ..module_utils import names
+from ..module_utils.masking import mask
 
 CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
 # A part of a path between its slashes.

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
-
-# Ansible looks there for what modules import; plugins run here, where only its own module_utils can be imported.
-ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
-
-from ansible.module_utils.masking import mask
-from ansible.module_utils.text import last_state, printable_all
+from ..module_utils.masking import mask
+from ..module_utils.text import last_state, printable_all
 
 
 class FilterModule:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from by_path import ROOT, load
+from ansible_collections.ddp.swarm.plugins.filter.apt_key import keyring_problem as problem
+from by_path import ROOT
 
-problem = load("roles/docker/filter_plugins/apt_key.py").keyring_problem
 # How apt of Debian 12 reads an armored file (dearmor_keyring in apt-key).
 APT_READS = """/^-----BEGIN/{ x = 1; }
 /^$/{ if (x == 1) { x = 2; }; }

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from by_path import ROOT, load
+from ansible_collections.ddp.swarm.plugins.filter import from_hosts as filters
+from by_path import ROOT
 
-filters = load("roles/image/filter_plugins/from_hosts.py")
 LAYER = b"a layer"
 NAME = hashlib.sha256(LAYER).hexdigest()
 DIGEST = f"sha256:{NAME}"

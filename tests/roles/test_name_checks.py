@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from by_path import ROOT, load
+from ansible_collections.ddp.swarm.plugins.filter import names as names_filter
+from by_path import ROOT
 
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
 CHECK = ROOT / "playbooks/tasks/check_names.yml"
@@ -50,7 +51,7 @@ GOOD = {
 
 @pytest.fixture(scope="module")
 def names() -> Any:
-    return load("plugins/filter/names.py")
+    return names_filter
 
 
 def checked() -> dict[str, Any]:

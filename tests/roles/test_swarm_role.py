@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from by_path import ROOT, load
+from ansible_collections.ddp.swarm.plugins.filter import swarm_answers, swarm_archive
+from by_path import ROOT
 
 SYSTEMCTL = """#!/bin/sh
 # Stand-in: an engine that starts and stops, unless it is told not to, and a log of it.
@@ -390,7 +391,7 @@ def judged(path: Path, *members: tuple[str, dict[str, Any]]) -> str:
             add(
                 archive, name, b"x" if attributes.get("type", tarfile.REGTYPE) == tarfile.REGTYPE else b"", **attributes
             )
-    said: str = load("roles/swarm/filter_plugins/swarm_archive.py").swarm_archive_problem(str(path))
+    said: str = swarm_archive.swarm_archive_problem(str(path))
     return said
 
 
@@ -433,7 +434,7 @@ def test_an_archive_with_anything_else_is_refused(name: str, attributes: dict[st
 
 
 def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
-    filters = load("roles/swarm/filter_plugins/swarm_archive.py")
+    filters = swarm_archive
     for name, content in (("empty", b""), ("text", b"not gzip"), ("gzip", b"\x1f\x8b\x08" + bytes(100))):
         (tmp_path / name).write_bytes(content)
         assert filters.swarm_archive_problem(str(tmp_path / name)) != ""
@@ -450,7 +451,7 @@ ANSWER = {"engine": "26", "root": "/var/lib/docker", "swarm": {"node_id": "a1b2"
 
 
 def test_answers_of_engines_pass() -> None:
-    problems = load("roles/swarm/filter_plugins/swarm_answers.py").swarm_answer_problems
+    problems = swarm_answers.swarm_answer_problems
     bare = {"engine": "", "root": "", "swarm": {}, "nodes": []}
     gone = {"unreachable": True, "msg": "no route"}
     away = {**ANSWER, "swarm": {"node_id": "", "address": ""}}
@@ -478,9 +479,7 @@ def test_answers_of_engines_pass() -> None:
     ids=str,
 )
 def test_answers_that_no_engine_gives(change: dict[str, Any]) -> None:
-    said = load("roles/swarm/filter_plugins/swarm_answers.py").swarm_answer_problems(
-        {"host1": ANSWER, "host2": {**ANSWER, **change}}
-    )
+    said = swarm_answers.swarm_answer_problems({"host1": ANSWER, "host2": {**ANSWER, **change}})
     assert len(said) == 1
     assert said[0].startswith("host2 ")
     assert said[0].isprintable()

@@ -188,8 +188,8 @@ class Cluster:
 @pytest.fixture
 def swarm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cluster]:
     """A cluster whose docker answers the modules. What is not of stack demo must be in the end as it was."""
-    import swarm_stack
-    from ansible.module_utils import docker_cli
+    from ansible_collections.ddp.swarm.plugins.module_utils import docker_cli
+    from ansible_collections.ddp.swarm.plugins.modules import swarm_stack
 
     cluster = Cluster()
     place = tmp_path / "stand-in"
@@ -211,8 +211,8 @@ Call = Callable[..., dict[str, Any]]
 @pytest.fixture
 def call(swarm: Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
     """Calls a module, minutes after whatever was before: what a swarm has begun until then has ended."""
-    import swarm_stack
     from ansible.module_utils import _internal
+    from ansible_collections.ddp.swarm.plugins.modules import swarm_stack
 
     # A module's warnings are in its result, also if a test of a plugin was before it.
     monkeypatch.setattr(_internal, "is_controller", False, raising=False)

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import nccl_check
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.ddp.swarm.plugins.modules import nccl_check
 from by_path import load
 from test_nccl_check import healthy_report
 

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from by_path import load
-
-plugin = load("roles/image/action_plugins/build_context.py")
+from ansible_collections.ddp.swarm.plugins.action import build_context as plugin
 
 
 @pytest.fixture

@@ -4,7 +4,12 @@ import os
 from types import SimpleNamespace
 
 import pytest
-from ansible.module_utils.docker_cli import DockerCli, DockerError, connection_options, parse_json_lines
+from ansible_collections.ddp.swarm.plugins.module_utils.docker_cli import (
+    DockerCli,
+    DockerError,
+    connection_options,
+    parse_json_lines,
+)
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from by_path import load
+from ansible_collections.ddp.swarm.plugins.filter import first_failure
 
 CAUSE = "ValueError: the data are not here"
 
 
 @pytest.fixture(scope="module")
 def plugin() -> ModuleType:
-    return load("roles/training/filter_plugins/first_failure.py")
+    return first_failure
 
 
 def log(container: str, second: str, error: str) -> str:

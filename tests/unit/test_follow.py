@@ -3,9 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
-import swarm_stack_info
 from ansible.errors import AnsibleError
-from by_path import load
+from ansible_collections.ddp.swarm.plugins.action import training_follow
+from ansible_collections.ddp.swarm.plugins.modules import swarm_stack_info
 from swarm_stand_in.fixtures import definition
 from swarm_stand_in.store import stamp
 
@@ -17,7 +17,7 @@ class Follow:
 
     def __init__(self, swarm, call):
         self.swarm, self.call = swarm, call
-        self.plugin = load("roles/training/action_plugins/training_follow.py")
+        self.plugin = training_follow
         self.plugin.time = swarm.clock
         self.shown, self.looks, self.instead = [], 0, {}
         self.plugin.display = SimpleNamespace(display=self.shown.append)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import gpu_info
 import pytest
+from ansible_collections.ddp.swarm.plugins.modules import gpu_info
 
 GPU = "GPU-{0}c89852c-d268-c3f3-1b07-005d5ae1dc3f"
 MIG = "MIG-{0}7de94a5-be15-5b5a-b67e-e118352d8a59"

@@ -3,10 +3,8 @@
 from typing import Any
 
 import pytest
-from by_path import load
-from swarm_node_info import count_resources
-
-plugin = load("roles/training/filter_plugins/gpu_plan.py")
+from ansible_collections.ddp.swarm.plugins.filter import gpu_plan as plugin
+from ansible_collections.ddp.swarm.plugins.modules.swarm_node_info import count_resources
 
 
 def plan(offers: list[int], gpus: Any = "auto", processes: Any = 1, backend: str = "auto") -> dict[str, Any]:

@@ -3,9 +3,8 @@
 from typing import Any
 
 import pytest
-from by_path import load
+from ansible_collections.ddp.swarm.plugins.filter import gpu_settings as plugin
 
-plugin = load("roles/docker/filter_plugins/gpu_settings.py")
 gpu_places, with_gpus, without_gpus = plugin.gpu_places, plugin.with_gpus, plugin.without_gpus
 
 NVIDIA = {"path": "nvidia-container-runtime"}

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import image_build
 import pytest
+from ansible_collections.ddp.swarm.plugins.modules import image_build
 from docker_stand_in import StandIn, log_of_host, run
 
 SECRET = "S3CR3T-of-the-index"

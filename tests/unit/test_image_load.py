@@ -10,8 +10,8 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import image_load
 import pytest
+from ansible_collections.ddp.swarm.plugins.modules import image_load
 from docker_stand_in import StandIn, log_of_host, run
 
 CONFIG = b'{"architecture": "amd64"}'

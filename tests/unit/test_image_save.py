@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import image_save
 import pytest
-from ansible.module_utils.image_layers import chain_ids
+from ansible_collections.ddp.swarm.plugins.module_utils.image_layers import chain_ids
+from ansible_collections.ddp.swarm.plugins.modules import image_save
+from ansible_collections.ddp.swarm.plugins.modules.image_save import Store
 from docker_stand_in import StandIn, run
-from image_save import Store
 
 CHAIN = "sha256:" + "c" * 64
 CONFIG = b'{"architecture": "amd64"}'

@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import image_state
 import pytest
-from ansible.module_utils.image_layers import LABEL
+from ansible_collections.ddp.swarm.plugins.module_utils.image_layers import LABEL
+from ansible_collections.ddp.swarm.plugins.modules import image_state
+from ansible_collections.ddp.swarm.plugins.modules.image_state import surplus
 from docker_stand_in import StandIn, run
-from image_state import surplus
 
 
 def image(number: int, *tags: str, label: str | None = "trainer") -> dict[str, Any]:

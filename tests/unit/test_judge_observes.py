@@ -7,9 +7,9 @@ import socket
 import struct
 from types import SimpleNamespace
 
-import nccl_check
 import pytest
-from ansible.module_utils.docker_cli import DockerCli
+from ansible_collections.ddp.swarm.plugins.module_utils.docker_cli import DockerCli
+from ansible_collections.ddp.swarm.plugins.modules import nccl_check
 from swarm_stand_in.fixtures import definition
 from test_nccl_check import Engine
 

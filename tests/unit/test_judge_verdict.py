@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import nccl_check
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.ddp.swarm.plugins.modules import nccl_check
 from preflight_ranks import Verdict
 from test_nccl_check import fail, healthy_report, node, with_nodes
 

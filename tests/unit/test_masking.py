@@ -3,7 +3,14 @@
 import time
 
 import pytest
-from ansible.module_utils.masking import HIDDEN, hide, is_secret_name, mask, secret_texts, secrets_of
+from ansible_collections.ddp.swarm.plugins.module_utils.masking import (
+    HIDDEN,
+    hide,
+    is_secret_name,
+    mask,
+    secret_texts,
+    secrets_of,
+)
 
 SECRET_NAMES = """RABBITMQ_DEFAULT_PASS MYSQL_PWD DB_PASS DB_PASS_2 SMTP_PASSWD AUTH REDIS_AUTH masterauth requirepass --requirepass
 -pass pass sshpass PGPASSWORD dbPassword SSH_PASSPHRASE ADMIN_PW WPA_PSK HF_TOKEN TOKEN API_TOKENS apiKey APIKey api_key WANDB_API_KEY

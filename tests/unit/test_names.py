@@ -1,7 +1,7 @@
 """What may be part of a path or of a command."""
 
 import pytest
-from ansible.module_utils.names import KINDS, is_name, refusal, shown
+from ansible_collections.ddp.swarm.plugins.module_utils.names import KINDS, is_name, refusal, shown
 
 GOOD = {
     "stack": ["simple-training", "a", "A_1", "a" * 52],

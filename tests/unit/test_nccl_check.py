@@ -7,10 +7,10 @@ import json
 import socket
 import types
 
-import nccl_check
 import pytest
-from ansible.module_utils.docker_cli import CompletedDocker, DockerError
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.ddp.swarm.plugins.module_utils.docker_cli import CompletedDocker, DockerError
+from ansible_collections.ddp.swarm.plugins.modules import nccl_check
 
 SPEC = nccl_check.argument_spec()
 LIMITS = {name: SPEC[name].get("default") for name in nccl_check.LIMITS}

@@ -5,8 +5,8 @@ There is no GPU here: logs in the recorded format (NCCL's own lines, with made-u
 
 from pathlib import Path
 
-import nccl_check
 import pytest
+from ansible_collections.ddp.swarm.plugins.modules import nccl_check
 from test_nccl_check import fail, healthy_report, only, record, verdict
 from test_probe import probe
 

@@ -18,7 +18,7 @@ from test_nccl_check import healthy_report
 
 pytest.importorskip("torch")
 
-import nccl_check
+from ansible_collections.ddp.swarm.plugins.modules import nccl_check
 
 probe = load("roles/preflight/files/probe.py")
 

@@ -8,8 +8,8 @@ import sys
 import time
 from types import SimpleNamespace
 
-import nccl_check
 import pytest
+from ansible_collections.ddp.swarm.plugins.modules import nccl_check
 from by_path import load
 from preflight_ranks import Ranks
 

@@ -12,8 +12,8 @@ import yaml
 from ansible.module_utils import basic
 from ansible.module_utils._internal import _traceback
 from ansible.module_utils.common.parameters import PASS_VARS
-from ansible.module_utils.reporting import ReportingModule
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.ddp.swarm.plugins.module_utils.reporting import ReportingModule
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT, LONG = "S3CR3T", "S3CR3T-of-more-letters"

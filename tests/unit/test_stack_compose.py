@@ -4,8 +4,8 @@ import json
 import sys
 
 import pytest
-import swarm_stack
-from ansible.module_utils import stack_compose
+from ansible_collections.ddp.swarm.plugins.module_utils import stack_compose
+from ansible_collections.ddp.swarm.plugins.modules import swarm_stack
 
 
 class TestCompose:

@@ -1,7 +1,7 @@
 """What swarm_state thinks of tasks, slots and services."""
 
 import pytest
-from ansible.module_utils import swarm_state
+from ansible_collections.ddp.swarm.plugins.module_utils import swarm_state
 
 
 def make_task(state="running", desired="running", created=1, spec=None, **fields):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-import swarm_stack
+from ansible_collections.ddp.swarm.plugins.modules import swarm_stack
 from swarm_stand_in.fixtures import definition
 
 

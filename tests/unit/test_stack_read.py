@@ -4,9 +4,9 @@ import json
 import random
 
 import pytest
-import swarm_stack_info
-from ansible.module_utils.docker_cli import DockerCli
-from ansible.module_utils.swarm_state import list_tasks, task_log
+from ansible_collections.ddp.swarm.plugins.module_utils.docker_cli import DockerCli
+from ansible_collections.ddp.swarm.plugins.module_utils.swarm_state import list_tasks, task_log
+from ansible_collections.ddp.swarm.plugins.modules import swarm_stack_info
 from swarm_stand_in.fixtures import definition
 
 
@@ -73,7 +73,9 @@ class TestErrors:
             swarm.swarm.tasks.pop(gone, None)
             return rows
 
-        monkeypatch.setattr("ansible.module_utils.swarm_state.list_tasks", with_one_that_is_gone)
+        monkeypatch.setattr(
+            "ansible_collections.ddp.swarm.plugins.module_utils.swarm_state.list_tasks", with_one_that_is_gone
+        )
         info = call(swarm_stack_info)
         assert [task["service"] for task in info["tasks"]] == ["node0"]
         assert not info["converged"]

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-import swarm_stack_info
+from ansible_collections.ddp.swarm.plugins.modules import swarm_stack_info
 from swarm_stand_in.fixtures import definition
 
 

@@ -1,7 +1,7 @@
 """How swarm_stack waits, and what it says when it waits in vain."""
 
 import pytest
-from ansible.module_utils import swarm_state
+from ansible_collections.ddp.swarm.plugins.module_utils import swarm_state
 from swarm_stand_in.fixtures import definition
 from swarm_stand_in.store import stamp
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import swarm_diagnosis
 import yaml
+from ansible_collections.ddp.swarm.plugins.modules import swarm_diagnosis
+from ansible_collections.ddp.swarm.plugins.modules.swarm_diagnosis import Cluster, Settings, diagnose, plan_removal
 from by_path import ROOT
 from jinja2.nativetypes import NativeEnvironment
-from swarm_diagnosis import Cluster, Settings, diagnose, plan_removal
 
 Seen = dict[str, dict[str, Any]]
 

@@ -1,7 +1,7 @@
 """What containers write, made safe for a terminal."""
 
 import pytest
-from ansible.module_utils.text import last_state, printable, printable_all
+from ansible_collections.ddp.swarm.plugins.module_utils.text import last_state, printable, printable_all
 
 
 @pytest.mark.parametrize(

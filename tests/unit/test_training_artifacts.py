@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_artifacts import begun, placed
+from ansible_collections.ddp.swarm.plugins.modules.training_artifacts import begun, placed
 
 
 @pytest.fixture

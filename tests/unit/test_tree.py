@@ -8,8 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import tree
-from ansible.module_utils.tree import FOLDER, Tree, folder_in, lay_out, pack, place, set_aside, tail
+from ansible_collections.ddp.swarm.plugins.module_utils import tree
+from ansible_collections.ddp.swarm.plugins.module_utils.tree import (
+    FOLDER,
+    Tree,
+    folder_in,
+    lay_out,
+    pack,
+    place,
+    set_aside,
+    tail,
+)
 
 
 @pytest.fixture

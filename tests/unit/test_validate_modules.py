@@ -1,7 +1,7 @@
 """ansible-test's own check of the modules' documentation and arguments, on the tree of a collection that holds them."""
 
 import os
-import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,17 +18,8 @@ COLLECTION = Path("ansible_collections/ddp/swarm")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("collections")
     plugins = tree / COLLECTION / "plugins"
-    ours = "|".join(path.stem for path in (ROOT / "module_utils").glob("*.py"))
     for source, target in (("library", "modules"), ("module_utils", "module_utils")):
-        (plugins / target).mkdir(parents=True)
-        for path in (ROOT / source).glob("*.py"):
-            # In a collection, what is next to a module has another name than beside a playbook.
-            text = re.sub(
-                rf"from ansible\.module_utils\.({ours}) ",
-                r"from ansible_collections.ddp.swarm.plugins.module_utils.\1 ",
-                path.read_text(),
-            )
-            (plugins / target / path.name).write_text(text)
+        shutil.copytree(ROOT / source, plugins / target, ignore=shutil.ignore_patterns("__pycache__"))
     (plugins.parent / "meta").mkdir()
     (plugins.parent / "meta" / "runtime.yml").write_text("requires_ansible: '>=2.19'\n")
     (plugins.parent / "galaxy.yml").write_text("namespace: ddp\nname: swarm\nversion: 0.1.0\n")

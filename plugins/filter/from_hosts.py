@@ -6,13 +6,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
-
-# Ansible looks there for what modules import; plugins run here, where only its own module_utils can be imported.
-ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[3] / "module_utils"))
-
-from ansible.module_utils.image_layers import saved_problem
-from ansible.module_utils.names import shown
+from ..module_utils.image_layers import saved_problem
+from ..module_utils.names import shown
 
 CA = b"ddp-swarm registry CA"
 OURS = {"ca.crt", "client.cert", "client.key"}

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import re
 import time
-from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-# Ansible looks there for what modules import; plugins run here, where only its own module_utils can be imported.
-ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[3] / "module_utils"))
-
-from ansible.module_utils.text import printable
+from ..module_utils.text import printable
 
 display = Display()
 SHOWN_AT_ONCE = 20
@@ -27,7 +22,7 @@ SILENCE = 120.0  # seconds after which a sign of life is shown
 PATIENCE = 12  # looks in a row that may fail, as while the manager's engine restarts
 
 
-class ActionModule(ActionBase):
+class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
     _supports_check_mode = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

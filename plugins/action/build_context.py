@@ -128,7 +128,7 @@ def packed(files: dict[str, Path], dest: Path, inline: int) -> str:
     return ""
 
 
-class ActionModule(ActionBase):
+class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
