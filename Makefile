@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help demo demo-clean lab test lint unit roles mutants integration rounds e2e molecule molecule-all faults faults-clean lifecycle field hardening scripts image lock bench bench-image gpu-stand-in test-gpu clean
+.PHONY: help demo demo-clean lab test lint types unit roles mutants integration rounds e2e molecule molecule-all faults faults-clean lifecycle field hardening scripts image lock bench bench-image gpu-stand-in test-gpu clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -43,8 +43,11 @@ lint: .venv/.tested ## ansible-lint, yamllint, ruff, mypy
 	yamllint .
 	ruff check .
 	ruff format --check .
-	MYPYPATH=collections mypy -p ansible_collections.ddp.swarm.plugins
+	$(MAKE) --no-print-directory types
 	ansible-lint --profile production --offline
+
+types: .venv/.tested ## mypy alone
+	MYPYPATH=collections mypy -p ansible_collections.ddp.swarm.plugins
 
 unit: .venv/.tested ## modules, template, trainer and probe; no hosts needed
 	$(BIN)/python -m pytest tests/unit
