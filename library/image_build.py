@@ -178,7 +178,6 @@ def main() -> None:
                 stdin=archive,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                text=True,
                 errors="replace",
             ) as process,
         ):

@@ -192,7 +192,7 @@ def have(module: ReportingModule, source: Path) -> None:
             same = found["RootFS"]["Layers"] == module.params["diff_ids"]
         if not same:
             raise DockerError(f"it became {found['Id']} instead of {module.params['id']}")
-    except (DockerError, OSError, tarfile.TarError) as error:
+    except (DockerError, OSError) as error:
         if "no space left" in str(error).lower():
             module.fail_json(
                 msg=f"The disk that docker keeps its images on is full: free some space and run this again ({error})."

@@ -128,7 +128,7 @@ def have_folder(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir() and not path.is_symlink() and folder_problem(path):
         shutil.rmtree(path)
-    path.mkdir(exist_ok=True)
+    path.mkdir(0o711, exist_ok=True)
     problem = folder_problem(path)
     if problem:
         raise OSError(problem)
@@ -283,7 +283,6 @@ def main() -> None:
     )
     ref, dest, compress = module.params["ref"], Path(module.params["dest"]), module.params["compress"]
     docker = DockerCli(module)
-    os.umask(0o077)
     try:
         image = json.loads(docker.run("image", "inspect", ref).stdout)[0]
         id = image["Id"].split(":")[1]

@@ -573,16 +573,17 @@ def path_mtu(address: str, wanted: int) -> Json:
     except OSError:
         return {"mtu": None, "tried": wanted}
     mark = os.urandom(2)
+    words = int.from_bytes(mark, "big") + 0x0800
 
     def echoes(sizes: list[int]) -> set[int]:
         heard: set[int] = set()
         for _ in range(3):
             for size in set(sizes) - heard:
-                body = mark + struct.pack("!H", size) + bytes(size - headers)
-                total = sum(struct.unpack(f"!{len(body) // 2}H", body[: len(body) // 2 * 2])) + (8 << 8)
-                total = (total >> 16) + (total & 0xFFFF)
+                # The words of an echo, of which all others are zero, are with its checksum a multiple of 0xFFFF.
+                checksum = 0xFFFF - (words + size) % 0xFFFF
+                echo = struct.pack("!HH2sH", 0x0800, checksum, mark, size) + bytes(size - headers)
                 try:
-                    sock.sendto(b"\x08\x00" + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + body, (address, 0))
+                    sock.sendto(echo, (address, 0))
                 except OSError:
                     continue
             end = time.monotonic() + 0.4
@@ -594,9 +595,7 @@ def path_mtu(address: str, wanted: int) -> Json:
                     break
                 answer = packet[(packet[0] & 15) * 4 :]
                 if answer[:1] == b"\x00" and answer[4:6] == mark:
-                    heard.add(struct.unpack("!H", answer[6:8])[0])
-            if len(heard) == len(sizes):
-                break
+                    heard.add(int.from_bytes(answer[6:8], "big"))
         return heard
 
     with sock:
@@ -618,10 +617,10 @@ def local_networks(root: str = "/") -> list[Json]:
     except OSError:
         return []
     for row in rows:
-        if len(row) < 8 or int(row[2], 16) or not int(row[7], 16):
+        if len(row) < 8 or row[2] != "00000000" or row[7] == "00000000":
             continue  # through a gateway, or the default route
         address, mask = (socket.inet_ntoa(struct.pack("=L", int(row[i], 16))) for i in (1, 7))
-        found.append({"interface": row[0], "network": str(ipaddress.IPv4Network(f"{address}/{mask}", strict=False))})
+        found.append({"interface": row[0], "network": str(ipaddress.IPv4Network(f"{address}/{mask}"))})
     return found
 
 
@@ -677,7 +676,6 @@ class HostNetwork:
     def _swallow(self, sock: socket.socket) -> None:
         try:
             with sock, sock.makefile("rb") as stream:
-                sock.settimeout(10)
                 if stream.readline(64) != BANDWIDTH_MAGIC:
                     return
                 block = memoryview(bytearray(2**20))
@@ -713,23 +711,24 @@ class HostNetwork:
 
     def _send(self, sock: socket.socket) -> float:
         """The better of two rounds: one MiB, and as much as a quarter of a second takes at that speed."""
-        block = bytes(2**20)
-        best = 0.0
-        blocks = 1
         sock.settimeout(self.STALLED)
         sock.sendall(BANDWIDTH_MAGIC)
-        while blocks:
-            began = time.monotonic()
-            sock.sendall(b"%d\n" % blocks)
-            for _ in range(blocks):
-                sock.sendall(block)
-            if sock.recv(1) != b"+":
-                raise OSError("the other host closed the connection")
-            rate = blocks * len(block) / max(time.monotonic() - began, 1e-6)
-            best = max(best, rate / 1e6)
-            blocks = min(64, int(rate * 0.25) // len(block)) if blocks == 1 else 0
+        best = self._round(sock, 1)
+        if blocks := min(64, int(best * 0.25) // 2**20):
+            best = max(best, self._round(sock, blocks))
         sock.sendall(b"0\n")
-        return round(best, 1)
+        return round(best / 1e6, 1)
+
+    def _round(self, sock: socket.socket, blocks: int) -> float:
+        """Bytes per second."""
+        block = bytes(2**20)
+        began = time.monotonic()
+        sock.sendall(b"%d\n" % blocks)
+        for _ in range(blocks):
+            sock.sendall(block)
+        if sock.recv(1) != b"+":
+            raise OSError("the other host closed the connection")
+        return blocks * len(block) / max(time.monotonic() - began, 1e-6)
 
     def result(self) -> dict[str, Json]:
         """Ends when this host has measured, and the others have had the time to."""
@@ -737,6 +736,8 @@ class HostNetwork:
             self.thread.join(self.PATIENCE + 25)
             while self.served < len(self.peers) and time.monotonic() < self.began + self.PATIENCE:
                 time.sleep(0.05)
+            # Closing alone leaves the port open for as long as a thread waits in accept.
+            self.listener.shutdown(socket.SHUT_RDWR)
             self.listener.close()
         return dict(self.results)
 
@@ -873,7 +874,7 @@ def gpus_of_others(docker: Any, container: Json) -> Json:
     if not container["gpus"]:
         return {}
     try:
-        running = docker.run("ps", "--quiet", "--no-trunc", check=False, timeout=20).stdout.split()
+        running = docker.run("ps", "--quiet", "--no-trunc", timeout=20).stdout.split()
     except DockerError:
         return {}
     rows = inspected(
@@ -982,8 +983,9 @@ def listen(params: Json, docker: Any, checks: Json) -> Json | None:
                 appeared = appeared or now
                 done = docker.run("logs", container["id"], check=False, timeout=20)
                 probe = parse_report(done.stdout, params["run_id"])
-                log = [line[:300] for line in (done.stdout + done.stderr).splitlines() if MARKER not in line]
-                checks["log_tail"] = log[-10:]
+                # Each by itself: the last line of the first may have no end.
+                log = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+                checks["log_tail"] = [line[:300] for line in log if MARKER not in line][-10:]
             checks["error"] = ""
         except DockerError as problem:
             checks["error"] = str(problem)[:500]
@@ -1140,34 +1142,27 @@ def judge_clock(case: Case) -> None:
             case.say(1, rank, "clock skew", True, "one host")
             continue
         measured = {int(peer): entry for peer, entry in (case.probe(rank).get("clock") or {}).items()}
-        bad = False
+        off: list[tuple[int, str]] = []
         for peer, entry in sorted(measured.items()):
             offset = float(entry["offset_s"])
             if abs(offset) - float(entry["round_trip_s"]) / 2 > limit and peer in case.hosts:
-                bad = True
-                case.say(
-                    1, rank, "clock skew", False, f"{case.host(peer)} is {offset:+.1f} s off", f"within {limit:g} s",
-                    f"synchronise the clocks of {case.hosts[rank]} and {case.host(peer)} "
-                    "(enable chrony or systemd-timesyncd on both)", peer,
-                )  # fmt: skip
+                off.append((peer, f"{case.host(peer)} is {offset:+.1f} s off"))
         for peer, (low, high) in bounds.items():
-            if rank not in bounds or peer == rank or peer in measured:
+            if rank not in bounds or peer in measured:
                 continue
             own_low, own_high = bounds[rank]
             skew = max(low - own_high, own_low - high)
             if skew > limit:
-                bad = True
-                case.say(
-                    1, rank, "clock skew", False, f"at least {skew:.0f} s from {case.host(peer)}",
-                    f"within {limit:g} s",
-                    f"synchronise the clocks of {case.hosts[rank]} and {case.host(peer)} "
-                    "(enable chrony or systemd-timesyncd on both)", peer,
-                )  # fmt: skip
-        if not bad:
-            known = bool(measured) or (rank in bounds and len(bounds) > 1)
-            worst = max((abs(float(entry["offset_s"])) for entry in measured.values()), default=None)
-            seen = "not measured" if worst is None else f"{worst:.3f} s"
-            case.say(1, rank, "clock skew", True if known else None, seen, f"within {limit:g} s")
+                off.append((peer, f"at least {skew:.0f} s from {case.host(peer)}"))
+        for peer, seen in off:
+            case.say(
+                1, rank, "clock skew", False, seen, f"within {limit:g} s",
+                f"synchronise the clocks of {case.hosts[rank]} and {case.host(peer)} "
+                "(enable chrony or systemd-timesyncd on both)", peer,
+            )  # fmt: skip
+        if not off:
+            known = measured or (rank in bounds and len(bounds) > 1)
+            case.say(1, rank, "clock skew", True if known else None, "" if known else "not measured")
 
 
 def judge_hosts(case: Case) -> None:
@@ -1188,7 +1183,7 @@ def judge_hosts(case: Case) -> None:
             works = True
         case.say(
             2, rank, "vxlan", works, f"kernel {checks.get('kernel')}", "a kernel with vxlan",
-            "" if works else f"load the vxlan module on {host} (modprobe vxlan), or boot a kernel that has it",
+            f"load the vxlan module on {host} (modprobe vxlan), or boot a kernel that has it",
         )  # fmt: skip
         free = checks.get("disk_free_bytes")
         if free is not None:
@@ -1198,13 +1193,11 @@ def judge_hosts(case: Case) -> None:
                 f"free space on {host} (docker system df, docker image prune), or lower preflight_min_disk",
             )  # fmt: skip
         for port in checks.get("ports") or []:
-            hint = (
-                f"{port['port']}/tcp is closed from {host} to {port['host']}: open 2377/tcp towards managers and "
-                "7946/tcp+udp between all hosts"
-            )
             case.say(
-                3, rank, f"port {port['port']}", not port["error"], port["error"] or "answers",
-                f"{port['host']} answers on {port['port']}/tcp", hint if port["error"] else "", str(port["host"]),
+                3, rank, f"port {port['port']}", not port["error"], port["error"],
+                f"{port['host']} answers on {port['port']}/tcp",
+                f"{port['port']}/tcp is closed from {host} to {port['host']}: open 2377/tcp towards managers and "
+                "7946/tcp+udp between all hosts", str(port["host"]),
             )  # fmt: skip
         for peer in checks.get("silent_gossip") or []:
             case.say(
@@ -1346,8 +1339,6 @@ def judge_presence(case: Case) -> None:
         if case.probe(rank):
             continue
         checks = case.checks(rank)
-        if not (checks.get("engine") or {}).get("ok"):
-            continue
         container = checks.get("container")
         if container and case.limits["run_id"] and container.get("run_id") not in (None, case.limits["run_id"]):
             case.say(3, rank, "probe", False, "the container belongs to another check", "this check's container",

@@ -481,7 +481,7 @@ def start_swarm(cluster: Cluster, hosts: dict[str, Steps], settings: Settings) -
     if first not in cluster.seen:
         why = cluster.unreachable.get(first, "it was not asked")
         return first, "", [f"No manager can be asked for the swarm: {first} does not answer ({why})."]
-    silent = [host for host in cluster.managers[1:] if host in cluster.unreachable or not cluster.answers(host)]
+    silent = [host for host in cluster.managers[1:] if not cluster.answers(host)]
     if silent and not settings.rebuild and not settings.check:
         refusal = (
             f"{first} is in no swarm, and no answer comes from {join_names(silent)}, which may lead one: bring that back, take it "

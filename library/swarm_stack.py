@@ -557,8 +557,8 @@ def make_plan(
     definition: dict[str, Any],
     live: Live,
     record: Record | None,
-    prune: bool = True,
-    redeploy: str = "failed",
+    prune: bool,
+    redeploy: str,
 ) -> Plan:
     """Desired against live. Everything that the module will do is decided here."""
     plan = Plan()
@@ -783,7 +783,7 @@ def read_config(docker: DockerCli, name: str) -> str | None:
     """The text of a config, if there is such a config and it is a text."""
     done = docker.run("config", "inspect", name, check=False, timeout=ANSWER_TIMEOUT)
     if done.rc != 0 and not only_gone(done.stderr):
-        raise DockerError(f"docker config inspect: {done.stderr.strip()}", done.rc, done.stderr)
+        raise DockerError(f"docker config inspect: {done.stderr.strip()}")
     try:
         return base64.b64decode(json.loads(done.stdout)[0]["Spec"]["Data"]).decode("utf-8")
     except (ValueError, KeyError, IndexError, TypeError):
@@ -893,7 +893,7 @@ def stack_deploy(docker: DockerCli, stack: str, prepared: Prepared, params: dict
     mask(prepared.definition, values)
     said = hide(done.stderr.strip(), values)
     if done.rc != 0:
-        raise DockerError(f"docker stack deploy: {said or hide(done.stdout.strip(), values)}", done.rc, said)
+        raise DockerError(f"docker stack deploy: {said or hide(done.stdout.strip(), values)}")
     return str(said)
 
 
@@ -970,9 +970,9 @@ class Waiter:
         self.pattern = re.compile(params["ready_pattern"]) if params.get("ready_pattern") else None
         self.ready: set[str] = set()
         self.stable_tasks: frozenset[str] = frozenset()
-        self.stable_since = 0.0
+        self.stable_since = time.monotonic()
 
-    def until_reached(self, live: Live, old_updates: set[str], settled: bool = False) -> Live:
+    def until_reached(self, live: Live, old_updates: set[str], settled: bool) -> Live:
         """`settled`: nothing was done, so that what has been running for long enough need not be watched again."""
         deadline = time.monotonic() + self.params["wait_timeout"]
         while True:
@@ -1018,7 +1018,7 @@ class Waiter:
         )
         now = time.monotonic()
         # A task that went from running to complete has not become unstable.
-        if not running <= self.stable_tasks or not self.stable_since:
+        if not running <= self.stable_tasks:
             self.stable_since = now
         self.stable_tasks = running
         return not running or now - self.stable_since >= self.params["stability_period"]
@@ -1274,7 +1274,7 @@ def present(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
     old_updates = {str((service.get("UpdateStatus") or {}).get("StartedAt", "")) for service in live.services.values()}
     if plan.actions:
         warned = execute(docker, stack, prepared, plan, live, params)
-        if warned and "--detach" not in warned:
+        if warned:
             module.warn(warned)
         live = read_live(docker, stack, networks=False)
         result.update(describe(live))
@@ -1365,23 +1365,25 @@ def main() -> None:
     check_parameters(module)
     docker = DockerCli(module)
     result: dict[str, Any] = {"changed": False, "actions": [], "failures": [], **describe(Live(module.params["name"]))}
+
+    def fail(said: str) -> None:
+        module.fail_json(msg=said, calls=docker.calls, **result)
+
     try:
         if module.params["state"] == "present":
             present(module, docker, result)
         else:
             absent(module, docker, result)
     except StackFailure as error:
-        result.update(failures=error.failures, calls=docker.calls)
-        module.fail_json(msg=str(error), **result)
+        result["failures"] = error.failures
+        fail(str(error))
     except DockerError as error:
-        result["calls"] = docker.calls
-        module.fail_json(msg=explain_unavailable(docker, error) if lost_quorum(str(error)) else str(error), **result)
+        fail(explain_unavailable(docker, error) if lost_quorum(str(error)) else str(error))
     except (ComposeError, SwarmUnavailable) as error:
-        result["calls"] = docker.calls
-        module.fail_json(msg=str(error), **result)
+        fail(str(error))
     except Exception as error:  # noqa: BLE001
         # Whatever it is, it leaves through the module, which takes the secrets out of it.
-        module.fail_json(msg=f"{type(error).__name__}: {error}", **result)
+        fail(f"{type(error).__name__}: {error}")
     module.exit_json(calls=docker.calls, **result)
 
 

@@ -82,12 +82,11 @@ from typing import Any
 from ..module_utils.names import is_name
 from ..module_utils.reporting import ReportingModule
 from ..module_utils.text import printable
-from ..module_utils.tree import FOLDER, folder_in, place, set_aside
+from ..module_utils.tree import FOLDER, STAGED, folder_in, place, set_aside
 
 OWN = ".ddp-swarm"
 # What other parts of the tool write there, in small letters, as some file systems make no difference.
 RESERVED = re.compile(r"\.ddp-swarm|runs|stack\.yml|preflight\.json|report\.html|node[0-9]+\.log")
-STAGED = re.compile(r"(?:log)?[0-9]{5}")
 LOG = re.compile(r"[0-9]{8}T?[0-9]{0,6}\.[0-9a-f]{12}\.log")
 
 

@@ -139,7 +139,7 @@ def run_name(tree: Tree) -> str:
 def lay_out_logs(module: Any, docker: DockerCli, stage: int, owner: int) -> list[dict[str, Any]]:
     """On the host itself, because `docker service logs` of a manager can lose and reorder lines (moby#33183)."""
     label = f"label=com.docker.swarm.service.name={module.params['service']}"
-    command = [str(module.get_bin_path("docker", required=True)), "logs"]
+    command = [str(module.get_bin_path("docker")), "logs"]
     laid: list[dict[str, Any]] = []
     for container in docker.run("ps", "--all", "--no-trunc", "--quiet", "--filter", label).stdout.split():
         created = docker.run("inspect", "--format", "{{.Created}}", container, check=False)

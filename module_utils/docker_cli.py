@@ -31,11 +31,6 @@ CONNECTION_MUTUALLY_EXCLUSIVE = [("docker_host", "cli_context")]
 class DockerError(Exception):
     """A docker command that failed; the text is what docker said, fit to be shown to a user."""
 
-    def __init__(self, message: str, rc: int = 1, stderr: str = "") -> None:
-        super().__init__(message)
-        self.rc = rc
-        self.stderr = stderr
-
 
 @dataclass(frozen=True)
 class CompletedDocker:
@@ -75,16 +70,16 @@ class DockerCli:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise DockerError(f"{_title(args)}: no answer within {timeout:g} s", rc=124) from error
+            raise DockerError(f"{_title(args)}: no answer within {timeout:g} s") from error
         except OSError as error:
-            raise DockerError(f"{_title(args)}: {error}", rc=127) from error
+            raise DockerError(f"{_title(args)}: {error}") from error
         # Containers log arbitrary bytes, and a module's result must be valid UTF-8.
         result = CompletedDocker(
             done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
         )
         if check and result.rc != 0:
             said = result.stderr.strip() or result.stdout.strip() or f"exit code {result.rc}"
-            raise DockerError(f"{_title(args)}: {said}", rc=result.rc, stderr=result.stderr)
+            raise DockerError(f"{_title(args)}: {said}")
         return result
 
     def json_lines(self, *args: str) -> list[dict[str, Any]]:
@@ -96,7 +91,7 @@ class DockerCli:
             params = self._module.params
             binary = params.get("docker_cli") or self._module.get_bin_path("docker")
             if not binary:
-                raise DockerError("the docker command line is not installed on this host", rc=127)
+                raise DockerError("the docker command line is not installed on this host")
             self._command = [str(binary), *connection_options(params)]
         return self._command
 

@@ -70,14 +70,14 @@ def folder_problem(path: Path) -> str:
 
 
 def new_file(path: Path) -> IO[bytes]:
-    """For the owner alone, in the place of whatever has this name."""
+    """For the owner alone, in the place of whatever has this name. No link that somebody puts there meanwhile is followed (O_EXCL)."""
     path.unlink(missing_ok=True)
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "wb")
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def regular_file(path: Path) -> IO[bytes]:
     """To read. An OSError says that it is none, such as a link or a pipe."""
-    stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
         stream.close()
         raise OSError(f"{path} is no regular file")

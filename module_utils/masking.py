@@ -27,13 +27,13 @@ HARMLESS = re.compile(
 )
 SECRET_NAME = re.compile(
     r"passw|passphrase|passcode|pass(?![a-z])|pwd(?![a-z])|secret|credential|conn(?:ection)?_?str(?:ing)?(?![a-z])"
-    r"|token(?!s|iz|is)|(?:access|api|auth|bearer|refresh|session)_?tokens"
+    r"|token(?!s|iz|is)|(?:access|api|auth|refresh|session)_?tokens"
     r"|auth$|authorization$|basic_?auth_users$|(?<![a-z])(?:pw|psk|pat|jwt|dsn|creds?|cookie|bearer)(?![a-z])"
-    r"|(?:private|api|access|encrypt(?:ion)?|sign(?:ing)?|master|account|auth|jwt|fernet|license|storage|shared|app"
+    r"|(?:private|api|access|encrypt(?:ion)?|sign(?:ing)?|master|account|auth|fernet|license|storage|shared|app"
     r"|subscription|ssh|session|openai|kaggle|comet)_?keys?(?![a-z])"
 )
 # Where it is, and what it is called, may be known.
-PLACE = re.compile(r"(?:^|_|word|pass|phrase|token|key|secret)(?:files?|paths?|dirs?|directory|filename|name)$")
+PLACE = re.compile(r"(?:_|word|phrase|token|secret)(?:files?|paths?|dirs?|directory|filename|name)$")
 
 QUOTED = r""""(?:[^"\\]|\\.){0,4000}"|'(?:[^'\\]|\\.){0,4000}'"""
 NAME = r"""(?<![\w.-])(?:\\?["'])?(?P<name>[\w.-]+)"""
@@ -65,7 +65,7 @@ FORMS = [
     re.compile(r"://(?P<value>[^/\s:@]{20,})(?=@)"),
     re.compile(r"""(?i)authorization\\?["']?[ \t]*[:=][ \t]*\\?["']?(?:[a-z]+[ \t]+)?(?P<value>[^\s"']+)"""),
     re.compile(r"(?i)\bbearer[ \t]+(?P<value>[\w.~+/=-]+)"),
-    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<value>.*?)(?=-----END|\Z)", re.DOTALL),
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<value>.+?)(?=-----END|\Z)", re.DOTALL),
 ]
 ASSIGNED = re.compile(r"\s*([\w.-]+)=(.+)", re.DOTALL)
 ALREADY = re.compile(r"\(hidden \d+\)")
@@ -113,7 +113,7 @@ class _Mask:
             # In ["--token", "abc"] the name of an item is the item before it.
             names = ["", *(item if isinstance(item, str) and item.startswith("-") else "" for item in value)]
             return [self.item(item, before) for before, item in zip(names, value)]
-        if name and is_secret_name(name):
+        if is_secret_name(name):
             return self.leaves(value)
         return self.text(value) if isinstance(value, str) else value
 
@@ -140,12 +140,11 @@ class _Mask:
             return self.leaves(definition)
         shown = {}
         for key, item in definition.items():
-            if str(key) in DESCRIBING or str(key).startswith("x-"):
+            if _describes(key):
                 shown[key] = self.value(item, "")
-            elif item is None:
-                shown[self.number(str(key))] = item
             else:
-                shown[key] = self.leaves(item)
+                # {token: {S3CR3T}} is YAML for a key without a value.
+                shown[self.number(str(key)) if item is None else key] = self.leaves(item)
         return shown
 
     def leaves(self, value: Any) -> Any:
@@ -171,9 +170,9 @@ def _replace(text: str, spans: Iterable[Span], replacement: Callable[[str], str]
     joined: list[Span] = []
     for start, end in sorted(spans):
         if joined and start < joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        elif end > start:
-            joined.append((start, end))
+            before = joined.pop()
+            start, end = before[0], max(before[1], end)
+        joined.append((start, end))
     made, position = "", 0
     for start, end in joined:
         made += text[position:start] + replacement(text[start:end])
@@ -189,10 +188,9 @@ def secret_texts(value: Any) -> set[str]:
 
     Lines of less than four characters are left out: in a key file or in JSON they are brackets. None, true and false are no secrets.
     """
-    if isinstance(value, Mapping):
-        return {text for item in value.values() for text in secret_texts(item)}
-    if isinstance(value, (list, tuple)):
-        return {text for item in value for text in secret_texts(item)}
+    if isinstance(value, (Mapping, list, tuple)):
+        items = value.values() if isinstance(value, Mapping) else value
+        return {text for item in items for text in secret_texts(item)}
     if value is None or isinstance(value, bool):
         return set()
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
@@ -202,21 +200,18 @@ def secret_texts(value: Any) -> set[str]:
 
 def secrets_of(compose: Any, path: tuple[str, ...] = ()) -> set[str]:
     """The texts of all secrets in a compose definition, be it as it should be or not."""
-    found: set[str] = set()
     if isinstance(compose, (list, tuple)):
-        for item in compose:
-            found |= secrets_of(item, path)
-    elif isinstance(compose, Mapping):
-        for key, item in compose.items():
-            # In a service, or in what services are made of (x-common: ...), the names of those that it uses.
-            names = isinstance(item, list) and path not in ((), ("services",)) and all(map(_is_reference, item))
-            if key != "secrets" or names:
-                found |= secrets_of(item, (*path, str(key)))
-            elif isinstance(item, Mapping):
-                for definition in item.values():
-                    found |= _texts_of_definition(definition)
-            else:
-                found |= secret_texts(item)
+        return {text for item in compose for text in secrets_of(item, path)}
+    found: set[str] = set()
+    for key, item in compose.items() if isinstance(compose, Mapping) else ():
+        # In a service, or in what services are made of (x-common: ...), the names of those that it uses.
+        names = isinstance(item, list) and path not in ((), ("services",)) and all(map(_is_reference, item))
+        if key != "secrets" or names:
+            found |= secrets_of(item, (*path, str(key)))
+        elif isinstance(item, Mapping):
+            found |= {text for definition in item.values() for text in _texts_of_definition(definition)}
+        else:
+            found |= secret_texts(item)
     return found
 
 
@@ -228,15 +223,14 @@ def _is_reference(used: Any) -> bool:
 def _texts_of_definition(definition: Any) -> set[str]:
     if not isinstance(definition, Mapping):
         return secret_texts(definition)
-    found: set[str] = set()
-    for key, item in definition.items():
-        if str(key) in DESCRIBING or str(key).startswith("x-"):
-            continue
-        # {token: {S3CR3T}} is YAML for a key without a value.
-        found |= secret_texts(str(key) if item is None else item)
-        if isinstance(item, (dict, list)):
-            found.add(json.dumps(item, sort_keys=True))
-    return found
+    secret = {key: item for key, item in definition.items() if not _describes(key)}
+    found = secret_texts([str(key) if item is None else item for key, item in secret.items()])
+    return found | {json.dumps(item, sort_keys=True) for item in secret.values() if isinstance(item, (dict, list))}
+
+
+def _describes(key: Any) -> bool:
+    """A part of a secret's definition that is not secret itself."""
+    return str(key) in DESCRIBING or str(key).startswith("x-")
 
 
 def hide(value: Any, secrets: Iterable[str]) -> Any:

@@ -244,7 +244,7 @@ def read_file(path: str) -> Any:
 
     try:
         return yaml.load(text, Loader)
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+    except Exception as error:  # noqa: BLE001 - PyYAML lets through what a value of the wrong kind makes Python raise
         # Not in PyYAML's words alone: it quotes the line, whose secrets are not known before it is read.
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
@@ -336,7 +336,7 @@ def merge(base: Any, extra: Any, key: str = "") -> Any:
     if isinstance(base, dict) and isinstance(extra, dict):
         merged = dict(base)
         for name, value in extra.items():
-            merged[name] = merge(base[name], value, name) if name in base and value is not None else value
+            merged[name] = merge(base[name], value, name) if name in base else value
         return merged
     if isinstance(base, list) and isinstance(extra, list) and key not in REPLACED_LISTS:
         replaced = {_about(item, key) for item in extra}
@@ -380,7 +380,7 @@ def interpolate(
         names_of_things = where in ("services", "networks", "volumes", "configs")
         return {
             # A program's text is full of dollars that are its own.
-            name: item if name == "content" and where.split(".")[0] in ("configs", "secrets")
+            name: item if name == "content" and where.startswith(("configs.", "secrets."))
             else interpolate(item, environment, warnings, f"{where}.{name}" if where else str(name),
                              private or (is_secret_name(str(name)) and not names_of_things))
             for name, item in value.items()

@@ -229,7 +229,7 @@ def list_tasks(docker: DockerCli, stack: str) -> list[dict[str, Any]]:
     if done.rc != 0:
         if "nothing found in stack" in done.stderr.lower():
             return []
-        raise DockerError(f"docker stack ps: {done.stderr.strip()}", rc=done.rc, stderr=done.stderr)
+        raise DockerError(f"docker stack ps: {done.stderr.strip()}")
     rows: list[dict[str, Any]] = parse_json_lines(done.stdout)
     return rows
 
@@ -241,7 +241,7 @@ def inspect_all(docker: DockerCli, ids: Iterable[str]) -> list[dict[str, Any]]:
         return []
     done = docker.run("inspect", *wanted, check=False, timeout=ANSWER_TIMEOUT)
     if done.rc != 0 and not only_gone(done.stderr):
-        raise DockerError(f"docker inspect: {done.stderr.strip()}", rc=done.rc, stderr=done.stderr)
+        raise DockerError(f"docker inspect: {done.stderr.strip()}")
     found: list[Any] = json.loads(done.stdout or "[]")
     return [item for item in found if isinstance(item, dict)]
 
@@ -515,7 +515,7 @@ def hint_for(state: ServiceState, task: Task) -> str:
             f"Its health check failed: see the check's command, and `docker inspect` of the container on {node}; "
             "a program that starts slowly needs a longer healthcheck.start_period."
         )
-    if "oom" in lowered or "out of memory" in lowered or task.exit_code == 137:
+    if re.search(r"\boom", lowered) or "out of memory" in lowered or task.exit_code == 137:
         return (
             f"Killed, most likely out of memory: see `dmesg` on {node}; raise deploy.resources.limits.memory, "
             "or make the batch smaller."
@@ -523,7 +523,7 @@ def hint_for(state: ServiceState, task: Task) -> str:
     if "bind source path does not exist" in lowered:
         path = error.rsplit(":", 1)[-1].strip()
         return f"Swarm does not create bind sources: make {path} on {node}, or use a named volume."
-    if "unknown runtime" in lowered or "invalid runtime" in lowered or "unknown or invalid runtime" in lowered:
+    if "unknown runtime" in lowered or "invalid runtime" in lowered:
         return f"The engine on {node} does not know that runtime: install it and name it in daemon.json."
     if "port is already allocated" in lowered or "address already in use" in lowered:
         return f"Another process on {node} holds that port: see `ss -ltnp` there."

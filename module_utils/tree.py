@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 import shutil
 import stat
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from .text import printable
 
-FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Python itself leaves no descriptor open in a child process, and O_EXCL follows no link.
+FOLDER = os.O_RDONLY | os.O_DIRECTORY
+LOOK = os.O_PATH | os.O_NOFOLLOW
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+# The names under which a host lays out results and logs to be fetched: what they are called is said apart.
+STAGED = re.compile(r"(?:log)?[0-9]{5}")
 DEPTH = 32
 FILES = 10_000
 KINDS = {stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
@@ -133,8 +137,9 @@ class Tree:
         if not self.inodes:
             for _path, _folders, names, folder in os.fwalk(".", dir_fd=self.root):
                 for name in names:
-                    other = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                    self.inodes[other.st_dev, other.st_ino] += 1
+                    with suppress(OSError):  # it is gone meanwhile
+                        other = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                        self.inodes[other.st_dev, other.st_ino] += 1
         inode = (status.st_dev, status.st_ino)
         return status.st_nlink > self.inodes[inode] + self.linked[inode]
 
@@ -191,7 +196,7 @@ def lay_out(tree: Tree, patterns: list[str], stage: int, owner: int) -> list[dic
         except OSError:  # another file system, or nobody else's to read
             copy = os.open(file, NEW, 0o600, dir_fd=stage)
             with reading(found.descriptor) as source, open(copy, "wb") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
+                shutil.copyfileobj(source, target)
                 os.fchown(copy, owner, -1)
         laid.append({"name": found.name, "file": file, "public": public})
     return laid

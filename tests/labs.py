@@ -38,9 +38,13 @@ class Run:
         return [f"{host}: {task}" for host, task in told] + [f"{host}: a task with no_log" for host in left.elements()]
 
     def failure(self) -> str:
-        """The message of the task that ended the run."""
+        """The message of the task that ended the run; of a loop, those of the items that failed."""
         failed = [e for e in self.events if e["event"] in ("runner_on_failed", "runner_on_unreachable")]
-        return str(failed[-1]["event_data"]["res"].get("msg", "")) if failed else ""
+        if not failed:
+            return ""
+        result = failed[-1]["event_data"]["res"]
+        items = [item["msg"] for item in result.get("results", []) if item.get("failed") and "msg" in item]
+        return "\n".join(items) or str(result.get("msg", ""))
 
 
 Play = Callable[..., Run]

@@ -317,7 +317,9 @@ class Metrics:
         starts = (line for line in self.path.read_text().splitlines() if line.startswith('{"event": "start"'))
         self.common |= {"run": run, "restarts": sum(f'"run": "{run}"' in line for line in starts)}
         if RANK == 0:  # what an interrupted run wrote after its last snapshot happens again: hidden by purge_step
-            self.board = SummaryWriter(str(self.path.parent / "tensorboard" / run), purge_step=step + 1)
+            # Not flush(), which does not wait for what is still on its way to the file.
+            where = str(self.path.parent / "tensorboard" / run)
+            self.board = SummaryWriter(where, purge_step=step + 1, flush_secs=1)
 
     def write(self, event: str, **values: Any) -> None:
         record = {"event": event, "time": round(time.time(), 3), **self.common, **values}
@@ -326,7 +328,8 @@ class Metrics:
             for name, value in values.items():
                 if isinstance(value, float):
                     self.board.add_scalar(f"{event}/{name}", value, values["step"])
-            self.board.flush()
+        elif self.board and event in ("stopped", "end"):
+            self.board.close()  # the process is about to end without waiting for its threads
 
 
 # --- training -------------------------------------------------------------------------------------------

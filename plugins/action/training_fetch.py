@@ -6,7 +6,6 @@ a `file`. Only numbers are taken as names of files here: what they are called is
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
-STAGED = re.compile(r"(?:log)?[0-9]{5}")
+from ..module_utils.tree import STAGED
 
 
 class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]

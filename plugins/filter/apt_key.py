@@ -17,7 +17,7 @@ def primary_keys(listing: str) -> list[tuple[str, str, str]]:
         if fields[0] == "fpr" and open_key[0] in ("pub", "sec"):
             keys.append((*open_key, fields[9]))
         if fields[0] in ("pub", "sec", "sub", "ssb", "fpr"):
-            open_key = ("", "") if fields[0] == "fpr" else (fields[0], fields[1])
+            open_key = (fields[0], fields[1])
     return keys
 
 
@@ -31,7 +31,7 @@ def keyring_problem(read: dict[str, Any], fingerprint: str) -> str:
     names = ", ".join(found for _, _, found in keys)
     if len(keys) > 1:
         return f"there are {len(keys)} keys in it ({names}), and apt would trust each of them"
-    kind, state, found = keys[0]
+    [(kind, state, found)] = keys
     if found != fingerprint.replace(" ", "").upper():
         return f"its fingerprint is {found}"
     if kind == "sec":

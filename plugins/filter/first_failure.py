@@ -7,12 +7,12 @@ from typing import Any
 
 # What Python and torchrun write when a process ends badly.
 TROUBLE = re.compile(r"Traceback \(most recent call last\)|failed \(exitcode: |terminate called|Fatal Python error")
-NUMBER_OF_DECIMALS = re.compile(r"\.(\d+)Z$")
+DECIMALS = re.compile(r"(?:\.(\d+))?Z$")
 
 
 def time_key(stamp: str) -> str:
-    """RFC 3339 with a varying number of decimals, made to sort as text."""
-    return NUMBER_OF_DECIMALS.sub(lambda match: f".{match[1]:0<9}Z", stamp)
+    """RFC 3339 with a varying number of decimals, or none, made to sort as text."""
+    return DECIMALS.sub(lambda match: f".{match[1] or '':0<9}Z", stamp)
 
 
 def failure_of(rank: int, host: str, lines: list[tuple[str, str]], before: int, after: int) -> dict[str, Any] | None:

@@ -16,9 +16,6 @@ from labs import Lab
 from swarm_stand_in import calls
 from swarm_stand_in.fixtures import Cluster
 
-# Its first recordings have not been made: until then there is nothing to hold the stand-in against.
-pytestmark = pytest.mark.skipif(not os.environ.get("DDP_RECORD"), reason="with DDP_RECORD=1 only, so far")
-
 RECORDINGS = Path(__file__).resolve().parents[1] / "unit" / "recordings"
 # A newer engine than Debian 13 has, from Debian's next release; nothing with Python is taken from there.
 NEWER_ENGINE = r"""set -e

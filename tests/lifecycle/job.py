@@ -14,9 +14,10 @@ IMPORT = (
     "docker image inspect counter:1 >/dev/null 2>&1 || { cd / && tar --dereference -cf - bin/sh bin/sleep bin/cat "
     "$(ldd bin/sh bin/sleep bin/cat | grep -o '/[^ ]*lib[^ ]*' | sort -u | cut -c2-) | docker import - counter:1; }"
 )
+STACK = "simple-training"
 
 
-def deploy(lab: Lab, lead: str, hosts: list[str], stack: str = "simple-training") -> None:
+def deploy(lab: Lab, lead: str, hosts: list[str], stack: str = STACK) -> None:
     """One rank on each host, as the training has it: placed by its label, on the overlay, with a volume."""
     for host in hosts:
         lab.on(host, "sh", "-c", IMPORT)
@@ -44,7 +45,7 @@ def deploy(lab: Lab, lead: str, hosts: list[str], stack: str = "simple-training"
     runs(lab, hosts)
 
 
-def count(lab: Lab, host: str, stack: str = "simple-training") -> int:
+def count(lab: Lab, host: str, stack: str = STACK) -> int:
     text = lab.on(host, "sh", "-c", f"cat /var/lib/docker/volumes/{stack}_snapshots/_data/n", check=False).strip()
     return int(text or 0)
 
@@ -54,7 +55,8 @@ def runs(lab: Lab, hosts: list[str], seconds: float = 60) -> None:
     before = {host: count(lab, host) for host in hosts}
     deadline = time.monotonic() + seconds
     while any(count(lab, host) <= before[host] for host in hosts):
-        assert time.monotonic() < deadline, {host: (before[host], count(lab, host)) for host in hosts}
+        counts = {host: (before[host], count(lab, host)) for host in hosts}
+        assert time.monotonic() < deadline, (counts, lab.on(hosts[0], "docker", "stack", "ps", "--no-trunc", STACK))
         time.sleep(1)
 
 

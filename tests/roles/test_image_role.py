@@ -13,7 +13,6 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.ddp.swarm.plugins.filter import from_hosts as filters
 from by_path import ROOT
 
 LAYER = b"a layer"
@@ -168,45 +167,6 @@ def test_files_arrive_in_a_directory_of_roots_own(hosts: Hosts) -> None:
     assert (hosts.work / f"{NAME}.tar").read_bytes() == LAYER
     assert stat.filemode(hosts.work.stat().st_mode) == "drwx------"
     assert stat.filemode((hosts.work / f"{NAME}.tar").stat().st_mode) == "-rw-------"
-
-
-@pytest.mark.parametrize("id", ["../../etc", "", None, DIGEST + "\n"])
-def test_other_lies_are_named_too(id: Any) -> None:
-    assert "which is no SHA-256 digest" in filters.saved_problem({**SAVED, "id": id})
-    assert filters.saved_problem(SAVED) == ""
-
-
-@pytest.mark.parametrize("saved", [{}, {"failed": True}, None, [], {**SAVED, "layers": 1}, {**SAVED, "layers": ["x"]}])
-def test_what_is_no_answer_at_all(saved: Any) -> None:
-    assert "it is not shaped as what image_save returns" in filters.saved_problem(saved)
-
-
-@pytest.mark.parametrize(
-    "node",
-    [
-        {"NodeAddr": "192.0.2.1", "NodeID": "abcdefghij0123456789klmno"},
-        {"NodeAddr": "2001:db8::1", "NodeID": "abcdefghij0123456789klmno"},
-        {"NodeAddr": "", "NodeID": ""},
-    ],
-)
-def test_a_node(node: Any) -> None:
-    assert filters.node_problem(node) == ""
-
-
-@pytest.mark.parametrize(
-    ("node", "said"),
-    [
-        ({"NodeAddr": "../../cron.d"}, "its address is '../../cron.d', which is no IP address"),
-        ({"NodeAddr": "fe80::1%../../cron.d"}, "which is no IP address"),
-        ({"NodeAddr": "192.0.2.1\n"}, "which is no IP address"),
-        ({"NodeAddr": 1}, "which is no IP address"),
-        ({"NodeAddr": "192.0.2.1", "NodeID": "x == y"}, "its node ID is 'x == y'"),
-        (None, "its swarm is None"),
-        ("active", "its swarm is 'active'"),
-    ],
-)
-def test_what_is_no_node(node: Any, said: str) -> None:
-    assert said in filters.node_problem(node)
 
 
 BASE = "python:3.11-slim"

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.filter import swarm_answers, swarm_archive
 from by_path import ROOT
 
 SYSTEMCTL = """#!/bin/sh
@@ -128,7 +127,7 @@ class Engine:
             env={
                 **os.environ,
                 "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-                "ANSIBLE_COLLECTIONS_PATH": str(self.directory / "collections"),
+                "ANSIBLE_COLLECTIONS_PATH": f"{self.directory}/collections:{ROOT}/collections",
                 "ANSIBLE_PIPELINING": "1",
                 "NO_COLOR": "1",
                 "PATH": f"{self.directory / 'bin'}:{os.environ['PATH']}",
@@ -380,109 +379,6 @@ def test_leaving_removes_what_restores_have_kept(engine: Engine) -> None:
     done = engine.play(str(file))
     assert done.returncode == 0, done.stdout[-3000:]
     assert engine.beside == {"swarm-before-mine"}
-
-
-# The archive itself.
-
-
-def judged(path: Path, *members: tuple[str, dict[str, Any]]) -> str:
-    with tarfile.open(path, "w:gz") as archive:
-        for name, attributes in members:
-            add(
-                archive, name, b"x" if attributes.get("type", tarfile.REGTYPE) == tarfile.REGTYPE else b"", **attributes
-            )
-    said: str = swarm_archive.swarm_archive_problem(str(path))
-    return said
-
-
-FOLDER = ("swarm", {"type": tarfile.DIRTYPE})
-
-
-def test_an_archive_of_the_state_is_right(tmp_path: Path) -> None:
-    folders = [("swarm/raft", {"type": tarfile.DIRTYPE}), ("swarm/raft/a..b", {"type": tarfile.DIRTYPE})]
-    assert judged(tmp_path / "a", FOLDER, *folders, ("swarm/raft/0-0.wal", {}), ("swarm/docker-state.json", {})) == ""
-
-
-@pytest.mark.parametrize(
-    ("name", "attributes"),
-    [
-        ("/etc/passwd", {}),
-        ("../planted", {}),
-        ("swarm/../planted", {}),
-        ("swarm/..", {"type": tarfile.DIRTYPE}),
-        ("swarmx/planted", {}),
-        ("planted", {}),
-        ("", {}),
-        ("swarm//x", {}),
-        ("./swarm/x", {}),
-        ("swarm/link", {"type": tarfile.SYMTYPE, "linkname": "/etc"}),
-        ("swarm/link", {"type": tarfile.SYMTYPE, "linkname": "docker-state.json"}),
-        ("swarm/hard", {"type": tarfile.LNKTYPE, "linkname": "/etc/shadow"}),
-        ("swarm/device", {"type": tarfile.BLKTYPE}),
-        ("swarm/device", {"type": tarfile.CHRTYPE}),
-        ("swarm/pipe", {"type": tarfile.FIFOTYPE}),
-        ("swarm/setuid", {"mode": 0o4755}),
-        ("swarm/setgid", {"mode": 0o2755}),
-        ("swarm", {}),
-        ("swarm/\x1b[2J\n", {"type": tarfile.FIFOTYPE}),
-    ],
-)  # fmt: skip
-def test_an_archive_with_anything_else_is_refused(name: str, attributes: dict[str, Any], tmp_path: Path) -> None:
-    said = judged(tmp_path / "a", FOLDER, ("swarm/docker-state.json", {}), (name, attributes))
-    assert said != ""
-    assert said.isprintable()
-
-
-def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
-    filters = swarm_archive
-    for name, content in (("empty", b""), ("text", b"not gzip"), ("gzip", b"\x1f\x8b\x08" + bytes(100))):
-        (tmp_path / name).write_bytes(content)
-        assert filters.swarm_archive_problem(str(tmp_path / name)) != ""
-    assert judged(tmp_path / "none") != ""
-    judged(tmp_path / "cut", FOLDER, ("swarm/docker-state.json", {}))
-    whole = (tmp_path / "cut").read_bytes()
-    (tmp_path / "cut").write_bytes(whole[: len(whole) // 2])
-    assert filters.swarm_archive_problem(str(tmp_path / "cut")) != ""
-
-
-# What hosts say of themselves, and others are told.
-
-ANSWER = {"engine": "26", "root": "/var/lib/docker", "swarm": {"node_id": "a1b2", "address": "10.0.0.1"}, "nodes": [{"id": "c3d4"}]}  # fmt: skip
-
-
-def test_answers_of_engines_pass() -> None:
-    problems = swarm_answers.swarm_answer_problems
-    bare = {"engine": "", "root": "", "swarm": {}, "nodes": []}
-    gone = {"unreachable": True, "msg": "no route"}
-    away = {**ANSWER, "swarm": {"node_id": "", "address": ""}}
-    six = {**ANSWER, "swarm": {"node_id": "a", "address": "fe80::1%eth0"}}
-    assert problems({"host1": ANSWER, "host2": bare, "host3": gone, "host4": away, "host5": six}) == []
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"swarm": {"node_id": "--help"}},
-        {"swarm": {"node_id": "a b"}},
-        {"swarm": {"node_id": ["a"]}},
-        {"swarm": {"node_id": "a\n"}},
-        {"swarm": {"address": "$(id)"}},
-        {"swarm": "text"},
-        {"nodes": [{"id": "--force"}]},
-        {"nodes": [{}]},
-        {"nodes": ["a"]},
-        {"nodes": "a"},
-        {"root": "../x"},
-        {"root": "/x\x1b[2J"},
-        {"root": 1},
-    ],
-    ids=str,
-)
-def test_answers_that_no_engine_gives(change: dict[str, Any]) -> None:
-    said = swarm_answers.swarm_answer_problems({"host1": ANSWER, "host2": {**ANSWER, **change}})
-    assert len(said) == 1
-    assert said[0].startswith("host2 ")
-    assert said[0].isprintable()
 
 
 def test_a_node_that_calls_itself_an_option_is_refused(engine: Engine) -> None:

@@ -272,11 +272,10 @@ def deviations(played: Any, real: Any, path: str) -> list[str]:
     if isinstance(played, dict) and isinstance(real, dict):
         found = []
         for key, item in played.items():
-            found += (
-                deviations(item, real[key], f"{path}.{key}")
-                if key in real
-                else [f"{path}.{key}: docker has no such key"]
-            )
+            if key in real:
+                found += deviations(item, real[key], f"{path}.{key}")
+            elif key != "Leader":  # only the manager that leads has it
+                found.append(f"{path}.{key}: docker has no such key")
         return found
     if isinstance(played, list) and isinstance(real, list) and real:
         return deviations(played[0], real[0], f"{path}[]")
@@ -298,6 +297,10 @@ def compare(played: list[dict[str, Any]], real: list[dict[str, Any]]) -> list[st
         kinds = [
             key for key in ("json", "rows") if all(isinstance(each, dict) and key in each for each in (out, other))
         ]
+        if ours["call"].startswith("ps ") and not (out and other):
+            continue  # containers are seen on their host alone, and the recorder asks on one
+        if ours["call"] == "node ls --quiet":
+            out, other = set(out), set(other)  # each recorded swarm has another number of nodes
         if not kinds or "columns" in out:
             told += [f"stdout: {out!r} where docker has {other!r}"] if out != other else []
         elif bool(out[kinds[0]]) != bool(other[kinds[0]]):

@@ -12,7 +12,7 @@ from swarm_stand_in import compose, show, stacks
 from swarm_stand_in.flags import Parsed, Refused, parse
 from swarm_stand_in.orchestrator import ENDED, Swarm
 from swarm_stand_in.store import Raw, labels_of, moment_of, name_of
-from swarm_stand_in.template import NotPlayed, TemplateError, render
+from swarm_stand_in.template import NotPlayed, Row, TemplateError, render
 
 NOT_A_MANAGER = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
@@ -142,7 +142,8 @@ class Docker:
                 "Swarm": {"NodeID": "", "LocalNodeState": ""},
             }
             return 1, json.dumps(about) + "\n", f"{said}\n"
-        return 0, json.dumps({"ServerErrors": [said], "ClientInfo": {"Debug": False}}) + "\n", ""
+        about = {"ServerErrors": [said], "ClientInfo": {"Debug": False}}
+        return 0, json.dumps(about) + "\n", f"{said}\n" if self.numbers >= (23,) else ""
 
     # Listings
 
@@ -214,6 +215,11 @@ class Docker:
             return f"Error: No such {kind}: {reference}"
         return f"Error response from daemon: {kind} {reference} not found"
 
+    def _not_found(self, command: str, kind: str, reference: str) -> str:
+        if command == "service inspect":
+            return f"Error: no such service: {reference}"
+        return self.no_such(kind, reference) if kind else f"Error: No such object: {reference}"
+
     def _inspect(self, parsed: Parsed) -> tuple[int, str, str]:
         """Of any kind, or of the one that is asked for."""
         kind = parsed.one("type")
@@ -233,20 +239,26 @@ class Docker:
                 reference = self.swarm.node(self.host)["ID"]
             item = next((each for each in ((k, self.swarm.find(k, reference)) for k in kinds) if each[1]), None)
             if item is None:
-                missing.append(self.no_such(kind, reference) if kind else f"Error: No such object: {reference}")
+                missing.append(self._not_found(parsed.command, kind, reference))
             else:
                 found.append(show.inspected(self.swarm, item[0], item[1] or {}, defaults=parsed.command == "inspect"))
         if parsed.has("pretty"):
             raise NotPlayed("the stand-in does not print prettily")
         template = parsed.one("format")
+        # These commands of an old docker say so of their own complaints.
+        status = self.numbers < (28,) and parsed.command.split()[0] in ("config", "secret", "node", "service")
         if template and template != "json":
             # A template is read against docker's own types, in which an identifier is always called ID.
             found = [{**item, "ID": item["Id"]} if "Id" in item else item for item in found]
-            out = "".join(f"{render(template, item)}\n" for item in found)
+            typed = f"swarm.{kind.title()}" if kind in ("config", "secret", "node", "service") else ""
+            try:
+                out = "".join(f"{render(template, Row(typed, item) if typed else item)}\n" for item in found)
+            except TemplateError as error:
+                raise Failed(f"Status: {error}, Code: 1" if status else str(error)) from error
         else:
             out = json.dumps(found, indent=4, ensure_ascii=False) + "\n"
         said = "\n".join(missing)
-        if missing and parsed.command in ("config inspect", "secret inspect", "node inspect") and self.numbers < (28,):
+        if missing and status:
             said = f"Status: {said}, Code: 1"
         return (1, out, f"{said}\n") if missing else (0, out, "")
 
@@ -262,6 +274,8 @@ class Docker:
                 "end character must be [a-zA-Z0-9]",
             )
         limit = 1_024_000 if kind == "config" else 512_000
+        if not data and source == "-" and self.numbers >= (28,):
+            raise Failed('Error reading content from "-": error reading from STDIN: data is empty')
         if not data or len(data.encode()) >= limit:
             self._refuse("InvalidArgument", f"{kind} data must be larger than 0 and less than {limit} bytes")
         if any(name_of(kind, item) == name for item in self.swarm.kind(kind).values()):

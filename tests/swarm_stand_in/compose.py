@@ -39,6 +39,14 @@ class ComposeRefused(Exception):
     """Docker's words."""
 
 
+class Forbidden(ComposeRefused):
+    """Docker has other words for these keys where it deploys than where it only reads."""
+
+    def __init__(self, keys: list[str]) -> None:
+        super().__init__("Configuration contains forbidden properties")
+        self.deploying = "Compose file contains unsupported options:\n\n" + "\n\n".join(keys)
+
+
 def load(text: str, environment: Mapping[str, str], directory: str | None) -> tuple[Raw, str]:
     """The definition with its variables replaced, and what docker says about what it drops."""
     try:
@@ -50,8 +58,8 @@ def load(text: str, environment: Mapping[str, str], directory: str | None) -> tu
     if not re.fullmatch(r"3(\.\d+)?", str(compose.get("version", "3.13"))):
         raise ComposeRefused(f"unsupported Compose file version: {compose['version']}")
     services = compose.get("services") or {}
-    if any(key in FORBIDDEN for service in services.values() for key in service):
-        raise ComposeRefused("Configuration contains forbidden properties")
+    if forbidden := sorted({key for service in services.values() for key in service if key in FORBIDDEN}):
+        raise Forbidden(forbidden)
     compose = {key: interpolate(value, environment, [key]) for key, value in compose.items()}
     for key in compose:
         if key not in TOP and not key.startswith("x-"):

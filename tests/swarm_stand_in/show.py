@@ -194,8 +194,10 @@ def inspected(swarm: Swarm, kind: str, item: Raw, defaults: bool) -> Raw:
         }
     if kind == "service" and defaults:
         _fill_in(shown["Spec"])
-        if "PreviousSpec" in shown:
-            _fill_in(shown["PreviousSpec"])
+    if kind == "service" and "PreviousSpec" in shown:
+        container = shown["PreviousSpec"]["TaskTemplate"]["ContainerSpec"]
+        if not container.get("DNSConfig"):
+            container.pop("DNSConfig", None)
     return shown
 
 

@@ -33,7 +33,10 @@ def deploy(docker: Docker, parsed: Parsed, stdin: str, environment: Mapping[str,
     resolve = parsed.one("resolve-image", "always")
     if resolve not in ("always", "changed", "never"):
         return 1, "", f"invalid option {resolve} for flag --resolve-image\n"
-    definition, said = compose.load(stdin, environment, directory)
+    try:
+        definition, said = compose.load(stdin, environment, directory)
+    except compose.Forbidden as error:
+        return 1, "", f"{error.deploying}\n"
     if (26,) <= docker.numbers < (28,) and "detach" not in parsed.flags:
         said += BACKGROUND
     if "detach" in parsed.flags and not parsed.has("detach"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.ddp.swarm.plugins.module_utils.docker_cli import CompletedDocker, DockerCli, DockerError
 
 SCRIPT = '''#!{python}
 """Stands in for docker."""
@@ -47,6 +48,21 @@ class StandIn:
         for call in found:
             call["stdin"] = (self.place / call["stdin"]).read_bytes() if call["stdin"] else b""
         return [call for call in found if tuple(call["argv"][: len(start)]) == start]
+
+
+class Told(DockerCli):
+    """The same without a process: what a command prints, by its first words, or (what it complains of, exit code)."""
+
+    def __init__(self, answers: dict[str, Any]) -> None:
+        self.answers, self.asked = answers, list[tuple[str, ...]]()
+
+    def run(self, *args: str, check: bool = True, **_options: Any) -> CompletedDocker:
+        self.asked.append(args)
+        said = next(said for start, said in self.answers.items() if " ".join(args).startswith(start))
+        complaint, code = said if isinstance(said, tuple) else ("", 0)
+        if code and check:
+            raise DockerError(complaint)
+        return CompletedDocker(code, "" if code else said if isinstance(said, str) else json.dumps(said), complaint)
 
 
 def log_of_host(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -5,6 +5,7 @@ Each rank has a copy of the probe's module to itself, so that a fault can be pla
 
 from __future__ import annotations
 
+import copy
 import json
 import socket
 import threading
@@ -19,9 +20,118 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.ddp.swarm.plugins.modules import nccl_check
 from by_path import load
-from test_nccl_check import healthy_report
 
 Json = dict[str, Any]
+
+SPEC: Json = nccl_check.argument_spec()
+LIMITS: Json = {name: SPEC[name].get("default") for name in nccl_check.LIMITS}
+
+
+def record(
+    layer: int,
+    rank: int,
+    ok: bool | None = True,
+    peer: int | None = None,
+    name: str = "check",
+    observed: Any = "seen",
+    expected: Any = "wanted",
+    detail: str = "",
+) -> Json:
+    """What a probe says about one check."""
+    return {
+        "layer": layer, "name": name, "rank": rank, "peer": peer, "ok": ok, "observed": observed,
+        "expected": expected, "detail": detail, "seconds": 0.1,
+    }  # fmt: skip
+
+
+def healthy_report(rank: int, size: int) -> Json:
+    others = [other for other in range(size) if other != rank]
+    return {
+        "rank": rank,
+        "host": f"host{rank + 1}",
+        "host_checks": {
+            "engine": {"ok": True, "error": "", "version": "26.1.5", "root": "/var/lib/docker",
+                       "swarm_state": "active", "swarm_error": "", "manager": rank == 0},
+            "kernel": "6.1", "vxlan": True, "clock": {"epoch": 1000.0 + rank, "sent_at": 999.0},
+            "disk_free_bytes": 10**11, "ports": [], "service": f"t-preflight_node{rank}",
+            "container": {"id": "0123456789abcdef", "state": "exited", "exit_code": 0}, "log_tail": [],
+            "error": "", "tasks": [], "waited_s": 5.0,
+        },
+        "probe": {
+            "rank": rank, "world_size": size, "peers": [f"node{r}" for r in range(size)], "interface": "eth0",
+            "mtu": 1450, "shm_bytes": 67108864, "gpus": 0, "backend": "gloo",
+            "backend_reason": "no GPU on " + ", ".join(f"node{r}" for r in range(size)),
+            "identity": {"python": "3.11.2", "torch": "2.13.0", "cuda": None, "nccl": None,
+                         "files_hash": "aa", "files": {"training_code.py": "a", "util.py": "b"}},
+            "clock": {str(o): {"offset_s": 0.001, "round_trip_s": 0.0002} for o in others},
+            "heard": {str(o): 3 for o in others},
+            "pairs": {str(o): {"latency_us": 80.0, "bandwidth_mb_s": 410.0, "path_mtu": 1450} for o in others},
+            "allreduce": {"bus_bandwidth_mb_s": 400.0 + rank, "latency_us": 300.0},
+            "compute": {"seconds": 0.002, "load": 0.5},
+            "records": [record(layer, rank) for layer in range(4, 15)],
+        },
+    }  # fmt: skip
+
+
+def fail(report: Json, layer: int, peer: int | None = None, **facts: Any) -> Json:
+    """Let the probe of a report fail at a layer and reach none after it."""
+    records = report["probe"]["records"]
+    report["probe"]["records"] = [r for r in records if r["layer"] < layer] + [
+        record(layer, report["rank"], False, peer, **facts),
+        *(record(later, report["rank"], None, detail="not reached") for later in range(layer + 1, 15)),
+    ]
+    return report
+
+
+def node(number: int, **changes: Any) -> Json:
+    """One node of the swarm, as a manager reports it."""
+    return {"id": f"id{number}", "hostname": f"h{number}", "state": "ready", "message": "", "availability": "active",
+            "rank": str(number), "manager": number == 0, "address": f"192.0.2.{number + 1}", **changes}  # fmt: skip
+
+
+def with_nodes(reports: list[Json], *nodes: Json) -> list[Json]:
+    for report in reports:
+        report["host_checks"]["engine"]["node"] = f"id{report['rank']}"
+    reports[0]["host_checks"].update(nodes=list(nodes), network={"subnet": "10.0.1.0/24", "mtu": 0, "encrypted": False})
+    return reports
+
+
+def verdict(
+    reports: list[Json], size: int | None = None, unreachable: Json | None = None, probed: bool = True, **limits: Any
+) -> Json:
+    """What the judge says, without the module around it."""
+    size = len(reports) if size is None else size
+    ranks = [{"rank": rank, "host": f"host{rank + 1}"} for rank in range(size)]
+    before = copy.deepcopy(reports)
+    result: Json = nccl_check.judge(reports, ranks, {**LIMITS, **limits}, unreachable, probed)
+    assert reports == before, "judging must not change what was observed"
+    assert set(result) >= {"ok", "findings", "layers", "table", "backend", "backend_reason", "message"}
+    for one in result["findings"]:
+        assert set(one) == {
+            "layer", "layer_name", "rank", "host", "peer", "check", "observed", "expected", "hint",
+        }  # fmt: skip
+        assert one["hint"]
+    json.dumps(result)
+    return result
+
+
+def only(result: Json, layer: int, host: str, peer: str | None = None) -> Json:
+    """All findings are of one layer; return the one of this host."""
+    assert not result["ok"]
+    assert {one["layer"] for one in result["findings"]} == {layer}, result["message"]
+    for row in result["layers"]:
+        if row["layer"] > layer and result["findings"][0]["check"] != "not reached":
+            assert set(row["ranks"].values()) == {"not reached"}
+    mine = (one for one in result["findings"] if one["host"] == host and (peer is None or one["peer"] == peer))
+    found: Json | None = next(mine, None)
+    assert found is not None, result["findings"]
+    assert f"Layer {layer} " in result["message"]
+    return found
+
+
+def told(result: Json, *facts: str) -> list[tuple[Any, ...]]:
+    """These facts of all findings, in their order."""
+    return [tuple(one[fact] for fact in facts) for one in result["findings"]]
 
 
 def free_port() -> int:
@@ -242,3 +352,19 @@ def clock_that_is(ahead: float) -> SimpleNamespace:
     return SimpleNamespace(
         time=lambda: time.time() + ahead, monotonic=time.monotonic, sleep=time.sleep, perf_counter=time.perf_counter
     )
+
+
+@pytest.fixture
+def pair() -> list[Json]:
+    return [healthy_report(rank, 2) for rank in range(2)]
+
+
+@pytest.fixture
+def trio() -> list[Json]:
+    return [healthy_report(rank, 3) for rank in range(3)]
+
+
+@pytest.fixture
+def judged(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+    """The verdict of the whole module, held against what it shows and writes."""
+    return lambda reports, **limits: Verdict(capsys, tmp_path / "preflight.json", reports, **limits)

@@ -4,11 +4,14 @@ import base64
 import gzip
 import io
 import os
+import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleError
 from ansible_collections.ddp.swarm.plugins.action import build_context as plugin
 
 
@@ -127,3 +130,169 @@ def test_what_cannot_be_built(root: Path, tmp_path: Path) -> None:
         context(root)
     (tmp_path / "Dockerfile").write_text("FROM base")
     assert context(root, fallback=[str(tmp_path / "Dockerfile")])["fingerprint"]
+
+
+def test_the_order_of_build_arguments_names_nothing(root: Path) -> None:
+    both = [context(root, args=dict(order))["fingerprint"] for order in (("A1", "B2"), ("B2", "A1"))]
+    assert both[0] == both[1]
+
+
+def test_what_a_fingerprint_tells_apart(root: Path) -> None:
+    names = [context(root)["fingerprint"]]
+    (root / "train.py").rename(root / "main.py")
+    names.append(context(root)["fingerprint"])
+    (root / "empty").mkdir()
+    names.append(context(root)["fingerprint"])
+    (root / "empty").rmdir()
+    (root / "empty").write_text("directory")
+    names.append(context(root)["fingerprint"])
+    (root / "empty").write_text("link main.py")
+    names.append(context(root)["fingerprint"])
+    (root / "empty").unlink()
+    (root / "empty").symlink_to("main.py")
+    names.append(context(root)["fingerprint"])
+    assert len(set(names)) == len(names)
+
+
+def files(root: Path, **options: Any) -> list[str]:
+    return sorted(plugin.context(**{"path": str(root), "add": {}, "fallback": [], "max_size": 0, **options}))
+
+
+def test_what_is_sent(root: Path) -> None:
+    for name in ("__pycache__/a.pyc", "sub/__pycache__/b.pyc", ".git/config", "sub/.ruff_cache/c", "sub/code.py"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("x")
+    (root / "empty").mkdir()
+    assert files(root) == [".dockerignore", "Dockerfile", "empty", "sub/code.py", "train.py"]
+    # Blanks around a name, empty lines, and comments between them.
+    (root / "#data").write_text("x")
+    (root / ".dockerignore").write_text("\n  sub  \n#data\n\nempty\n")
+    assert files(root) == ["#data", ".dockerignore", "Dockerfile", "data/big", "train.py"]
+    (root / ".dockerignore").unlink()
+    assert "sub/code.py" in files(root)
+
+
+def test_what_is_added_and_what_stands_in(root: Path, tmp_path: Path) -> None:
+    wheels, other = tmp_path / "wheels", tmp_path / "other"
+    for path in (
+        wheels / "b.whl",
+        wheels / "a.whl",
+        wheels / "folder/c.whl",
+        other / "Dockerfile",
+        other / "lock",
+        other / "d.whl",
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    (wheels / "link.whl").symlink_to(other / "d.whl")
+    found = plugin.context(
+        str(root),
+        {"wheels": str(wheels), "more": [str(other / "lock"), str(tmp_path / "gone")]},
+        [str(other / "Dockerfile"), str(other / "lock")],
+        0,
+    )
+    added = {"wheels/a.whl", "wheels/b.whl", "wheels/link.whl", "more/lock", "lock"}
+    assert set(found) == {".dockerignore", "Dockerfile", "train.py"} | added
+    # The directory's own comes before the one that stands in, and a link is sent as what it leads to.
+    assert (found["Dockerfile"], found["lock"]) == (root / "Dockerfile", other / "lock")
+    assert found["wheels/link.whl"] == (other / "d.whl").resolve()
+
+
+@pytest.mark.parametrize(("room", "fits"), [(0, True), (1, False), (None, False), (-1, True)])
+def test_a_directory_may_be_as_large_as_is_allowed(room: int | None, fits: bool, root: Path, tmp_path: Path) -> None:
+    size = sum(path.stat().st_size for path in (root / ".dockerignore", root / "Dockerfile", root / "train.py"))
+    limit = {0: size, 1: size - 1, None: 1, -1: 0}[room]
+    (tmp_path / "wheel").write_text("what is added does not count")
+    if fits:
+        assert "x/wheel" in files(root, max_size=limit, add={"x": [str(tmp_path / "wheel")]})
+    else:
+        with pytest.raises(ValueError, match="more than image_max_context_mb allows"):
+            files(root, max_size=limit)
+
+
+def test_the_five_largest_files_are_named(root: Path) -> None:
+    (root / ".dockerignore").unlink()
+    for number in range(1, 7):
+        with (root / f"file{number}").open("wb") as stream:
+            stream.truncate((number << 20) + 1)
+    with pytest.raises(ValueError, match="holds 21 MB") as caught:
+        files(root, max_size=(3 << 20) - 1)
+    assert str(caught.value) == (
+        f"The training directory {root} holds 21 MB, more than image_max_context_mb allows (2): data and snapshots do not belong into an "
+        "image. The largest files are file6 (6 MB), file5 (5 MB), file4 (4 MB), file3 (3 MB), file2 (2 MB). Name them in "
+        f"{root}/.dockerignore, or raise image_max_context_mb."
+    )
+
+
+def test_an_archive_says_nothing_of_who_made_it_and_when(root: Path, tmp_path: Path) -> None:
+    (root / "run.sh").write_text("x")
+    (root / "run.sh").chmod(0o700)
+    (root / "train.py").chmod(0o667)
+    (root / "empty").mkdir(mode=0o700)
+    (root / "link").symlink_to("train.py")
+    archive = gzip.decompress(base64.b64decode(context(root, dest=str(tmp_path / "x"), inline=10**6)["archive"]))
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        members = list(tar)
+        said = {(info.mtime, info.uid, info.gid, info.uname, info.gname) for info in members}
+        assert said == {(0, 0, 0, "", "")}
+        assert {info.name: f"{info.mode:o}" for info in members} == {
+            ".dockerignore": "644", "Dockerfile": "644", "empty": "755", "link": "755", "run.sh": "755", "train.py": "644",
+        }  # fmt: skip
+
+
+def test_the_same_content_is_the_same_text(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = context(root, dest=str(tmp_path / "x"), inline=10**6)["archive"]
+    monkeypatch.setattr("gzip.time", SimpleNamespace(time=lambda: 10**9))
+    assert context(root, dest=str(tmp_path / "x"), inline=10**6)["archive"] == first
+
+
+@pytest.mark.parametrize("spare", [0, -1])
+def test_an_archive_is_returned_as_long_as_its_files_are_not_larger(spare: int, root: Path, tmp_path: Path) -> None:
+    size = sum(path.stat().st_size for path in (root / ".dockerignore", root / "Dockerfile", root / "train.py"))
+    dest = tmp_path / "context.tar"
+    assert (context(root, dest=str(dest), inline=size + spare)["archive"] == "") is (spare < 0)
+    assert dest.exists() is (spare < 0)
+    # One that is there is taken, however small.
+    dest.write_bytes(b"kept")
+    assert context(root, dest=str(dest), inline=size)["archive"] == ""
+
+
+# The task.
+
+
+def task(root: Path, check: bool = False, **args: Any) -> dict[str, Any]:
+    given = {name: value for name, value in {"path": str(root), **args}.items() if value is not None}
+    task = SimpleNamespace(args=given, async_val=0, check_mode=check)
+    connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere"))
+    return plugin.ActionModule(task, connection, None, None, None, None).run(task_vars={})
+
+
+def test_a_task_names_a_context_or_packs_it(root: Path, tmp_path: Path) -> None:
+    named = task(root, args={"BASE": "other"})
+    assert (named["fingerprint"], named["changed"]) == (context(root, args={"BASE": "other"})["fingerprint"], False)
+    assert "archive" not in named
+    dest = str(tmp_path / "cache/context.tar")
+    assert task(root, check=True, dest=dest)["archive"] == ""
+    assert not (tmp_path / "cache").exists()
+    assert task(root, dest=dest, inline=10**6) == {"changed": False, **context(root, dest=dest, inline=10**6)}
+    assert task(root, dest=dest)["archive"] == ""
+    assert Path(dest).exists()
+
+
+def test_a_task_says_why_nothing_can_be_built(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    assert task(gone) == {"failed": True, "msg": f"There is no directory {gone}, so no image can be built from it."}
+    assert task(root, add={"x": str(gone)})["msg"] == (
+        f"The build context cannot be read: [Errno 2] No such file or directory: '{gone}'."
+    )
+    monkeypatch.setitem(sys.modules, "docker.utils.build", None)
+    said = task(root)
+    assert said["failed"] is True
+    assert said["msg"] == "The Python package 'docker' is missing on the controller: pip install docker."
+
+
+def test_a_task_needs_a_directory_and_no_host(root: Path) -> None:
+    with pytest.raises(AnsibleError, match="missing required arguments: path"):
+        task(root, path=None)
+    # Ansible asks, before it connects.
+    assert plugin.ActionModule._requires_connection is False

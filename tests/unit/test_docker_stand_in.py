@@ -32,8 +32,6 @@ class TestRecordings:
     @pytest.mark.parametrize("version", ENGINES)
     def test_a_real_engine_answers_so_too(self, version):
         path = RECORDINGS / f"{version}.json"
-        if not path.exists():
-            pytest.skip(f"answers of engine {version} are not recorded: DDP_RECORD=1 make integration")
         assert calls.compare(played(version), json.loads(path.read_text())["calls"]) == []
 
     @pytest.mark.parametrize("version", ENGINES)
@@ -227,7 +225,7 @@ class TestStrictness:
         [
             ({"nonsense": 1}, "services.node1 Additional property nonsense is not allowed"),
             ({"deploy": {"nonsense": 1}}, "services.node1.deploy Additional property nonsense is not allowed"),
-            ({"extends": "x"}, "Configuration contains forbidden properties"),
+            ({"extends": "x"}, "Compose file contains unsupported options:\n\nextends"),
             ({"configs": ["c"]}, 'service node1: undefined config "c"'),
             ({"networks": ["n"]}, 'service node1: undefined network "n"'),
             ({"command": ["${"]}, 'invalid interpolation format for services.node1.command.[]: "${"'),

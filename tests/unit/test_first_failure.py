@@ -30,6 +30,25 @@ def test_the_cause_comes_before_its_consequence(plugin: ModuleType) -> None:
     assert found["log"][:3] == ["epoch 0", "Traceback (most recent call last):", CAUSE]
 
 
+@pytest.mark.parametrize(
+    ("stamp", "key"),
+    [
+        ("05Z", "05.000000000Z"),
+        ("05.5Z", "05.500000000Z"),
+        ("05.000000001Z", "05.000000001Z"),
+        ("05.120Z", "05.120000000Z"),
+        ("", ""),
+    ],
+)
+def test_times_sort_as_text(plugin: ModuleType, stamp: str, key: str) -> None:
+    assert plugin.time_key(stamp) == key
+
+
+def test_a_whole_second_comes_before_its_parts(plugin: ModuleType) -> None:
+    found = plugin.first_failure(seen(log("a", "05.1", "Connection closed by peer"), log("b", "05", CAUSE)))
+    assert (found["rank"], found["time"]) == (1, "2026-03-01T10:00:05.000000000Z")
+
+
 def test_an_incident_that_was_survived_is_not_the_cause(plugin: ModuleType) -> None:
     rank0 = log("a", "01.1", CAUSE) + log("c", "09.2", CAUSE)
     rank1 = log("b", "01.2", "Connection closed by peer") + log("d", "09.1", "MemoryError")

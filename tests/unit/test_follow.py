@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleActionSkip, AnsibleError
 from ansible_collections.ddp.swarm.plugins.action import training_follow
 from ansible_collections.ddp.swarm.plugins.modules import swarm_stack_info
 from swarm_stand_in.fixtures import definition
@@ -41,8 +41,9 @@ class Follow:
             **({"failed": True} if code else {}),
         }
 
-    def __call__(self, **arguments):
-        task = SimpleNamespace(args={"stack": "demo", "timeout": 600, **arguments}, async_val=0, check_mode=False)
+    def __call__(self, check=False, **arguments):
+        args = {"stack": "demo", "timeout": 600, **arguments}
+        task = SimpleNamespace(args=args, async_val=0, check_mode=check, action="training_follow")
         connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere"))
         action = self.plugin.ActionModule(task, connection, None, None, None, None)
         action._execute_module = self.module
@@ -215,3 +216,10 @@ def test_the_looks_are_as_far_apart_as_asked(swarm, call, follow):
     swarm.clock.slept.clear()
     follow(interval=7)
     assert set(swarm.clock.slept) == {7.0}
+
+
+def test_check_mode_waits_for_nothing(swarm, call, follow):
+    started(swarm, call)
+    with pytest.raises(AnsibleActionSkip):
+        follow(check=True)
+    assert follow.looks == 0

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.modules import gpu_info
+from docker_stand_in import run
 
 GPU = "GPU-{0}c89852c-d268-c3f3-1b07-005d5ae1dc3f"
 MIG = "MIG-{0}7de94a5-be15-5b5a-b67e-e118352d8a59"
@@ -27,6 +28,9 @@ def mig(number: int) -> str:
         ("No devices found.\n", []),
         (line(0) + line(1), [GPU.format(0), GPU.format(1)]),
         (line(0) + mig(1) + mig(2) + line(3), [MIG.format(1), MIG.format(2), GPU.format(3)]),
+        (line(0) + mig(1) + line(2) + mig(3) + mig(4), [MIG.format(1), MIG.format(3), MIG.format(4)]),
+        ("Unable to determine the device handle for GPU 0\n" + line(1), [GPU.format(1)]),
+        (mig(1) + line(0), [MIG.format(1), GPU.format(0)]),
         # Drivers before 470 named MIG devices after their GPU.
         (line(0) + "  MIG 1g.5gb Device 0: (UUID: MIG-GPU-5c89852c/7/0)\n", ["MIG-GPU-5c89852c/7/0"]),
     ],
@@ -40,7 +44,11 @@ def test_cards(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "vendor").write_text(vendor + "\n")
         (tmp_path / name / "class").write_text(kind + "\n")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "vendor").write_text("0x10de\n")
     assert gpu_info.cards(str(tmp_path)) == 1
+    assert gpu_info.cards(str(tmp_path / "gone")) == 0
 
 
 class Host:
@@ -51,6 +59,7 @@ class Host:
         return f"/usr/bin/{name}" if self.there else None
 
     def run_command(self, command: list[str]) -> Any:
+        assert command == ["/usr/bin/timeout", "60", "nvidia-smi", "-L"]
         return self.answer
 
 
@@ -63,7 +72,52 @@ class Host:
         (Host(18, "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 535\n"),
          ("", "Failed to initialize NVML: Driver/library version mismatch")),
         (Host(3, ""), ("", "nvidia-smi ended with exit code 3")),
+        (Host(1, "  out\n", "err\n"), ("", "out")),
+        (Host(0, "GPU 0\n", "a warning\n"), ("GPU 0\n", "")),
     ],
 )  # fmt: skip
 def test_ask(host: Host, expected: tuple[str, str]) -> None:
     assert gpu_info.ask(host, "nvidia-smi", "-L") == expected
+
+
+def host(folder: Path, monkeypatch: pytest.MonkeyPatch, **commands: str) -> None:
+    """This machine with two cards and these commands, each a shell's."""
+    for name, script in commands.items():
+        (folder / name.replace("_", "-")).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name.replace("_", "-")).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setattr(gpu_info, "cards", lambda: 2)
+
+
+def test_what_a_host_with_gpus_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    smi = f"[ $1 = -L ] && printf '{line(0)}{line(1)}' && exit; [ $1 = --query-gpu=driver_version ] && printf ' 550.54.15 \\n551\\n'"
+    ctk = "echo 'NVIDIA Container Toolkit CLI version 1.17.8'; echo 'commit: 0123'"
+    host(tmp_path, monkeypatch, nvidia_smi=smi, nvidia_ctk=ctk)
+    said = run(gpu_info, capsys, _ansible_check_mode=True)
+    assert said["gpus"] == [GPU.format(0), GPU.format(1)]
+    assert (said["driver"], said["toolkit"], said["cards"], said["error"]) == ("550.54.15", "1.17.8", 2, "")
+    assert said["changed"] is False
+
+
+def test_a_driver_in_trouble_is_not_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host(
+        tmp_path,
+        monkeypatch,
+        nvidia_smi="[ $1 = -L ] && echo 'No devices\x1b[2J were found' && exit 6; echo 550",
+        nvidia_ctk="exit 1",
+    )
+    said = run(gpu_info, capsys)
+    assert (said["gpus"], said["driver"], said["toolkit"]) == ([], "", "")
+    assert said["error"] == "No devices were found"
+
+
+def test_a_host_without_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host(tmp_path, monkeypatch, nvidia_smi="exit 0")
+    said = run(gpu_info, capsys)
+    assert (said["gpus"], said["driver"], said["toolkit"], said["error"]) == ([], "", "", "")

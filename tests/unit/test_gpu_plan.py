@@ -51,6 +51,7 @@ def test_a_host_without_gpus() -> None:
     assert [rank["spared"] for rank in found["ranks"]] == [True, False]
     assert found["note"].startswith("host2 offers no GPU to swarm")
     assert found["refused"] == ""
+    assert [rank["spared"] for rank in plan([1, 0])["ranks"]] == [True, False]
     assert plan([2, 0], backend="gloo")["note"] == ""
     for asked in ({"backend": "nccl"}, {"processes": "gpu"}):
         assert plan([2, 0], **asked)["refused"].startswith("host2 offers no GPU to swarm")

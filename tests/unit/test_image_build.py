@@ -3,7 +3,9 @@
 import base64
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -172,8 +174,8 @@ def test_stages_beyond_those_to_keep_are_removed(build: Any, docker: StandIn) ->
     ]
 
 
-@pytest.mark.parametrize("keep", [0, 3])
-def test_stages_are_kept(keep: int, build: Any, docker: StandIn) -> None:
+@pytest.mark.parametrize("keep", [None, 0, 3])
+def test_stages_are_kept(keep: int | None, build: Any, docker: StandIn) -> None:
     docker.answer({"build": CLASSIC, "image prune": "", "image ls": "c3\nb2\na1\n", "image rm": ""})
     build(keep=keep)
     assert docker.calls("image", "rm") == []
@@ -183,3 +185,75 @@ def test_buildkit_leaves_no_stages(build: Any, docker: StandIn) -> None:
     docker.answer({"build": BUILDKIT, "image": ""})
     build(builder="buildkit", keep=1)
     assert docker.calls("image") == []
+
+
+def test_a_prune_that_fails_fails_no_build(build: Any, docker: StandIn) -> None:
+    refused = ("a prune operation is already running", 1)
+    docker.answer({"build": CLASSIC, "image prune": refused, "image ls": "c3\nb2\n", "image rm": refused})
+    assert build(keep=1)["changed"] is True
+    docker.answer({"build": CLASSIC, "image prune": "", "image ls": refused})
+    assert build(keep=1)["changed"] is True
+
+
+def test_the_label_is_the_name_without_the_tag_also_with_a_registrys_port(build: Any, docker: StandIn) -> None:
+    build(tags=["registry:5000/team/trainer:1"])
+    assert "--label=io.ddp-swarm.image=registry:5000/team/trainer" in docker.calls("build")[0]["argv"]
+
+
+def test_nothing_is_built_in_check_mode(build: Any, docker: StandIn) -> None:
+    assert build(_ansible_check_mode=True)["skipped"] is True
+    assert docker.calls() == []
+
+
+def test_a_host_without_docker(build: Any, docker: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("ansible.module_utils.common.process.os.path.exists", lambda _path: False)
+    assert 'Failed to find required executable "docker"' in build()["msg"]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"context": None}, {"archive": "x"}, {"tags": None}, {"builder": None}],
+    ids=["neither", "both", "no name", "no builder"],
+)
+def test_what_a_build_needs(params: dict[str, Any], build: Any, docker: StandIn) -> None:
+    assert build(**params)["failed"] is True
+    assert docker.calls() == []
+
+
+def timed(monkeypatch: pytest.MonkeyPatch, *said: tuple[float, str]) -> list[str]:
+    """The steps of a build that prints lines at these seconds."""
+    now = [0.0]
+    monkeypatch.setattr(image_build, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def stream() -> Iterator[str]:
+        for second, line in said:
+            now[0] = second
+            yield f"{line}\n"
+
+    return image_build.follow(stream())[0]  # type: ignore[arg-type]
+
+
+def test_a_classic_step_takes_as_long_as_until_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert timed(
+        monkeypatch,
+        (10, "Sending build context"),
+        (11, "Step 1/4 : FROM base"),
+        (13, "Step 2/4 : RUN a"),
+        (14, " ---> Using cache"),
+        (15, "Step 3/4 : RUN b"),
+        (19.25, "Step 4/4 : RUN c"),
+        (30, "Successfully built 23456789abcd"),
+        (40, "Successfully tagged trainer:1"),
+    ) == ["FROM base (2.0 s)", "RUN a (cached)", "RUN b (4.2 s)", "RUN c (10.8 s)"]
+
+
+def test_layers_that_are_exported_count_before_all_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert timed(monkeypatch, (0, "#7 exporting layers"), (1, "#7 exporting layers 1.5s done")) == [
+        "exporting layers (1.5 s)"
+    ]
+
+
+@pytest.mark.parametrize(("length", "shown"), [(100, 100), (101, 100)])
+def test_a_long_step_is_cut(length: int, shown: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert timed(monkeypatch, (0, f"Step 1/1 : {'x' * length}")) == [f"{'x' * shown} (not finished)"]

@@ -243,8 +243,9 @@ def test_an_image_that_became_another(load: Any, docker: StandIn) -> None:
     assert "it became" in load(diff_ids=DIFF_IDS[1:])["msg"]
 
 
-def test_a_full_disk(load: Any, docker: StandIn) -> None:
-    words = "Error processing tar file(exit status 1): write /x: no space left on device"
+@pytest.mark.parametrize("full", ["no space left on device", "No space left on device"])
+def test_a_full_disk(full: str, load: Any, docker: StandIn) -> None:
+    words = f"Error processing tar file(exit status 1): write /x: {full}"
     engine(docker, OVERLAY, load=(f"Loading...\n{words}\n", 1))
     said = load()["msg"]
     assert said.startswith("The disk that docker keeps its images on is full: free some space and run this again")
@@ -254,3 +255,65 @@ def test_a_full_disk(load: Any, docker: StandIn) -> None:
 def test_what_docker_says_is_shown_without_control_characters(load: Any, docker: StandIn) -> None:
     engine(docker, OVERLAY, load=("Error: \x1b]52;c;ZXZpbA==\x07unexpected EOF\n", 1))
     assert load()["msg"] == "The image trainer:1 could not be loaded: Error: unexpected EOF. Run this again."
+
+
+def test_what_is_long_is_not_in_the_result(load: Any) -> None:
+    shown = load()["invocation"]["module_args"]
+    assert shown["ref"] == "trainer:1"
+    assert not {"layers", "config"} & set(shown)
+
+
+def test_nothing_is_loaded_in_check_mode(load: Any, docker: StandIn) -> None:
+    assert load(_ansible_check_mode=True)["skipped"] is True
+    assert docker.calls() == []
+
+
+def test_docker_is_asked_to_load_quietly(load: Any, docker: StandIn) -> None:
+    load()
+    assert docker.calls("load")[0]["argv"] == ["load", "--quiet"]
+    # It has its tags by the archive.
+    assert docker.calls("image", "tag") == []
+
+
+def test_a_layer_that_is_shorter_than_was_said(load: Any) -> None:
+    layer = shipped(LAYERS[1])
+    said = load(layers=[{**layer, "bytes": layer["bytes"] + 1, "size": layer["size"] + 1}])["msg"]
+    assert said == "The image trainer:1 could not be loaded: unexpected end of data. Run this again."
+
+
+def test_an_engine_with_containerd_gets_layers_unpacked(load: Any, docker: StandIn, src: Path) -> None:
+    packed = subprocess.run(["zstd", "-q", "-c"], input=LAYERS[1], capture_output=True, check=True).stdout
+    layer = shipped(LAYERS[1], packed)
+    (src / layer["file"]).write_bytes(packed)
+    engine(docker, CONTAINERD)
+    assert load(layers=[layer])["changed"] is True
+    assert loaded(docker)[DIFF_IDS[1].split(":")[1] + ".tar"] == LAYERS[1]
+
+
+def test_a_directory_in_which_others_write_is_to_be_removed(load: Any, src: Path) -> None:
+    src.chmod(0o777)
+    said = load()["msg"]
+    assert (
+        said == f"The layers of trainer:1 are not safe there: others may write to {src}. Remove it, and run this again."
+    )
+
+
+@pytest.mark.parametrize("whole", ["", "whole.tar"])
+def test_docker_that_gives_up_says_why(whole: str, tmp_path: Path) -> None:
+    """And not that a pipe broke, which it did."""
+    (tmp_path / "whole.tar").write_bytes(bytes(1 << 20))
+    config = base64.b64encode(bytes(1 << 20)).decode()
+    params = {"id": ID, "ref": "trainer:1", "tags": [], "diff_ids": [], "config": config, "layers": []}
+    for script, said in (
+        ("exec <&-; echo first >&2; echo last; exit 1", "last"),
+        ("exec <&-; exit 3", "docker load: exit code 3"),
+    ):
+        with pytest.raises(image_load.DockerError) as caught:
+            image_load.load(["sh", "-c", script], params, tmp_path, whole, unpacked=True)
+        assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("missing", ["ref", "id", "config", "diff_ids", "layers"])
+def test_what_a_load_needs(missing: str, load: Any, docker: StandIn) -> None:
+    assert load(**{missing: None})["msg"] == f"missing required arguments: {missing}"
+    assert docker.calls() == []

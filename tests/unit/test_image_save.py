@@ -10,7 +10,6 @@ import os
 import stat
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +101,8 @@ class Source:
         image = [{"Id": f"sha256:{ID}", "RootFS": {"Layers": [f"sha256:{self.name}"]}}]
         status = [["driver-type", "io.containerd.snapshotter.v1"]] if driver == "containerd" else []
         info = {"DockerRootDir": str(self.root), "Driver": driver, "DriverStatus": status}
-        self.docker.answer({**answers, "image inspect": json.dumps(image), "info": json.dumps(info)})
+        usual = {"image inspect": json.dumps(image), "info": json.dumps(info)}
+        self.docker.answer({**usual, **answers})
 
     def save(self, **params: Any) -> dict[str, Any]:
         return run(image_save, self.capsys, ref=REF, dest=str(self.dest), **params)
@@ -111,11 +111,8 @@ class Source:
 @pytest.fixture
 def source(
     archive: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Source]:
-    # The module sets one of its own.
-    before = os.umask(0o022)
-    yield Source(archive, tmp_path, StandIn(tmp_path / "docker", monkeypatch), capsys)
-    os.umask(before)
+) -> Source:
+    return Source(archive, tmp_path, StandIn(tmp_path / "docker", monkeypatch), capsys)
 
 
 def test_layers_become_files(source: Source) -> None:
@@ -134,6 +131,48 @@ def test_layers_become_files(source: Source) -> None:
         }
     ]
     assert (source.dest / f"{source.name}.tar").read_bytes() == source.archive
+
+
+def test_what_is_said_of_a_compressed_image(source: Source) -> None:
+    said = source.save(compress=True)
+    assert said["changed"] is True
+    assert said["bytes"] == said["layers"][0]["bytes"] == (source.dest / f"{source.name}.tar.zst").stat().st_size
+    assert said["size"] == len(source.archive) > said["bytes"]
+    assert said["diff_ids"] == [f"sha256:{source.name}"]
+
+
+def test_an_image_without_layers_has_none_to_save(source: Source) -> None:
+    image = [{"Id": f"sha256:{ID}", "RootFS": {"Layers": None}}]
+    source.answer(**{"image inspect": json.dumps(image)})
+    said = source.save()
+    assert (said["layers"], said["diff_ids"], said["bytes"], said["inline"]) == ([], [], 0, True)
+    assert base64.b64decode(said["config"]) == CONFIG
+
+
+def test_a_record_of_another_compression_is_not_believed(source: Source) -> None:
+    source.save()
+    assert source.save(compress=True)["source"] == "store"
+    assert source.save(compress=True)["source"] == "files"
+
+
+def test_without_a_record_its_files_are_not_believed(source: Source) -> None:
+    source.save()
+    (source.dest / f"{ID}.json").unlink()
+    (source.dest / f"{source.name}.tar").write_bytes(b"half of it")
+    assert source.save()["source"] == "store"
+    assert (source.dest / f"{source.name}.tar").read_bytes() == source.archive
+
+
+def test_nothing_is_saved_in_check_mode(source: Source) -> None:
+    assert source.save(_ansible_check_mode=True)["skipped"] is True
+    assert source.docker.calls() == []
+
+
+def test_an_image_that_is_not_there(source: Source) -> None:
+    source.answer(**{"image inspect": ("Error: No such image: trainer:1", 1)})
+    said = source.save()
+    assert said["msg"] == f"The image {REF} cannot be read: docker image inspect: Error: No such image: trainer:1."
+    assert not source.dest.exists()
 
 
 def test_layers_that_others_hold_are_left_out(source: Source) -> None:
@@ -303,3 +342,8 @@ def test_nothing_is_written_through_the_links_of_somebody_else(name: str, source
     after = precious.stat()
     assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
     assert not [path for path in source.dest.iterdir() if path.is_symlink()]
+
+
+def test_what_a_save_needs(source: Source) -> None:
+    assert run(image_save, source.capsys)["msg"] == "missing required arguments: dest, ref"
+    assert run(image_save, source.capsys, dest="/x")["msg"] == "missing required arguments: ref"

@@ -2,14 +2,16 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.image_layers import LABEL
 from ansible_collections.ddp.swarm.plugins.modules import image_state
 from ansible_collections.ddp.swarm.plugins.modules.image_state import surplus
-from docker_stand_in import StandIn, run
+from docker_stand_in import StandIn, Told, run
 
 
 def image(number: int, *tags: str, label: str | None = "trainer") -> dict[str, Any]:
@@ -197,3 +199,157 @@ def test_a_link_is_no_leftover(look: Any, tmp_path: Path) -> None:
 )
 def test_builder(info: Any, builder: str, look: Any) -> None:
     assert look(info)["builder"] == builder
+
+
+# What is said, without a process for each question.
+
+
+def told(info: dict[str, Any] | None = None, keep: int = 0, images: Any = None, **answers: Any) -> dict[str, Any]:
+    usual = {"info": {**ENGINE, **(info or {})}, "image ls": "sha256:1\nsha256:2\nsha256:1\n", "container ls": ""}
+    docker = Told({**usual, "image inspect": [] if images is None else images, **answers})
+    return {**image_state.state(docker, "trainer:c", OTHERS, keep), "asked": docker.asked}
+
+
+def bare(**other: Any) -> dict[str, Any]:
+    """An image without names and layers, as one is that was replaced by another build."""
+    return {
+        "Id": "sha256:9",
+        "Created": "2026",
+        "Size": 5,
+        "RepoTags": None,
+        "RepoDigests": None,
+        "Config": None,
+        "RootFS": {},
+        **other,
+    }
+
+
+def test_each_image_is_asked_for_once() -> None:
+    asked = told()["asked"]
+    assert ("image", "inspect", "sha256:1", "sha256:2") in asked
+    assert "image inspect" not in [" ".join(call[:2]) for call in told(**{"image ls": ""})["asked"]]
+
+
+def test_an_image_may_go_while_others_are_looked_at() -> None:
+    assert told(**{"image inspect": ("No such image", 1)})["id"] == ""
+
+
+def test_an_image_without_names_is_none_of_ours() -> None:
+    found = told(keep=1, images=[bare(), bare(Config={"Labels": None}), bare(RootFS={"Layers": None})])
+    assert (found["id"], found["size"], found["others"], found["digests"]) == ("", 0, [], {})
+    assert (found["latest"], found["surplus"], found["chains"]) == (False, [], [])
+
+
+def test_others_are_found_by_tag_and_by_digest() -> None:
+    digest = "base@sha256:" + "7" * 64
+    images = [bare(RepoTags=["base:1"], RepoDigests=[digest]), bare(RepoTags=["trainer:c", "trainer:latest"])]
+    found = told(images=images)
+    assert (found["others"], found["digests"]) == (["base:1"], {"base:1": digest})
+    assert (found["id"], found["size"], found["latest"]) == ("sha256:9", 5, True)
+    docker = Told({"info": ENGINE, "image ls": "sha256:1", "image inspect": images})
+    assert image_state.state(docker, "trainer:c", [digest], 0)["others"] == [digest]
+
+
+def test_an_engine_that_does_not_answer() -> None:
+    with pytest.raises(image_state.DockerError, match="^the engine does not answer$"):
+        told({"ServerVersion": ""})
+    with pytest.raises(image_state.DockerError, match="^no route; no socket$"):
+        told({"ServerVersion": None, "ServerErrors": ["no route", "no socket"]})
+
+
+@pytest.mark.parametrize(
+    ("swarm", "said", "services"),
+    [
+        (None, "a:1\n", []),
+        ({"NodeID": ""}, "a:1\n", []),
+        ({"NodeID": "n", "ControlAvailable": False}, "a:1\n", None),
+        ({"NodeID": "n", "ControlAvailable": True}, "a:1\nb:1\n", ["a:1", "b:1"]),
+        ({"NodeID": "n", "ControlAvailable": True}, "", []),
+        ({"NodeID": "n", "ControlAvailable": True}, ("no leader", 1), None),
+    ],
+)
+def test_images_of_services(swarm: Any, said: Any, services: list[str] | None) -> None:
+    found = told({"Swarm": swarm}, keep=1, **{"service ls": said})
+    assert found["services"] == services
+    # They are of no interest where nothing is removed.
+    assert told({"Swarm": swarm}, keep=0, **{"service ls": said})["services"] == []
+
+
+def test_containers_are_looked_at_only_where_something_is_surplus() -> None:
+    images = [{**bare(), **image(number, f"trainer:{letter}")} for number, letter in ((1, "a"), (2, "b"), (3, "c"))]
+    containers = {"container ls": "k1\nk2\n", "container inspect": "sha256:1\n"}
+    found = told(keep=1, images=images, **containers)
+    assert found["surplus"] == ["trainer:b"]
+    assert ("container", "inspect", "--format", "{{.Image}}", "k1", "k2") in found["asked"]
+    # One may be gone by then.
+    assert told(keep=1, images=images, **{**containers, "container inspect": ("gone", 1)})["surplus"] == [
+        "trainer:a",
+        "trainer:b",
+    ]
+    assert [call for call in told(keep=1, images=images)["asked"] if call[:2] == ("container", "inspect")] == []
+    assert [call for call in told(keep=3, images=images, **containers)["asked"] if call[0] == "container"] == []
+
+
+@pytest.mark.parametrize(("keep", "removed"), [(1, ["a", "b", "c"]), (2, ["a", "b"]), (4, []), (5, [])])
+def test_as_many_stay_as_are_to_be_kept_with_the_one_that_is_wanted(keep: int, removed: list[str]) -> None:
+    images = [image(number, f"trainer:{letter}") for number, letter in ((3, "c"), (1, "a"), (2, "b"))]
+    assert list(surplus(images, "trainer:new", [], keep)) == [f"trainer:{letter}" for letter in removed]
+
+
+def test_room_is_counted_in_mebibytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_state.shutil, "disk_usage", lambda path: SimpleNamespace(free={"/": 5 << 20}[path] - 1))
+    assert told()["free_mb"] == 4
+
+
+def test_what_is_gone_or_only_warned_of_is_no_failure() -> None:
+    for code, said in ((1, "Error: No such image: a\n"), (1, ""), (0, "warned of")):
+        image_state.remove(Told({"image rm": (said, code)}), ["a"])
+    with pytest.raises(image_state.DockerError, match="^docker image rm: in use; too$"):
+        image_state.remove(Told({"image rm": ("Error: No such image: a\nin use\ntoo", 1)}), ["a", "b"])
+
+
+def test_a_host_without_an_engine_tells_of_itself(docker: StandIn, look: Any, tmp_path: Path) -> None:
+    found = look({}, {"info": ("Cannot connect", 1)}, work=str(tmp_path))
+    assert found == {
+        "changed": False, "id": "", "size": 0, "others": [], "digests": {}, "latest": False, "surplus": [], "services": [], "chains": [],
+        "engine": "", "problem": "docker info: Cannot connect", "left": True, "architecture": os.uname().machine, "builder": "",
+        "zstd": True, "free_mb": 0, "invocation": found["invocation"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_what_is_tidied_up_is_told_as_a_difference(check: bool, look: Any, docker: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    found = look({}, keep=2, work=str(tmp_path / "work"), tidy=True, _ansible_check_mode=check, _ansible_diff=True)
+    assert found["diff"] == {
+        "before": f"trainer:a\nwheels:old\n{tmp_path}/work\n",
+        "after": "trainer:latest is trainer:c\n",
+    }
+    assert len(docker.calls("image", "rm")) == (0 if check else 1)
+
+
+def test_there_may_be_nothing_to_tidy_up(look: Any, docker: StandIn) -> None:
+    found = look({}, ref="trainer:b", keep=9, others=["wheels:old", "wheels:new"], tidy=True)
+    assert (found["changed"], found["removed"], found["diff"]) == (False, [], {"before": "", "after": ""})
+    assert docker.calls("image", "rm") == docker.calls("image", "tag") == []
+
+
+def test_a_registrys_port_is_no_tag() -> None:
+    place = "registry:5000/team"
+    ours = f"{place}/trainer"
+    images = [
+        {**bare(), **image(number, *tags, label=label)}
+        for number, tags, label in (
+            (1, [f"{ours}:a"], ours),
+            (2, [f"{place}/wheels:old"], f"{place}/wheels"),
+            (3, [f"{ours}:c", f"{ours}:latest"], ours),
+            (4, ["registry:5000/other:a"], "registry:5000/other"),
+        )
+    ]
+    images[1] |= {"RepoDigests": [f"{place}/wheels@sha256:1"]}
+    docker = Told({"info": ENGINE, "image ls": "sha256:1", "image inspect": images, "container ls": ""})
+    found = image_state.state(docker, f"{ours}:c", [f"{place}/wheels:new", f"{place}/wheels:old"], 1)
+    assert (found["surplus"], found["latest"]) == ([f"{ours}:a"], True)
+    assert found["digests"] == {f"{place}/wheels:old": f"{place}/wheels@sha256:1"}
+    found = image_state.state(docker, f"{ours}:c", [f"{place}/wheels:new"], 1)
+    assert found["surplus"] == [f"{ours}:a", f"{place}/wheels:old"]

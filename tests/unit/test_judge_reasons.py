@@ -3,23 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from preflight_ranks import Verdict
-from test_nccl_check import fail, healthy_report, record
-
-
-@pytest.fixture
-def pair():
-    return [healthy_report(rank, 2) for rank in range(2)]
-
-
-@pytest.fixture
-def trio():
-    return [healthy_report(rank, 3) for rank in range(3)]
-
-
-@pytest.fixture
-def judged(capsys, tmp_path):
-    return lambda reports, **limits: Verdict(capsys, tmp_path / "preflight.json", reports, **limits)
+from preflight_ranks import fail, healthy_report, record
 
 
 def hint(verdict, host):

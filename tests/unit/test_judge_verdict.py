@@ -8,18 +8,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.ddp.swarm.plugins.modules import nccl_check
-from preflight_ranks import Verdict
-from test_nccl_check import fail, healthy_report, node, with_nodes
-
-
-@pytest.fixture
-def trio():
-    return [healthy_report(rank, 3) for rank in range(3)]
-
-
-@pytest.fixture
-def judged(capsys, tmp_path):
-    return lambda reports, **limits: Verdict(capsys, tmp_path / "preflight.json", reports, **limits)
+from preflight_ranks import fail, healthy_report, node, with_nodes
 
 
 def test_all_is_well(trio, judged):

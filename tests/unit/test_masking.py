@@ -15,9 +15,16 @@ from ansible_collections.ddp.swarm.plugins.module_utils.masking import (
 SECRET_NAMES = """RABBITMQ_DEFAULT_PASS MYSQL_PWD DB_PASS DB_PASS_2 SMTP_PASSWD AUTH REDIS_AUTH masterauth requirepass --requirepass
 -pass pass sshpass PGPASSWORD dbPassword SSH_PASSPHRASE ADMIN_PW WPA_PSK HF_TOKEN TOKEN API_TOKENS apiKey APIKey api_key WANDB_API_KEY
 X-Api-Key KAGGLE_KEY AWS_SECRET_ACCESS_KEY SECRET clientSecret GITHUB_PAT SENTRY_DSN AZURE_STORAGE_CONNECTION_STRING CONN_STR
-RABBITMQ_ERLANG_COOKIE Authorization Proxy-Authorization spring.datasource.password PASSTHROUGH_PASSWORD CREDENTIALS FERNET_KEY"""
+RABBITMQ_ERLANG_COOKIE Authorization Proxy-Authorization spring.datasource.password PASSTHROUGH_PASSWORD CREDENTIALS FERNET_KEY
+ACCESS_TOKENS AUTH_TOKENS BEARER_TOKENS REFRESH_TOKENS SESSION_TOKENS PASSCODE basicAuthUsers APP_JWT DB_CREDS CRED BEARER
+ACCESS_KEY ENCRYPT_KEY ENCRYPTION_KEY SIGN_KEY SIGNING_KEY MASTER_KEY ACCOUNT_KEY AUTH_KEY JWT_KEY LICENSE_KEY STORAGE_KEY SHARED_KEY
+APP_KEY SUBSCRIPTION_KEY SSH_KEY SESSION_KEY OPENAI_KEY COMET_KEY PRIVATE_KEY"""
 PLAIN_NAMES = """PASSES BYPASS PASSTHROUGH PASS_THROUGH --pass-through COMPASS compassion passenger MAX_TOKENS --max-new-tokens
 TOKENIZERS_PARALLELISM tokenizer pad_token MAX_TOKEN_LENGTH PASSWORD_FILE DB_PASS_FILE PGPASSFILE passwordFile TOKEN_PATH SECRETS_DIR
+TOKENISER FORWARD_PASS BACKWARD_PASS TWO_PASS SINGLE_PASS MULTI_PASS OVERPASS UNDERPASS SURPASS TRESPASS HIGHPASS LOWPASS BANDPASS
+PASS_THRU MAX_TOKEN MIN_TOKEN NUM_TOKEN EOS_TOKEN BOS_TOKEN UNK_TOKEN CLS_TOKEN SEP_TOKEN MASK_TOKEN TOKEN_COUNT TOKEN_LENGTH TOKEN_LEN
+TOKEN_LIMIT TOKEN_BUDGET TOKEN_TYPE CREDENTIAL_SPEC PASSWORDFILE PASSPHRASEFILE TOKENFILE APIKEYFILE SECRETFILE PASSWORD_FILES
+PASSWORD_DIRECTORY PASSWORD_FILENAME TOKEN_DIR TOKEN_NAME
 SecretName PWD OLDPWD AUTHOR AUTH_URL AUTH_MODE KEY PUBLIC_KEY --label-key MONKEY USER PATH --patience MASTER_PORT NCCL_IB_DISABLE"""
 
 
@@ -53,6 +60,7 @@ class TestMask:
             "export TOKEN=hush; run",
             "curl -H 'Authorization: Bearer hush' http://x",
             'curl -H "authorization: Basic hush"',
+            "send Bearer hush along",
             "Cookie: a=hush; b=hush",
             "redis://:hush@h:6379/0",
             "postgres://user:p@ss-hush@db/name",
@@ -68,6 +76,7 @@ class TestMask:
             "a: 1\nb:\n  password: |\n    hush\n\n    hush\n  c: 2",
             "password:\n  hush",
             "-----BEGIN RSA PRIVATE KEY-----\nhush\n-----END RSA PRIVATE KEY-----",
+            "-----BEGIN PRIVATE KEY-----\nhush",
             {"secrets": {"token": {"content": "hush"}}},
             {"secrets": {"token": {"value": {"deep": "hush"}}}},
             {"secrets": {"token": {"hush": None}}},
@@ -97,6 +106,24 @@ class TestMask:
             "2025-01-01 10:00: a pass over the data, token by token",
             {"services": {"auth": {"image": "i", "secrets": ["token", {"source": "token", "target": "x"}]}}},
             {"secrets": {"token": {"external": True, "name": "demo_token"}, "key": {"file": "/srv/key"}, "none": None}},
+            {
+                "secrets": {
+                    "a": {
+                        "labels": {"b": "c"},
+                        "driver": "d",
+                        "driver_opts": {"e": "f"},
+                        "template_driver": "g",
+                        "x-h": "i",
+                    }
+                }
+            },
+            *(
+                {section: {"auth": {"a": "b"}, "token": {"a": "b"}}}
+                for section in ("services", "networks", "volumes", "configs")
+            ),
+            {"secrets": {"a": {"external": {"name": "n"}}}},
+            ["USER=my-password"],
+            "-----BEGIN PRIVATE KEY-----",
             {"Secrets": [{"SecretName": "demo_token", "File": {"Name": "token", "Mode": 292}}]},
         ],
         ids=str,
@@ -140,6 +167,11 @@ class TestHide:
         ("secret", "text", "shown"),
         [
             ("S3CR3T-long", "xS3CR3T-longx", "x********x"),
+            ("S3CR3T8", "xS3CR3T8", None),
+            ("AAAAAAAA", "xAAAAAAAAAx", "x********x"),
+            ('é"b', '{"k": "é\\"b"}', '{"k": "********"}'),
+            ('é"b', '{"k": "\\u00e9\\"b"}', '{"k": "********"}'),
+            ("S3CR3T88", "xS3CR3T88", "x********"),
             ("host", "node host1, myhost, host_a, hosts", None),
             ("host", "host (host) 'host' a.host/host", "******** (********) '********' a.********/********"),
             ("pw-1", "pw-1 pw-12 xpw-1", "******** pw-12 xpw-1"),
@@ -161,6 +193,10 @@ class TestHide:
     def test_secrets_that_overlap(self):
         assert hide("AAAABBBBCCCC", ["AAAABBBB", "BBBBCCCC"]) == HIDDEN
         assert hide("AAAABBBBx", ["AAAABBBB", "AAAABBBBx"]) == HIDDEN
+        assert hide("xAAAABBBBCCCCx", ["AAAABBBBCCCC", "AABBBBCC"]) == f"x{HIDDEN}x"
+        assert hide("AAAABBBB CCCCDDDDEEEE", ["AAAABBBB", "CCCCDDDD", "DDDDEEEE"]) == f"{HIDDEN} {HIDDEN}"
+        # Side by side they are two.
+        assert hide("AAAABBBBCCCCDDDD", ["AAAABBBB", "CCCCDDDD"]) == HIDDEN + HIDDEN
 
     def test_a_whole_result(self):
         value = {"log": ["token host now", ("host",)], "host": {"longsecret": 1}, "n": [12345678, 1, True, None, 1.5]}
@@ -180,6 +216,7 @@ class TestSecretsOf:
         [
             ({"secrets": {"t": {"content": "x1"}, "u": {"content": 17}}}, {"x1", "17"}),
             ({"secrets": {"t": {"content": {"a": ["x1", True, None]}}}}, {"x1", '{"a": ["x1", true, null]}'}),
+            ({"secrets": {"t": {"content": {"b": "x1", "a": 17}}}}, {"x1", "17", '{"a": 17, "b": "x1"}'}),
             (
                 {"secrets": {"t": {"content": "\n  line \nab\n"}}},
                 {"\n  line \nab\n", "line \nab", "line"},
@@ -203,3 +240,6 @@ class TestSecretsOf:
 
     def test_bytes_of_a_file(self):
         assert secret_texts(b"key \xff\n") == {"key \ufffd\n", "key \ufffd"}
+
+    def test_lines_of_four_characters_and_more(self):
+        assert secret_texts("abcd\nabc\nabcde") == {"abcd\nabc\nabcde", "abcd", "abcde"}

@@ -76,3 +76,9 @@ def test_the_article_fits() -> None:
 
 def test_long_values_are_cut() -> None:
     assert len(shown("x" * 10_000)) < 110
+
+
+@pytest.mark.parametrize(("length", "text"), [(98, f"'{'x' * 98}'"), (99, f"'{'x' * 99}...")])
+def test_a_value_is_cut_beyond_its_limit(length: int, text: str) -> None:
+    assert shown("x" * length) == text
+    assert shown("x" * 9, 10) == "'xxxxxxxxx..."

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.modules import nccl_check
-from test_nccl_check import fail, healthy_report, only, record, verdict
+from preflight_ranks import fail, only, record, verdict
 from test_probe import probe
 
 LOGS = Path(__file__).parent / "nccl_logs"
@@ -15,11 +15,6 @@ LOGS = Path(__file__).parent / "nccl_logs"
 
 def facts(name: str) -> dict:
     return probe.nccl_facts((LOGS / f"stands_in_for_gpu_{name}.log").read_text().splitlines())
-
-
-@pytest.fixture
-def pair() -> list[dict]:
-    return [healthy_report(0, 2), healthy_report(1, 2)]
 
 
 @pytest.mark.parametrize(

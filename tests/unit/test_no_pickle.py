@@ -48,7 +48,11 @@ def unpickling(source: str) -> list[str]:
             found += sorted(names & (SERIALIZERS | COLLECTIVES))
         elif isinstance(node, ast.Attribute) and node.attr in COLLECTIVES:
             found.append(node.attr)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+        elif (
+            isinstance(node, ast.Call)
+            and getattr(node.func, "attr", "") == "load"
+            and ast.unparse(node.func) == "torch.load"
+        ):
             if not any(word.arg == "weights_only" and ast.unparse(word.value) == "True" for word in node.keywords):
                 found.append("torch.load")
         elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":

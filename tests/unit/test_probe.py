@@ -9,15 +9,20 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from by_path import load
-from preflight_ranks import Verdict
-from test_nccl_check import healthy_report
+from preflight_ranks import healthy_report
+from probe_alone import Instead, until
 
 pytest.importorskip("torch")
 
+import forked
+import torch.distributed as dist
 from ansible_collections.ddp.swarm.plugins.modules import nccl_check
 
 probe = load("roles/preflight/files/probe.py")
@@ -128,13 +133,21 @@ def test_two_ranks_pass_every_layer(swarm):
     assert "no GPU on host1, host2" in verdict["message"]
 
 
-def test_a_single_rank_passes(swarm):
-    report = swarm(1).run()[0]
-    assert [record for record in report["records"] if record["ok"] is not True] == []
+@pytest.fixture
+def quick(swarm, tmp_path):
+    """A swarm for what needs no collective: a torch stands in that says its version and is imported at once."""
+    torch = tmp_path / "stands_in_for_torch" / "torch"
+    torch.mkdir(parents=True)
+    (torch / "__init__.py").write_text(
+        "from types import SimpleNamespace as N\n__version__ = '2.13.0'\nversion = N(cuda=None)\n"
+        "cuda = N(is_available=lambda: False)\n"
+    )
+    (torch / "distributed.py").write_text("def is_available():\n    return False\n")
+    return lambda size, **common: swarm(size, PYTHONPATH=str(torch.parent), **common)
 
 
-def test_three_ranks_of_which_one_never_appears(swarm):
-    trio = swarm(3, PROBE_APPEAR_TIMEOUT="4")
+def test_three_ranks_of_which_one_never_appears(quick):
+    trio = quick(3, PROBE_APPEAR_TIMEOUT="3")
     trio.start(0)
     trio.start(1)
     for rank in (0, 1):
@@ -144,16 +157,16 @@ def test_three_ranks_of_which_one_never_appears(swarm):
         assert [r["ok"] for r in report["records"] if r["layer"] == 8 and r["peer"] == 1 - rank] == [True]
 
 
-def test_a_name_that_does_not_resolve_is_layer_7(swarm):
-    pair = swarm(2, PROBE_PEERS="127.0.0.1,node1.invalid", PROBE_APPEAR_TIMEOUT="2")
+def test_a_name_that_does_not_resolve_is_layer_7(quick):
+    pair = quick(2, PROBE_PEERS="127.0.0.1,node1.invalid", PROBE_APPEAR_TIMEOUT="0.5")
     pair.start(0)
     record = failures(pair.report(0))[0]
     assert (record["layer"], record["peer"]) == (7, 1)
     assert "does not resolve" in record["observed"]
 
 
-def test_a_wrong_interface_is_named_and_the_other_rank_does_not_hang(swarm):
-    pair = swarm(2)
+def test_a_wrong_interface_is_named_and_the_other_rank_does_not_hang(quick):
+    pair = quick(2)
     pair.start(0)
     pair.start(1, NCCL_SOCKET_IFNAME="wlan9")
     began = time.monotonic()
@@ -166,15 +179,15 @@ def test_a_wrong_interface_is_named_and_the_other_rank_does_not_hang(swarm):
     assert left["detail"] == "not reached: rank 1 (127.0.0.2) failed at layer 6 (interface)"
 
 
-def test_no_address_in_the_subnet(swarm):
-    report = swarm(1, PROBE_SUBNET="198.51.100.0/24").run()[0]
+def test_no_address_in_the_subnet(quick):
+    report = quick(1, PROBE_SUBNET="198.51.100.0/24").run()[0]
     record = failures(report)[0]
     assert (record["layer"], record["name"]) == (6, "interface")
     assert "198.51.100.0/24" in record["expected"]
 
 
-def test_a_taken_master_port(swarm):
-    pair = swarm(2)
+def test_a_taken_master_port(quick):
+    pair = quick(2)
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", pair.master_port))
         taken.listen()
@@ -190,39 +203,88 @@ def test_a_taken_master_port(swarm):
         assert unreached(report) == {11, 12, 13, 14}
 
 
-# Loaded by every Python that finds it: in the child with torch it puts something in the place of the all-reduce.
-SITE = """
-import sys
-if "--child" in sys.orig_argv:
-    import os, signal, time
-    import torch.distributed as dist
+def in_place_of_all_reduce(then: Callable[[Any], object]) -> None:
+    """A fault in torch: `then` is done with the tensor of 64 KiB when it has been reduced."""
     real = dist.all_reduce
 
-    def all_reduce(tensor, *args, **more):
+    def all_reduce(tensor: Any, *args: Any, **more: Any) -> Any:
         done = real(tensor, *args, **more)
         if tensor.numel() * 4 == 65536:
-            {fault}
+            then(tensor)
         return done
 
     dist.all_reduce = all_reduce
-"""
 
 
-def fault_in_torch(folder: Path, fault: str) -> dict[str, str]:
-    """The variable with which a rank's child has this fault in its all-reduce of 64 KiB."""
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(SITE.format(fault=fault))
-    return {"PYTHONPATH": str(folder)}
+class Fork:
+    """Stands in for Popen in a forked rank: its child is a fork as well, and has imported torch already."""
+
+    module: Any
+    fault: Callable[[], None]
+
+    def __init__(self, command: list[str], pass_fds: tuple[int], env: dict[str, str], **_: Any) -> None:
+        orders, say = os.pipe()
+        hear, log = os.pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            os.close(say)
+            for number, file in enumerate((orders, log, log)):
+                os.dup2(file, number)
+            sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
+            os.environ.update(env)
+            self.fault()
+            self.module.child_main(pass_fds[0])
+        os.close(orders)
+        os.close(log)
+        self.stdin, self.stdout = os.fdopen(say, "wb"), os.fdopen(hear, "rb")
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self, seconds: float) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def test_a_rank_that_hangs_is_named_by_the_other(swarm, tmp_path):
+def forked_ranks(
+    folder: Path, size: int, faults: dict[int, Callable[[], None]] | None = None, **common: str
+) -> tuple[list[int | None], list[dict]]:
+    """The exit codes and the reports of ranks that are forks of this process: importing torch takes each child seconds."""
+    pair = Swarm(folder, size, **common)
+
+    def work(rank: int) -> None:
+        module = load("roles/preflight/files/probe.py")
+        fault = (faults or {}).get(rank, lambda: None)
+        more = {"module": module, "fault": staticmethod(fault)}
+        module.subprocess = Instead(subprocess, Popen=type("Planted", (Fork,), more))
+        os.environ.update(pair.common, PROBE_RANK=str(rank), PROBE_HOST=f"host{rank + 1}", PROBE_FILES=str(folder))
+        sys.argv = ["probe.py"]
+        module.main()
+
+    ended = forked.run(SimpleNamespace(), size, work, folder / "logs", group=False)
+    lines = [[line for line in one.output.splitlines() if line.startswith(probe.MARKER)] for one in ended]
+    assert all(len(found) <= 1 for found in lines)
+    return [one.code for one in ended], [json.loads(line[len(probe.MARKER) :]) for found in lines for line in found]
+
+
+def test_a_single_rank_passes(tmp_path):
+    codes, (report,) = forked_ranks(tmp_path, 1)
+    assert codes == [0]
+    assert [record for record in report["records"] if record["ok"] is not True] == []
+
+
+def test_a_rank_that_hangs_is_named_by_the_other(tmp_path):
     """Rank 1 stops in the middle of a collective, and answers nothing any more."""
-    pair = swarm(2, PROBE_TIMEOUT="14", PROBE_GROUP_TIMEOUT="3")
-    pair.start(0)
-    stops = "os.kill(os.getppid(), signal.SIGSTOP); time.sleep(60)"
-    stopped = pair.start(1, **fault_in_torch(tmp_path / "stops", stops))
-    report = pair.report(0)
-    assert Path(f"/proc/{stopped.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    state = tmp_path / "state"
+
+    def stop(_: Any) -> None:
+        rank = os.getppid()
+        os.kill(rank, signal.SIGSTOP)
+        until(lambda: probe.MARKER in (tmp_path / "logs" / "rank0.log").read_text(), 35)
+        state.write_text(Path(f"/proc/{rank}/stat").read_text().rpartition(")")[2].split()[0])
+        os.kill(rank, signal.SIGKILL)
+
+    codes, (report,) = forked_ranks(tmp_path, 2, {1: lambda: in_place_of_all_reduce(stop)}, PROBE_GROUP_TIMEOUT="3")
+    assert (codes, state.read_text()) == ([0, -signal.SIGKILL], "T")
     (record,) = failures(report)
     # It may have had its share of the all-reduce of 64 KiB before.
     assert (record["layer"], record["peer"]) == (12, 1)
@@ -231,15 +293,17 @@ def test_a_rank_that_hangs_is_named_by_the_other(swarm, tmp_path):
     assert unreached(report) == {13, 14}
 
 
-def test_a_sum_that_is_wrong_on_one_rank(swarm, tmp_path, capsys):
+def test_a_sum_that_is_wrong_on_one_rank(tmp_path, judged):
     """Through the real child, the judge and the file. The other rank is not blamed for what it sees of it."""
-    pair = swarm(2)
-    pair.start(0)
-    pair.start(1, **fault_in_torch(tmp_path / "adds", "tensor[5] += 1"))
-    probes = [pair.report(rank) for rank in range(2)]
+
+    def add(tensor: Any) -> None:
+        tensor[5] += 1
+
+    codes, probes = forked_ranks(tmp_path, 2, {1: lambda: in_place_of_all_reduce(add)})
+    assert codes == [0, 0]
     assert failures(probes[0]) == []
     reports = [{**healthy_report(rank, 2), "probe": probes[rank]} for rank in range(2)]
-    found = Verdict(capsys, tmp_path / "preflight.json", reports).fails(12, (1, None), check="all-reduce 65536 B")
+    found = judged(reports).fails(12, (1, None), check="all-reduce 65536 B")
     assert (found[0]["observed"], found[0]["expected"]) == ("sum 4 at element 0, 1 elements wrong", "4")
     assert "the sum is wrong on host2: do not train on it" in found[0]["hint"]
 
@@ -264,15 +328,8 @@ def catches(pid: int, number: int) -> bool:
     return bool(int(status.split("SigCgt:")[1].split()[0], 16) >> (number - 1) & 1)
 
 
-def until(condition, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def test_told_to_stop_it_reports_at_once(swarm):
-    pair = swarm(2)
+def test_told_to_stop_it_reports_at_once(quick):
+    pair = quick(2)
     process = pair.start(0)
     until(lambda: catches(process.pid, signal.SIGTERM))
     process.send_signal(signal.SIGTERM)

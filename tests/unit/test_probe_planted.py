@@ -8,7 +8,7 @@ import socket
 import time
 
 import pytest
-from preflight_ranks import Ranks, Verdict, clock_that_is, program
+from preflight_ranks import Ranks, clock_that_is, program
 
 
 @pytest.fixture
@@ -22,11 +22,6 @@ def ranks(tmp_path):
     yield make
     for one in made:
         one.stop()
-
-
-@pytest.fixture
-def judged(capsys, tmp_path):
-    return lambda reports, **limits: Verdict(capsys, tmp_path / "preflight.json", reports, **limits)
 
 
 def test_ranks_that_are_well(ranks, judged):

@@ -165,6 +165,46 @@ class TestText:
         assert result["services"] == ["******** 1"]
 
 
+class TestEdges:
+    @pytest.mark.parametrize(("length", "shown"), [(10_000, "x" * 10_000), (10_001, "(10001 characters)")])
+    def test_of_a_long_parameter_only_its_length_is_shown(self, report, length, shown):
+        _out, result = report(lambda module: module.exit_json(), other="x" * length)
+        assert result["invocation"]["module_args"]["other"] == shown
+
+    @pytest.mark.parametrize(("secret", "known"), [("S3CR3T8", False), ("S3CR3T88", True)])
+    def test_ansible_knows_secrets_that_are_not_in_words(self, report, secret, known):
+        _out, result = report(lambda module: module.exit_json(known=secret in module.no_log_values), key=secret)
+        assert result["known"] is known
+
+    def test_a_module_without_secrets_hides_none(self, report):
+        _out, result = report(lambda module: module.exit_json(msg="none"), kind=ReportingModule, key="none")
+        assert (result["msg"], result["invocation"]["module_args"]["key"]) == ("none", "none")
+
+    def test_an_exception_that_is_in_the_message_is_not_told_twice(self, report):
+        _out, result = report(lambda module: module.fail_json(msg="it is bad: so", exception=ValueError("bad")))
+        assert result["msg"] == "it is bad: so"
+        _out, result = report(lambda module: module.fail_json(msg="it", exception="Traceback: bad"))
+        assert result["msg"] == "it"
+
+    def test_a_failure_without_an_exception_has_none(self, report, monkeypatch):
+        monkeypatch.setattr(_traceback, "is_traceback_enabled", lambda _event: False)
+        _out, result = report(lambda module: module.fail_json(msg="no"))
+        assert "Traceback" not in str(result)
+
+    def test_an_error_may_be_a_warning_without_other_words(self, report):
+        def code(module):
+            module.error_as_warning(None, OSError("alone"))
+            module.exit_json()
+
+        out, _result = report(code)
+        assert "alone" in out
+        assert "None" not in out
+
+    def test_a_module_may_say_itself_what_it_was_asked(self, report):
+        _out, result = report(lambda module: module.exit_json(invocation={"mine": TITLE}), other="x")
+        assert result["invocation"] == {"mine": ""}
+
+
 # Training secrets that are refused, by a host of the playbook below, and what must be said of each.
 REFUSED = {
     "text": (SHORT, "unable to convert to dict"),

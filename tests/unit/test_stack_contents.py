@@ -1,8 +1,14 @@
 """Configs and secrets that swarm_stack makes itself."""
 
+import hashlib
 import json
+import re
 
+import pytest
+from ansible_collections.ddp.swarm.plugins.module_utils import stack_compose
+from ansible_collections.ddp.swarm.plugins.module_utils.stack_compose import ComposeError
 from swarm_stand_in.fixtures import definition
+from test_stack_definition import prepare, service
 
 
 class TestContents:
@@ -51,3 +57,90 @@ class TestContents:
         assert [row["Spec"]["Data"] for name, row in swarm.configs.items() if "_c_" in name] == ["one"]
         path.write_text("two")
         assert call(compose=[compose])["actions"] == ["update service node1: configs.0.name"]
+
+
+class TestNames:
+    def contents(self, kind, value, **options):
+        prepared = prepare({**service(**{f"{kind}s": ["c"]}), f"{kind}s": {"c": value}}, **options)
+        return prepared.definition[f"{kind}s"]["c"], prepared.contents, prepared.warnings
+
+    @pytest.mark.parametrize("kind", ["config", "secret"])
+    @pytest.mark.parametrize(
+        ("value", "base", "text", "options"),
+        [
+            ({"content": "one"}, "demo_c", "one", ()),
+            ({"content": "one", "name": "own"}, "own", "one", ()),
+            ({"content": {"b": 1, "a": [True]}}, "demo_c", '{"a": [true], "b": 1}', ()),
+            (
+                {"content": "one", "labels": {"b": 1, "a": True}, "template_driver": "golang"},
+                "demo_c",
+                "one",
+                ("--label", "a=true", "--label", "b=1", "--template-driver", "golang"),
+            ),
+        ],
+    )
+    def test_a_text_is_named_after_what_is_in_it(self, kind, value, base, text, options):
+        entry, (content,), warnings = self.contents(kind, value)
+        whole = hashlib.sha256(text.encode() + "\0".join(options).encode()).hexdigest()
+        assert entry == {"external": True, "name": f"{base}_{whole[:12]}"}
+        assert content == stack_compose.Content(kind, "c", entry["name"], text, None, options)
+        assert warnings == []
+
+    @pytest.mark.parametrize("kind", ["config", "secret"])
+    @pytest.mark.parametrize(
+        ("value", "entry"),
+        [
+            ({"external": True}, {"external": True, "name": "c"}),
+            ({"external": True, "name": "real"}, {"external": True, "name": "real"}),
+            ({"external": {"name": "real"}}, {"external": True, "name": "real"}),
+            ({"driver": "vault", "name": "n"}, {"driver": "vault", "name": "n"}),
+        ],
+    )
+    def test_what_is_not_made_here_is_left_as_it_is(self, kind, value, entry):
+        assert self.contents(kind, value) == (entry, [], [])
+
+    @pytest.mark.parametrize("value", [None, {}, {"name": "n"}, {"content": "x", "file": "/x"}])
+    def test_one_source_is_needed(self, value):
+        with pytest.raises(ComposeError, match=r"^config c needs exactly one of file, content and external$"):
+            self.contents("config", value)
+
+    def test_a_file_is_read_and_may_be_any_bytes(self, tmp_path):
+        (tmp_path / "f").write_bytes(b"\xff")
+        entry, (content,), _warnings = self.contents("config", {"file": str(tmp_path / "f")})
+        assert entry["name"] == f"demo_c_{hashlib.sha256(bytes([255])).hexdigest()[:12]}"
+        assert (content.text, content.path) == (None, str(tmp_path / "f"))
+
+    def test_a_file_that_is_not_there_yet(self, tmp_path):
+        path = str(tmp_path / "f")
+        with pytest.raises(ComposeError, match=f"^config c: there is no file {path} on the target$"):
+            self.contents("config", {"file": path})
+        entry, (content,), warnings = self.contents("config", {"file": path}, missing_files=True)
+        assert re.fullmatch("demo_c_[0-9a-f]{12}", entry["name"])
+        assert content.path == path
+        assert warnings == [f"config c: there is no file {path} yet; assuming that it will be new"]
+
+    def test_a_file_that_cannot_be_read(self, tmp_path):
+        for missing in (True, False):
+            with pytest.raises(ComposeError, match=f"^config c: cannot read {tmp_path}: Is a directory$"):
+                self.contents("config", {"file": str(tmp_path)}, missing_files=missing)
+
+    @pytest.mark.parametrize(
+        ("entries", "seen"),
+        [
+            (["c"], [{"source": "c", "name": "demo_c_1"}]),
+            ([{"source": "c", "target": "/c", "mode": None}], [{"source": "c", "target": "/c", "name": "demo_c_1"}]),
+            (["other", "empty"], [{"source": "other"}, {"source": "empty"}]),
+        ],
+    )
+    def test_a_service_is_compared_with_the_real_names(self, entries, seen):
+        definition = {
+            "services": {"s": {"image": "i", "configs": entries, "secrets": entries}},
+            "configs": {"c": {"name": "demo_c_1"}, "empty": None},
+            "secrets": {"c": {"name": "demo_c_1"}},
+        }
+        kept = json.dumps(definition)
+        assert stack_compose.service_view(definition, "s") == {"image": "i", "configs": seen, "secrets": seen}
+        assert json.dumps(definition) == kept
+        assert stack_compose.service_view({"services": {"s": {"configs": ["c"]}}}, "s") == {
+            "configs": [{"source": "c"}]
+        }

@@ -1,10 +1,13 @@
 """Who cannot be asked, what is refused before anything is asked, and swarm_stack_info."""
 
+import json
 import re
 
 import pytest
+from ansible_collections.ddp.swarm.plugins.module_utils.stack_compose import ComposeError
 from ansible_collections.ddp.swarm.plugins.modules import swarm_stack_info
 from swarm_stand_in.fixtures import definition
+from test_stack_definition import prepare, service
 
 
 class TestRefusals:
@@ -102,3 +105,64 @@ class TestInfo:
     def test_on_a_worker(self, swarm, call):
         swarm.refuse, swarm.info = "no manager", {"LocalNodeState": "active"}
         assert "is a swarm worker" in call(swarm_stack_info)["msg"]
+
+
+class TestKeys:
+    @pytest.mark.parametrize(
+        "compose",
+        [
+            {**service(), "version": "3.8", "name": "demo", "x-any": 1},
+            service(**{"x-any": 1}, deploy={"x-any": 1}),
+            service(ports=[80, "80:80", "0.0.0.0:80:80", {"target": 80}, "8080"]),
+            service(ports=None, deploy={"resources": {"reservations": None}}),
+            {**service(networks={"n": {"aliases": ["a"]}, "m": None}), "networks": {"n": None, "m": None}},
+        ],
+    )
+    def test_what_is_in_order(self, compose):
+        assert prepare(compose).warnings == []
+
+    @pytest.mark.parametrize(
+        ("compose", "kept", "sentences"),
+        [
+            ({"include": ["x"], **service()}, {}, ["top level: include is not supported: merge several compose entries"]),
+            ({"models": {}, **service()}, {}, ["top level: models is not supported: docker stack does not know it"]),
+            (service(nonsense=1), {}, ["service s: nonsense is not a key that docker stack knows"]),
+            (service(tmpfs="/x", scale=2), {}, ["service s: tmpfs has no effect", "service s: scale has no effect"]),
+            (service(deploy={"nonsense": 1, "replicas": 2}), {"deploy": {"replicas": 2}},
+             ["service s: deploy.nonsense is not a key that docker stack knows"]),
+            (service(deploy={"resources": {"reservations": {"devices": [], "cpus": "1"}}}),
+             {"deploy": {"resources": {"reservations": {"cpus": "1"}}, "replicas": 1}},
+             ["service s: deploy.resources.reservations.devices has no effect"]),
+            ({**service(networks={"n": {"priority": 1, "ipv4_address": "192.0.2.1", "aliases": ["a"]}}), "networks": {"n": {}}},
+             {"networks": {"n": {"aliases": ["a"]}}},
+             ["service s: networks.n.ipv4_address has no effect", "service s: networks.n.priority has no effect"]),
+        ],
+    )  # fmt: skip
+    def test_what_is_refused_is_left_out_with_a_warning_if_that_is_wanted(self, compose, kept, sentences):
+        text = json.dumps(compose)
+        prepared = prepare(json.loads(text), strict=False)
+        assert prepared.definition["services"]["s"] == {"image": "i", "deploy": {"replicas": 1}, **kept}
+        assert len(prepared.warnings) == len(sentences)
+        for warning, sentence in zip(prepared.warnings, sentences, strict=True):
+            assert warning.startswith(sentence)
+            assert warning.endswith(" (left out)")
+        with pytest.raises(ComposeError) as caught:
+            prepare(json.loads(text))
+        assert str(caught.value) == "; ".join(warning.removesuffix(" (left out)") for warning in prepared.warnings)
+
+    @pytest.mark.parametrize("port", ["127.0.0.1:80:80", "[::1]:80:80"])
+    def test_an_address_that_swarm_ignores_stays_with_a_warning(self, port):
+        prepared = prepare(service(ports=["81:81", port]), strict=False)
+        assert prepared.definition["services"]["s"]["ports"] == ["81:81", port]
+        assert prepared.warnings == [
+            f"service s: the address in ports {port} has no effect: swarm publishes on all addresses of a node"
+        ]
+
+    def test_another_name_of_the_stack_is_not_used(self):
+        assert prepare({**service(), "name": "other"}).warnings == [
+            "top level: name other is not used, the stack is called demo"
+        ]
+
+    @pytest.mark.parametrize(("given", "version"), [({}, "3.9"), ({"version": "3.8"}, "3.8"), ({"version": 3}, "3")])
+    def test_the_version_that_docker_is_told(self, given, version):
+        assert prepare({**service(), **given}).version == version

@@ -1,8 +1,11 @@
 """A stack that goes, and what of it stays."""
 
 import json
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
+from ansible_collections.ddp.swarm.plugins.modules import swarm_stack
 from swarm_stand_in.fixtures import definition
 
 
@@ -101,3 +104,128 @@ class TestAbsent:
         assert made["failed"]
         assert "left are network demo_default" in made["msg"]
         assert "is in use by service" in made["msg"]
+
+
+class TestSteps:
+    def test_the_difference_and_the_result(self, swarm, call):
+        call(compose=[definition()])
+        parts = "service demo_node0", "service demo_node1", "network demo_default", "config demo.swarm-stack"
+        shown = "".join(f"  - {part}\n" for part in parts)
+        predicted = call(state="absent", check=True)
+        assert (predicted["running"], predicted["state"]["exists"], len(predicted["tasks"])) == (True, True, 2)
+        made = call(state="absent")
+        assert (made["running"], made["state"]["exists"], made["tasks"]) == (False, False, [])
+        for result in (predicted, made):
+            (diff,) = result["diff"]
+            assert (diff["before_header"], diff["before"], diff["after"]) == ("stack demo", f"parts:\n{shown}", "")
+            assert "warnings" not in result
+        again = call(state="absent")
+        assert "diff" not in again
+        # Asked for: services, networks, configs, secrets; and nothing is removed.
+        assert (again["calls"], again["actions"], again["changed"]) == (4, [], False)
+
+    def test_a_removal_that_docker_refuses(self, swarm, call):
+        """Its services stay until time is up, and with them their tasks."""
+        call(compose=[definition()])
+        swarm.refusals = {"stack rm": ["boom"]}
+        began = swarm.clock.now
+        made = call(state="absent", later=0)
+        assert made["msg"].startswith("Stack demo is not gone after 20 s. Not all tasks have ended in time: task ")
+        assert 20 <= swarm.clock.now - began < 25
+        assert 20 < swarm.count("service", "ls") < 45
+
+    def test_services_that_go_late(self, swarm, call, monkeypatch):
+        slept = swarm.clock.sleep
+
+        def late(seconds):
+            slept(seconds)
+            if swarm.clock.now > began + 5:
+                for service in swarm.services.values():
+                    swarm.swarm.remove_service(service)
+
+        call(compose=[definition()])
+        began = swarm.clock.now
+        swarm.refusals = {"stack rm": ["boom"]}
+        monkeypatch.setattr(swarm.clock, "sleep", late)
+        made = call(state="absent", later=0)
+        assert made["changed"]
+        assert swarm.clock.now - began < 10
+
+    @pytest.mark.parametrize("kind", ["network", "config", "secret"])
+    def test_what_docker_leaves_is_removed_one_by_one(self, swarm, call, kind):
+        compose = {**definition(configs=["c"], secrets=["t"]), "configs": {"c": {"content": "one"}}}
+        call(compose=[{**compose, "secrets": {"t": {"content": "geheimnis"}}}])
+        swarm.refusals = {f"{kind} rm": ["boom"]}
+        remove, refused = swarm.docker.remove, iter([True, True])
+        swarm.docker.remove = lambda what, name: (
+            "boom\n" if what == kind and next(refused, False) else remove(what, name)
+        )
+        assert call(state="absent")["changed"]
+        assert (swarm.networks, swarm.configs, swarm.secrets) == ({}, {}, {})
+        assert swarm.count(kind, "rm") >= 2
+
+    def test_what_is_left_is_named_by_its_kind(self):
+        remains = swarm_stack.Remains(
+            services={"s": "1"},
+            networks={"n2": "2", "n1": "3"},
+            configs={"c": "4"},
+            secrets={"t": "5"},
+            containers=["x"],
+        )
+        assert remains
+        assert remains.sentences() == ["service s", "network n1", "network n2", "config c", "secret t", "container x"]
+        assert not swarm_stack.Remains()
+
+    def test_a_container_that_stays_is_left(self, swarm, call):
+        call(compose=[definition()])
+        about = {"Labels": {"com.docker.stack.namespace": "demo"}, "Node": swarm.swarm.node("host0")["ID"], "Task": ""}
+        swarm.swarm.containers["c"] = {"ID": "c", "Name": "demo_x", **about}
+        began = swarm.clock.now
+        made = call(state="absent", later=0)
+        assert made["msg"] == "Stack demo is not gone after 20 s: left are container demo_x."
+        assert 20 <= swarm.clock.now - began < 25
+        # Twice a second, but for what docker itself takes.
+        assert 20 < swarm.count("ps") < 40
+
+
+class TestTasks:
+    @pytest.fixture
+    def wait(self, swarm, monkeypatch):
+        return partial(self.waited, swarm, monkeypatch)
+
+    def waited(self, swarm, monkeypatch, deadline, *looks, nodes=()):
+        """Each look finds these tasks of those that are asked for."""
+        left, asked = list(looks), []
+
+        def found(docker, ids):
+            asked.append(list(ids))
+            now = left.pop(0) if len(left) > 1 else left[0]
+            return [{"ID": key, "NodeID": node, "Status": {"State": "running"}} for key, node in now.items()]
+
+        docker = SimpleNamespace(json_lines=lambda *_words: list(nodes))
+        monkeypatch.setattr(swarm_stack, "inspect_all", found)
+        return swarm_stack.wait_tasks_gone(docker, ["a", "b"], swarm.clock.monotonic() + deadline), asked
+
+    def test_those_that_are_left_are_asked_for_again(self, swarm, wait):
+        assert wait(5, {"a": "n", "b": "n"}, {"b": "n"}, {}) == ([], [["a", "b"], ["a", "b"], ["b"]])
+        assert swarm.clock.slept == [0.5, 0.5]
+
+    def test_until_time_is_up(self, swarm, wait):
+        with pytest.raises(swarm_stack.StackFailure) as caught:
+            wait(2, {"a": "n", "b": "n"})
+        assert str(caught.value) == "Not all tasks have ended in time: task a (running), task b (running)"
+        assert swarm.clock.slept == [0.5] * 5
+
+    def test_lost_hosts_are_named_once(self, wait):
+        nodes = [
+            {"ID": "n1", "Hostname": "h1", "Status": "Down"},
+            {"ID": "n2", "Hostname": "h2", "Status": "Unknown"},
+            {"ID": "n3", "Hostname": "h3", "Status": "Ready"},
+            {"ID": "n4", "Hostname": "h4"},
+        ]
+        warnings, asked = wait(2, {"a": "n2", "b": "n1", "c": "n2"}, nodes=nodes)
+        assert warnings == ["3 tasks are left to h1, h2: not reachable now, they end when it comes back"]
+        assert len(asked) == 1
+        for reachable in ("n3", "n4"):
+            with pytest.raises(swarm_stack.StackFailure):
+                wait(0, {"a": "n1", "b": reachable}, nodes=nodes)

@@ -1,4 +1,4 @@
-"""What is wrong with a swarm, what repairs it, and what is refused. The answers are shaped as lab hosts gave them."""
+"""What is wrong with a swarm, what repairs it, and what is refused."""
 
 from __future__ import annotations
 
@@ -6,84 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.ddp.swarm.plugins.modules import swarm_diagnosis
-from ansible_collections.ddp.swarm.plugins.modules.swarm_diagnosis import Cluster, Settings, diagnose, plan_removal
 from by_path import ROOT
 from jinja2.nativetypes import NativeEnvironment
-
-Seen = dict[str, dict[str, Any]]
-
-
-def address(host: str) -> str:
-    return f"192.0.2.{host.removeprefix('host')}"
-
-
-def node(host: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "id": f"id-{host}", "hostname": host, "labels": {"ddp_host": host}, "role": "worker", "availability": "active",
-        "status": "ready", "address": address(host), "leader": False, "reachability": "", **changes,
-    }  # fmt: skip
-
-
-def swarm(managers: list[str], workers: list[str]) -> Seen:
-    """What healthy hosts answer: ranks as in the inventory, and every manager lists all nodes."""
-    names = managers + workers
-    nodes = [
-        node(
-            host,
-            labels={"ddp_host": host, "ddp_rank": str(rank)},
-            role="manager" if host in managers else "worker",
-            reachability="reachable" if host in managers else "",
-        )
-        for rank, host in enumerate(names)
-    ]
-    return {
-        host: {
-            "engine": "26.1.5", "error": "", "services": [], "networks": [],
-            "wanted": {"address": address(host), "availability": "active", "rank": rank},
-            "nodes": nodes if host in managers else [],
-            "swarm": {
-                "state": "active", "error": "", "node_id": f"id-{host}", "address": address(host), "manager": host in managers,
-                "quorum": host in managers, "cluster": "ours", "remotes": [address(manager) for manager in managers],
-            },
-        }
-        for rank, host in enumerate(names)
-    }  # fmt: skip
-
-
-def bare(seen: Seen, host: str) -> None:
-    """The host is new: an engine, and no swarm. Its former node is Down."""
-    seen[host]["swarm"] = {
-        "state": "inactive",
-        "node_id": "",
-        "manager": False,
-        "quorum": False,
-        "cluster": "",
-        "remotes": [],
-    }
-    seen[host]["nodes"] = []
-    for other in seen.values():
-        other["nodes"] = [
-            {**n, "status": "down", "reachability": n["reachability"] and "unreachable"} if n["hostname"] == host else n
-            for n in other["nodes"]
-        ]
-
-
-def headless(seen: Seen, *hosts: str) -> None:
-    for host in hosts:
-        seen[host]["nodes"] = []
-        seen[host]["swarm"].update(quorum=False, error="rpc error: the swarm does not have a leader")
-
-
-def judge(
-    seen: Seen, managers: list[str], workers: list[str], unreachable: dict[str, str] | None = None, **settings: bool
-) -> Any:
-    addresses = {host: address(host) for host in managers + workers}
-    return diagnose(Cluster(managers, workers, seen, unreachable or {}, addresses), Settings(**settings))  # type: ignore[arg-type]
-
-
-PAIR = (["host1"], ["host2"])
-TRIO = (["host1", "host2", "host3"], ["host4"])
+from swarm_as_seen import PAIR, TRIO, address, bare, gone, headless, judge, node, remove, swarm
 
 
 @pytest.mark.parametrize("shape", [(["host1"], []), PAIR, TRIO])
@@ -281,11 +206,6 @@ def test_locked_managers_need_a_key_or_a_manager_to_ask() -> None:
     assert (plan["refusals"], [plan["hosts"][host]["unlock"] for host in TRIO[0]]) == ([], [True] * 3)
 
 
-def remove(seen: Seen, *hosts: str, **settings: bool) -> Any:
-    addresses = {host: address(host) for host in seen}
-    return plan_removal(Cluster(*TRIO, seen, {}, addresses), list(hosts), Settings(**settings))  # type: ignore[arg-type]
-
-
 def test_removal_keeps_the_quorum_and_the_last_manager() -> None:
     seen = swarm(*TRIO)
     assert remove(seen, "host3", "host4")["refusals"] == []
@@ -297,11 +217,6 @@ def test_removal_keeps_the_quorum_and_the_last_manager() -> None:
     bare(seen, "host3")
     assert remove(seen, "host3")["refusals"] == []
     assert "lose its quorum" in remove(seen, "host2")["refusals"][0]
-
-
-@pytest.mark.parametrize(("size", "warns"), [(1, False), (2, True), (3, False), (4, True), (7, False), (9, True)])
-def test_numbers_of_managers_that_are_unwise(size: int, warns: bool) -> None:
-    assert bool(swarm_diagnosis.unwise([f"host{n}" for n in range(size)])) is warns
 
 
 def test_the_lead_is_of_the_swarm_in_which_most_hosts_are() -> None:
@@ -430,16 +345,6 @@ def test_a_lead_does_not_leave_a_swarm_without_a_quorum_behind() -> None:
     plan = judge(seen, *TRIO, unreachable={"host3": "no route"})
     assert "because too few other managers answer" in plan["refusals"][0]
     assert not plan["hosts"]["host1"]["leave"]
-
-
-def gone(seen: Seen, host: str) -> None:
-    """It answers nobody any more, and the others list it as lost."""
-    del seen[host]
-    for other in seen.values():
-        other["nodes"] = [
-            {**n, "status": "down", "reachability": n["reachability"] and "unreachable"} if n["hostname"] == host else n
-            for n in other["nodes"]
-        ]
 
 
 @pytest.mark.parametrize("order", [("host2", "host3"), ("host3", "host2")])

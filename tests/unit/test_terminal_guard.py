@@ -6,8 +6,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from ansible_collections.ddp.swarm.plugins.callback import terminal_guard
 
 ROOT = Path(__file__).resolve().parents[2]
 SAID = r"said \033]52;c;Y2xpcGJvYXJk\007 \033]0;title\007 \033[2J\033[31m \302\2335;1H end"
@@ -46,3 +49,16 @@ def test_nothing_that_a_terminal_would_obey_is_shown(colours: bool, tmp_path: Pa
     assert ("\x1b[0;31m" in shown) is colours
     rest = re.sub(r"\x1b\[[0-9;]*m", "", shown) if colours else shown
     assert re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", rest) == []
+
+
+@pytest.mark.parametrize(("colours", "shown"), [(True, "\x1b[31mab\x1b[0m"), (False, "ab")])
+def test_every_line_goes_through_it_with_what_it_was_given(
+    colours: bool, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+    display = SimpleNamespace(display=lambda *args, **options: calls.append((args, options)))
+    monkeypatch.setattr(terminal_guard, "Display", lambda: display)
+    monkeypatch.setattr(terminal_guard, "ANSIBLE_COLOR", colours)
+    terminal_guard.CallbackModule()
+    display.display("\x1b[31ma\x1b[2Jb\x1b[0m", "red", stderr=True)
+    assert calls == [((shown, "red"), {"stderr": True})]

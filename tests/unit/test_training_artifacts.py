@@ -1,11 +1,22 @@
 """Results in their place on the controller, from a host that says what it likes."""
 
+import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.ddp.swarm.plugins.modules import training_artifacts
 from ansible_collections.ddp.swarm.plugins.modules.training_artifacts import begun, placed
+from docker_stand_in import run
+
+
+@pytest.fixture(autouse=True)
+def all_is_closed() -> Iterator[None]:
+    before = len(os.listdir("/proc/self/fd"))
+    yield
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.fixture
@@ -145,3 +156,104 @@ def test_the_run_of_an_earlier_version_is_known(artifacts: Path) -> None:
     (artifacts / ".ddp-swarm" / "run_id").rename(artifacts / "run_id")
     (artifacts / "snapshot.pt").write_text("x")
     assert begun(artifacts, "second") == "runs/first"
+
+
+def test_why_something_was_left_out_is_told(artifacts: Path) -> None:
+    """The reasons of the system and of this module, for a name as it is and for one that no terminal can show."""
+    files = ({"name": "missing", "file": "00007"}, {"name": "a\x9bb", "file": "00000"}, {"file": "00001"})
+    assert place(artifacts, *files) == [
+        {"name": "missing", "why": "No such file or directory"},
+        {"name": "'a\\x9bb'", "why": "its name holds control characters"},
+        {"name": "None", "why": "the host says that it lies outside of what it has laid out"},
+    ]
+
+
+def test_an_error_of_the_system_without_a_reason_tells_what_it_has(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> None:
+        raise OSError("the disk is on fire")
+
+    monkeypatch.setattr(training_artifacts, "place", refused)
+    assert place(artifacts, {"name": "a", "file": "00000"}) == [{"name": "a", "why": "the disk is on fire"}]
+
+
+def test_what_the_tool_keeps_is_the_users_alone_and_logs_are_for_all(artifacts: Path) -> None:
+    own = artifacts / ".ddp-swarm"
+    place(artifacts, logs=({"name": "20260101T000000.0123456789ab.log", "file": "log00000"},), rank=3)
+    log = own / "logs" / "node3.20260101T000000.0123456789ab.log"
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (own, log)] == [0o700, 0o644]
+
+
+def test_a_log_is_put_together_from_all_that_were_ever_fetched(artifacts: Path) -> None:
+    """The rank's own, and no other's; a name that leads nowhere does not keep the rest away."""
+    good = {"name": "20260102T000000.fedcba987654.log", "file": "log00000", "content": b"second\n"}
+    old = {"name": "20260101T000000.0123456789ab.log", "file": "log00000", "content": b"first\n"}
+    other = {"name": "20260101T000000.0123456789ab.log", "file": "log00000", "content": b"other\n"}
+    place(artifacts, logs=(old,), rank=1)
+    place(artifacts, logs=(other,), rank=12)
+    assert len(place(artifacts, logs=({"name": "x.log", "file": "log00001"}, good), rank=1)) == 1
+    assert (artifacts / "node1.log").read_text() == "first\nsecond\n"
+    assert (artifacts / "node12.log").read_text() == "other\n"
+
+
+def test_logs_without_results_stay_where_they_are(artifacts: Path) -> None:
+    (artifacts / ".ddp-swarm" / "logs").mkdir()
+    assert begun(artifacts, "second") == ""
+    assert (artifacts / ".ddp-swarm" / "logs").is_dir()
+    assert (artifacts / ".ddp-swarm" / "run_id").read_text() == "second\n"
+
+
+# The module as Ansible calls it.
+
+
+def call(capsys: pytest.CaptureFixture[str], **params: Any) -> dict[str, Any]:
+    found = run(training_artifacts, capsys, **params)
+    found.pop("invocation", None)
+    return found
+
+
+def test_the_module_says_what_it_kept_and_what_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, source = tmp_path / "artifacts", tmp_path / "incoming"
+    source.mkdir()
+    (source / "00000").write_text("weights")
+    assert call(capsys, state="begun", path=str(path), run="first") == {"changed": False, "kept": ""}
+    where = {"state": "placed", "path": str(path), "source": str(source), "rank": 0}
+    left_out = [{"name": "runs/x", "why": "the tool itself has a file of this name"}]
+    files = [{"name": "snapshot.pt", "file": "00000"}, {"name": "runs/x", "file": "00001"}]
+    assert call(capsys, **where, files=files) == {"changed": False, "left_out": left_out}
+    assert call(capsys, **where) == {"changed": False, "left_out": []}
+    assert (path / "snapshot.pt").read_text() == "weights"
+    assert call(capsys, state="begun", path=str(path)) == {"changed": False, "kept": ""}
+    assert call(capsys, state="begun", path=str(path), run="second") == {"changed": True, "kept": "runs/first"}
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"state": "placed", "source": None}, "missing: source"),
+        ({"state": "placed", "rank": None}, "missing: rank"),
+        ({"state": "ended"}, "must be one of: begun, placed"),
+        ({"state": None}, "missing required arguments: state"),
+        ({"state": "begun", "path": None}, "missing required arguments: path"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(
+    params: dict[str, Any], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = call(capsys, **{"path": str(tmp_path), "source": str(tmp_path), "rank": 0, **params})
+    assert words in found["msg"]
+
+
+def test_a_place_that_cannot_be_made_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("mine")
+    path = tmp_path / "file" / "artifacts"
+    found = call(capsys, state="begun", path=str(path), run="first")
+    sentence = f"Results cannot be written to {path} on the controller: [Errno 20] Not a directory: {str(path)!r}."
+    assert found["msg"] == sentence
+
+
+def test_check_mode_begins_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = call(capsys, state="begun", path=str(tmp_path / "artifacts"), run="first", _ansible_check_mode=True)
+    assert found["skipped"] is True
+    assert not (tmp_path / "artifacts").exists()

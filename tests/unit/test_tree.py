@@ -4,8 +4,9 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils import tree
@@ -19,6 +20,7 @@ from ansible_collections.ddp.swarm.plugins.module_utils.tree import (
     set_aside,
     tail,
 )
+from ansible_collections.ddp.swarm.plugins.modules.training_results import DOCUMENTATION
 
 
 @pytest.fixture
@@ -27,6 +29,14 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "key").write_text("S3CR3T")
     return tmp_path / "root"
+
+
+@pytest.fixture(autouse=True)
+def all_is_closed() -> Iterator[None]:
+    """A directory has many files, and a process may hold few of them."""
+    before = len(os.listdir("/proc/self/fd"))
+    yield
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def named(root: Path, *patterns: str) -> list[str]:
@@ -53,7 +63,45 @@ def test_patterns_match_as_a_shell_does(root: Path) -> None:
     assert named(root, "*/*.pt") == ["deep/a.pt"]
     assert named(root, "*") == ["a.pt", "b.pt", "deep/.hidden", "deep/a.pt", "deep/er/c.txt"]
     assert named(root, ".hidden", "[ab].pt", "a.pt") == [".hidden", "a.pt", "b.pt"]
+    assert named(root, "a.pt", "*.pt") == ["a.pt", "b.pt"]
     assert named(root, "../outside/*", "..", "/etc/passwd", "missing", "") == []
+
+
+CONTROL = "its name holds control characters"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("a.pt", ""),
+        (".a", ""),
+        ("...", ""),
+        ("a b\u00e9", ""),
+        ("n" * 255, ""),
+        ("n" * 256, "its name is longer than 255 bytes"),
+        ("\u00e9" * 127 + "n", ""),
+        ("\u00e9" * 128, "its name is longer than 255 bytes"),
+        ("", "it is no file name"),
+        (".", "it is no file name"),
+        ("..", "it is no file name"),
+        ("a/b", "it is no file name"),
+        ("a\0b", "it is no file name"),
+        ("a\nb", CONTROL),
+        ("a\tb", CONTROL),
+        ("a\x1b[2Jb", CONTROL),
+        ("\udcff", "its name is not UTF-8"),
+    ],
+    ids=ascii,
+)
+def test_what_one_part_of_a_name_can_be(name: str, why: str) -> None:
+    assert tree.unfit(name) == why
+
+
+def test_what_is_no_file_is_named_by_its_kind() -> None:
+    kinds = [
+        tree.kind(mode | 0o644) for mode in (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK)
+    ]
+    assert kinds == ["a symbolic link", "a pipe", "a socket", "a device", "a device"]
 
 
 @pytest.mark.parametrize(
@@ -102,11 +150,62 @@ def test_a_file_with_two_names_in_the_directory_is_taken(root: Path) -> None:
     assert named(root, "last.pt", "deep") == ["deep/x"]
 
 
-def test_depth_and_number_are_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(root, "/".join(["d"] * 40) + "/file", *(f"f{number}" for number in range(5)))
-    assert "32 directories deep" in str(left_out(root, "d"))
-    monkeypatch.setattr(tree, "FILES", 3)
-    assert named(root, "f*") == ["f0", "f1", "f2"]
+def test_depth_is_bounded(root: Path) -> None:
+    last = "/".join(["d"] * 32)
+    put(root, f"{last}/d/too deep", f"{last}/e", f"{last}/f", "g")
+    with Tree(root) as found:
+        assert [file.name for file in found.files(["d", "g"])] == [f"{last}/e", f"{last}/f", "g"]
+        assert found.left_out == [{"name": f"{last}/d", "why": "it lies more than 32 directories deep"}]
+        assert [file.name for file in found.all()][30:34] == ["/".join(["d"] * depth) for depth in range(31, 34)] + [
+            f"{last}/e"
+        ]
+
+
+def test_number_is_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(root, *(f"f{number}" for number in range(4)), "g0")
+    for limit, names, why in (
+        (3, ["f0", "f1", "f2"], [{"name": "f*", "why": "there are more than 3 files"}]),
+        (4, ["f0", "f1", "f2", "f3"], [{"name": "g0", "why": "there are more than 4 files"}]),
+        (5, ["f0", "f1", "f2", "f3", "g0"], []),
+    ):
+        monkeypatch.setattr(tree, "FILES", limit)
+        with Tree(root) as found:
+            assert [file.name for file in found.files(["f*", "g0", "f*"])] == names
+            assert found.left_out == why
+
+
+def test_the_bounds_are_those_of_the_documentation() -> None:
+    assert f"At most {tree.FILES} files are laid out, from at most {tree.DEPTH} directories deep." in DOCUMENTATION
+
+
+def test_what_is_left_out_is_told_once(root: Path) -> None:
+    (root / "link").symlink_to("a")
+    (root / "pipe").symlink_to("b")
+    with Tree(root) as found:
+        assert list(found.files(["link", "*", "link"])) == []
+        assert [entry["name"] for entry in found.left_out] == ["link", "pipe"]
+
+
+def test_what_is_gone_meanwhile_is_passed_by(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trainer renames its snapshots while they are collected."""
+    put(root, "a", "z")
+    (root / "b").hardlink_to(root / "a")
+    (root / "dangling").symlink_to("nowhere")
+    listdir, fwalk = os.listdir, os.fwalk
+    monkeypatch.setattr(os, "listdir", lambda folder: ["0gone", *listdir(folder)])
+    monkeypatch.setattr(
+        os, "fwalk", lambda *args, **kwargs: ((a, b, ["0gone", *names], d) for a, b, names, d in fwalk(*args, **kwargs))
+    )
+    with Tree(root) as found:
+        assert [file.name for file in found.files(["*"])] == ["a", "b", "z"]
+        assert found.left_out == [{"name": "dangling", "why": "it is a symbolic link"}]
+    monkeypatch.undo()
+
+
+def test_a_tree_is_a_directory(root: Path) -> None:
+    put(root, "file")
+    with pytest.raises(NotADirectoryError):
+        Tree(root / "file")
 
 
 def test_a_folder_that_becomes_a_link_while_it_is_read_leads_nowhere(root: Path) -> None:
@@ -142,6 +241,53 @@ def test_a_file_is_what_it_was_when_it_was_looked_at(root: Path) -> None:
     assert [(entry["name"], entry["public"]) for entry in laid] == [("private", False), ("public", True)]
     assert [(stage / entry["file"]).read_text() for entry in laid] == ["private", "public"]
     assert stat.S_IMODE((stage / "00000").stat().st_mode) == 0o600
+
+
+def laid_out(root: Path, *patterns: str) -> list[dict[str, Any]]:
+    (root.parent / "stage").mkdir()
+    descriptor = os.open(root.parent / "stage", FOLDER)
+    try:
+        with Tree(root) as found:
+            return lay_out(found, list(patterns), descriptor, os.getuid())
+    finally:
+        os.close(descriptor)
+
+
+def test_files_without_content_are_not_laid_out(root: Path) -> None:
+    put(root, "a", "c")
+    (root / "b").write_text("")
+    assert [(entry["name"], entry["file"]) for entry in laid_out(root, "*")] == [("a", "00000"), ("c", "00001")]
+
+
+@pytest.mark.parametrize("reason", ["private", "another file system"])
+def test_what_cannot_be_linked_is_copied(root: Path, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link to what nobody else may read would let its reader write to it, or would not help him."""
+    content = os.urandom(3 << 20)
+    (root / "a").write_bytes(content)
+    if reason == "private":
+        (root / "a").chmod(0o600)
+    else:
+        monkeypatch.setattr(os, "link", lambda *_, **__: os.stat("/nowhere"))
+    (entry,) = laid_out(root, "a")
+    assert entry == {"name": "a", "file": "00000", "public": reason != "private"}
+    copy = root.parent / "stage" / "00000"
+    assert copy.read_bytes() == content
+    assert not copy.samefile(root / "a")
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_nothing_is_laid_out_over_what_is_there(root: Path, link: bool) -> None:
+    put(root, "a")
+    (root / "a").chmod(0o600)
+    stage, key = root.parent / "stage", root.parent / "outside" / "key"
+    stage.mkdir()
+    (stage / "00000").symlink_to(key) if link else (stage / "00000").hardlink_to(key)
+    descriptor = os.open(stage, FOLDER)
+    with Tree(root) as found, pytest.raises(FileExistsError):
+        lay_out(found, ["a"], descriptor, os.getuid())
+    os.close(descriptor)
+    assert key.read_text() == "S3CR3T"
 
 
 def test_what_others_may_read_takes_no_second_place(root: Path) -> None:
@@ -213,6 +359,8 @@ def test_an_archive_holds_links_as_links_and_nothing_special(root: Path) -> None
     (root / "hard").hardlink_to(root.parent / "outside" / "key")
     os.mkfifo(root / "pipe")
     (root / "a.pt").chmod(0o640)
+    (root / "deep").chmod(0o750)
+    os.utime(root / "a.pt", (1.5e9, 1.5e9))
     stream = io.BytesIO()
     with Tree(root) as found:
         pack(found, stream)
@@ -223,7 +371,11 @@ def test_an_archive_holds_links_as_links_and_nothing_special(root: Path) -> None
         assert set(members) == {"a.pt", "deep", "deep/b\nc", "deep/\udcff", "link", "folder"}
         assert members["link"].issym()
         assert members["folder"].linkname == str(root.parent / "outside")
-        assert (members["a.pt"].mode, members["a.pt"].uid) == (0o640, os.getuid())
+        assert members["deep"].isdir()
+        assert (members["a.pt"].mode, members["deep"].mode, members["a.pt"].mtime) == (0o640, 0o750, 1.5e9)
+        for name, member in members.items():
+            status = (root / name).lstat()
+            assert (member.uid, member.gid, member.mtime) == (status.st_uid, status.st_gid, status.st_mtime), name
         content = archive.extractfile("a.pt")
         assert content
         assert content.read() == b"a.pt"
@@ -250,7 +402,7 @@ def test_a_file_that_becomes_shorter_does_not_spoil_an_archive(root: Path) -> No
         assert [(member.name, member.size) for member in archive] == [("a", 5000), ("z", 1)]
 
 
-HOSTILE = ["../x", "/etc/x", "..", "a/../../x", "", "a//b", "a/./b", "a\nb", "a/\x1b[2J", "\udcff", "n" * 256]
+HOSTILE = ["../x", "/etc/x", "a\0b", "..", "a/../../x", "", "a//b", "a/./b", "a\nb", "a/\x1b[2J", "\udcff", "n" * 256]
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
@@ -278,6 +430,37 @@ def test_a_place_is_never_behind_a_link(root: Path) -> None:
     assert (root.parent / "outside" / "key").read_text() == "S3CR3T"
     assert not (root / "file").is_symlink()
     assert stat.S_IMODE((root / "file").stat().st_mode) == 0o600
+
+
+def test_a_file_gets_its_place_and_its_mode(root: Path) -> None:
+    source = root.parent / "source"
+    source.write_text("x")
+    descriptor = os.open(root, FOLDER)
+    place(descriptor, "a/b/c", source, 0o640)
+    os.close(descriptor)
+    assert not source.exists()
+    assert [str(path.relative_to(root)) for path in sorted(root.rglob("*"))] == ["a", "a/b", "a/b/c"]
+    modes = [stat.S_IMODE((root / name).stat().st_mode) for name in ("a", "a/b", "a/b/c")]
+    assert modes == [0o755, 0o755, 0o640]
+
+
+@pytest.mark.parametrize("when", ["before", "at once"])
+def test_a_folder_that_is_a_link_is_none(root: Path, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mkdir = os.mkdir
+
+    def swapped(name: str, mode: int, dir_fd: int) -> None:
+        mkdir(name, mode, dir_fd=dir_fd)
+        (root / name).rmdir()
+        (root / name).symlink_to(root.parent / "outside")
+
+    if when == "before":
+        (root / "runs").symlink_to(root.parent / "outside")
+    else:
+        monkeypatch.setattr(os, "mkdir", swapped)
+    descriptor = os.open(root, FOLDER)
+    with pytest.raises(OSError, match=r"(?i)not a directory|symbolic links"):
+        folder_in(descriptor, "runs")
+    os.close(descriptor)
 
 
 def test_a_folder_that_is_made_belongs_to_its_parents_owner(root: Path) -> None:

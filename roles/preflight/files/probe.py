@@ -318,7 +318,10 @@ def read_line(sock: socket.socket, rest: bytearray) -> dict[str, Any]:
             raise ValueError("not a line of the probe")
     line, _, after = bytes(rest).partition(b"\n")
     rest[:] = after
-    message = json.loads(line)
+    try:
+        message = json.loads(line)
+    except RecursionError:
+        message = None
     if not isinstance(message, dict):
         raise ValueError("not a message of the probe")  # noqa: TRY004 - callers know one kind of bad talk
     return message
@@ -362,7 +365,10 @@ class Listener:
             try:
                 sock, _ = self.tcp.accept()
             except OSError:
-                return
+                # A caller that hung up before says so here: the others are still to be answered.
+                if self.tcp.fileno() < 0:
+                    return
+                continue
             threading.Thread(target=self._talk, args=(sock,), daemon=True).start()
 
     def _talk(self, sock: socket.socket) -> None:
@@ -385,7 +391,7 @@ class Listener:
             return
 
     def _swallow(self, sock: socket.socket, rest: bytearray, request: dict[str, Any]) -> dict[str, Any]:
-        size = int(request["size"])
+        size = int(request.get("size", 0))
         if not 0 < size <= 64 * MEBIBYTE:
             raise ValueError("size")
         digest = hashlib.sha256() if request.get("checksum") else None

@@ -1,0 +1,252 @@
+"""All that a host can say at once, and the wait for its probe's report."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from ansible_collections.ddp.swarm.plugins.module_utils.docker_cli import DockerError
+from ansible_collections.ddp.swarm.plugins.modules import nccl_check
+from preflight_ranks import SPEC
+from test_observe_engine import Engine
+
+INFO = json.dumps(
+    {"ServerVersion": "26.1.5", "KernelVersion": "6.1", "DockerRootDir": "/",
+     "Swarm": {"LocalNodeState": "active", "ControlAvailable": True, "Error": ""}}
+)  # fmt: skip
+
+
+def params(**changes):
+    defaults = {name: option.get("default") for name, option in SPEC.items()}
+    return {**defaults, "service": "t-preflight_node0", "rank": 0, "host": "host1", "timeout": 0, "start_timeout": 0,
+            "sent_at": 1.0, **changes}  # fmt: skip
+
+
+PS = "ps --all --no-trunc --filter label=com.docker.swarm.service.name=t-preflight_node0"
+MANAGER = {"info --format {{json .}}": INFO, "node ls --quiet": "", "network inspect ddp-net": "[]"}
+
+
+def test_observe_reads_the_report():
+    engine = Engine({
+        **MANAGER,
+        PS: '{"ID": "abc"}',
+        "inspect --type container abc": json.dumps(
+            [{"State": {"Status": "running", "ExitCode": 0}, "Config": {"Image": "x"}}]
+        ),
+        "logs abc": f"hello\n{nccl_check.MARKER}" + '{"rank": 0}',
+        "stack ps --no-trunc t-preflight":
+        '{"Name": "t-preflight_node1.1", "Node": "", "CurrentState": "Pending", "Error": "no suitable node"}\n'
+        '{"Name": " \\\\_ t-preflight_node1.1", "Node": "h", "CurrentState": "Failed", "Error": "x"}',
+    })  # fmt: skip
+    report = nccl_check.observe(params(), engine)
+    assert report["probe"] == {"rank": 0}
+    assert report["host_checks"]["container"]["state"] == "running"
+    assert report["host_checks"]["log_tail"] == ["hello"]
+    assert [(task["name"], task["node"], task["error"]) for task in report["host_checks"]["tasks"]] == [
+        ("t-preflight_node1", "", "no suitable node"),
+        ("t-preflight_node1", "h", "x"),
+    ]
+    assert report["host_checks"]["disk_free_bytes"] > 0
+
+
+def test_observe_reports_a_stopped_engine():
+    """And asks it nothing more."""
+    engine = Engine({"info": DockerError("Cannot connect to the Docker daemon")})
+    report = nccl_check.observe(params(), engine)
+    assert report["probe"] is None
+    assert "Cannot connect" in report["host_checks"]["error"]
+    assert report["host_checks"]["engine"]["ok"] is False
+
+
+def test_observe_gives_up_on_a_service_without_container():
+    report = nccl_check.observe(params(), Engine({**MANAGER, PS: "", "stack ps --no-trunc t-preflight": ""}))
+    assert report["probe"] is None and report["host_checks"]["container"] is None
+
+
+def test_a_manager_names_the_nodes_and_the_ports_to_reach():
+    def row(ident, rank, **more):
+        labels = {} if rank is None else {"ddp_rank": rank}
+        return {"ID": ident, "Description": {"Hostname": f"h-{ident}"}, "Spec": {"Labels": labels, "Availability": "active"},
+                "Status": {"State": "ready", "Addr": f"192.0.2.{ident}"}, **more}  # fmt: skip
+
+    manager = Engine({
+        "info": INFO,
+        "node ls --quiet": "1\n2\n3",
+        "node inspect 1 2 3": json.dumps([row(1, "0", ManagerStatus={"Addr": "192.0.2.77:2377"}), row(2, "1"), row(3, None)]),
+        "service ls --quiet --filter label=com.docker.stack.namespace=t-preflight": "left",
+        "network inspect ddp-net": json.dumps([{
+            "Driver": "overlay", "Options": {"com.docker.network.driver.mtu": "1400"},
+            "IPAM": {"Config": [{"Subnet": "fd00::/64"}, {"Subnet": "10.0.1.0/24"}]},
+        }]),
+        "image inspect x:1": "[]",
+    })  # fmt: skip
+    ranks = [{"rank": 0, "host": "a"}, {"rank": 1, "host": "b"}]
+    checks = nccl_check.observe(params(service=None, ranks=ranks, stack="t-preflight", image="x:1"), manager)[
+        "host_checks"
+    ]
+    assert checks["control_peers"] == [
+        {"host": "a", "address": "192.0.2.77", "ports": [2377, 7946]},
+        {"host": "b", "address": "192.0.2.2", "ports": [7946]},
+    ]
+    assert checks["network"] == {"subnet": "10.0.1.0/24", "mtu": 1400, "encrypted": False, "driver": "overlay"}
+    assert checks["left_over"] is True and checks["image"] == {"name": "x:1", "present": False}
+
+
+def test_report_line_is_found_among_others():
+    good = nccl_check.MARKER + json.dumps({"rank": 1, "run_id": "b"})
+    old = nccl_check.MARKER + json.dumps({"rank": 0, "run_id": "a"})
+    text = f"noise\n{old}\n{good}\nmore\n{nccl_check.MARKER}{{cut"
+    assert nccl_check.parse_report(text) == {"rank": 1, "run_id": "b"}
+    assert nccl_check.parse_report(text, "a") == {"rank": 0, "run_id": "a"}
+    assert nccl_check.parse_report(text, "c") is None
+    assert nccl_check.parse_report("") is None
+    assert nccl_check.parse_report(f"{good}\n{nccl_check.MARKER}[1]") == {"rank": 1, "run_id": "b"}
+    assert nccl_check.parse_report(f"echo {good}") is None
+
+
+# ---------------------------------------------------------------- all that a host can say
+
+HERE = {"host": "host1", "address": "192.0.2.1", "ports": [2377, 7946]}
+THERE = {"host": "host2", "address": "192.0.2.2", "ports": [7946]}
+MANAGES = {"host": "manager9", "address": "192.0.2.9", "ports": [2377, 7946]}
+
+
+@pytest.fixture
+def looked(monkeypatch, tmp_path):
+    """What the module sees on a host on which nothing is measured; `parts` are what was asked of its parts."""
+    parts = {}
+
+    class Network:
+        def __init__(self, port, peers):
+            parts["network"] = (port, [peer["host"] for peer in peers])
+
+        def result(self):
+            return {"host2": {"bandwidth_mb_s": 7.0}}
+
+    def part(name, answer):
+        def asked(*args):
+            parts.setdefault(name, []).append(args)
+            return answer(*args)
+
+        monkeypatch.setattr(nccl_check, name, asked)
+
+    def usage(path):
+        parts["disk"] = path
+        if path == "/gone":
+            raise FileNotFoundError(path)
+        return SimpleNamespace(free=12345)
+
+    monkeypatch.setattr(nccl_check, "HostNetwork", Network)
+    monkeypatch.setattr(nccl_check.shutil, "disk_usage", usage)
+    monkeypatch.setattr(nccl_check, "time", SimpleNamespace(time=lambda: 77.0))
+    monkeypatch.setattr(nccl_check.platform, "node", lambda: "host1")
+    monkeypatch.setattr(nccl_check.platform, "release", lambda: "5.4-of-python")
+    part("check_ports", lambda peers: [peer["host"] for peer in peers])
+    part("path_mtu", lambda address, wanted: f"{address} {wanted}")
+    part("silent_gossip", lambda docker, network: ["192.0.2.2"])
+    part("vxlan_support", lambda kernel: f"vxlan of {kernel}")
+    part("local_networks", lambda: ["the networks"])
+    part("nvidia_gpus", lambda: 2)
+    part("nvidia_driver", lambda: "535")
+
+    def looked(info=None, answers=None, **changes):
+        parts.clear()
+        info = info if isinstance(info, DockerError) else json.dumps(json.loads(INFO) | (info or {}))
+        engine = Engine({"info": info, **(answers or {})})
+        report = nccl_check.observe(
+            params(**{"service": None, "control_peers": [HERE, THERE, MANAGES], **changes}), engine
+        )
+        parts["asked"] = [words for words in engine.asked if not words.startswith("info")]
+        return report, parts
+
+    return looked
+
+
+WORKER = {"Swarm": {"LocalNodeState": "active", "ControlAvailable": False}}
+STOPPED = DockerError("Cannot connect to the Docker daemon")
+
+
+def test_all_that_a_worker_says(looked):
+    report, parts = looked(WORKER, image="x:1", stack="t", answers={"image inspect x:1": '[{"Id": "1"}]'})
+    checks = report.pop("host_checks")
+    assert report == {"rank": 0, "host": "host1", "probe": None}
+    engine = checks.pop("engine")
+    assert (engine["ok"], engine["manager"]) == (True, False)
+    assert checks == {
+        "kernel": "6.1", "vxlan": "vxlan of 6.1", "clock": {"epoch": 77.0, "sent_at": 1.0}, "disk_free_bytes": 12345,
+        "networks": ["the networks"], "gpus": 2, "nvidia_driver": "535", "ports": ["host2", "manager9"],
+        "paths": {"host2": "192.0.2.2 1500", "manager9": "192.0.2.9 1500"}, "image": {"name": "x:1", "present": True},
+        "nodes": [], "control_peers": [], "network": None, "left_over": None, "host_network": {},
+        "silent_gossip": ["host2"], "error": "",
+    }  # fmt: skip
+    assert (parts["disk"], parts["asked"]) == ("/", ["image inspect x:1"]), "a worker is asked nothing about the swarm"
+    assert "network" not in parts
+    assert parts["silent_gossip"][0][1] == "ddp-net"
+
+
+def test_a_stopped_engine_is_asked_no_more_and_its_host_is(looked):
+    report, parts = looked(STOPPED, image="x:1", stack="t")
+    checks = report["host_checks"]
+    assert (checks["engine"]["ok"], checks["error"]) == (False, "Cannot connect to the Docker daemon")
+    assert (checks["kernel"], parts["disk"]) == ("5.4-of-python", "/var/lib/docker")
+    assert (checks["image"], checks["nodes"], checks["left_over"], checks["silent_gossip"]) == ({}, [], None, [])
+    assert (checks["ports"], checks["disk_free_bytes"]) == (["host2", "manager9"], 12345)
+    assert parts["asked"] == []
+    # Nor is an engine whose server has errors, which answers in part.
+    report, parts = looked({"ServerErrors": ["lost"]}, image="x:1", stack="t")
+    assert (report["host_checks"]["network"], parts["asked"]) == (None, [])
+
+
+@pytest.mark.parametrize("left", ["", "id1"])
+def test_a_manager_is_asked_about_the_swarm(looked, left):
+    answers = {"node ls": "", "network inspect ddp-net": '[{"Driver": "overlay"}]', "service ls": left}
+    checks = looked(answers=answers, stack="t")[0]["host_checks"]
+    assert (checks["network"]["driver"], checks["left_over"]) == ("overlay", bool(left))
+    assert (checks["image"], checks["nodes"], checks["control_peers"]) == ({}, [], [])
+    del answers["service ls"]
+    assert looked(answers=answers, stack="")[0]["host_checks"]["left_over"] is None
+
+
+@pytest.mark.parametrize(
+    ("port", "peers", "ranks", "measured"),
+    [
+        (23456, [HERE, THERE, MANAGES], None, (23456, ["host2", "manager9"])),
+        (
+            23456,
+            [HERE, THERE, MANAGES],
+            [{"rank": 0, "host": "host1"}, {"rank": 1, "host": "host2"}],
+            (23456, ["host2"]),
+        ),
+        (0, [HERE, THERE, MANAGES], None, None),
+        (23456, [HERE], None, None),
+        (23456, [HERE, MANAGES], [{"rank": 0, "host": "host1"}, {"rank": 1, "host": "host2"}], None),
+    ],
+)
+def test_bandwidth_is_measured_between_the_hosts_with_a_rank(looked, port, peers, ranks, measured):
+    report, parts = looked(WORKER, host_network_port=port, control_peers=peers, ranks=ranks)
+    assert parts.get("network") == measured
+    assert report["host_checks"]["host_network"] == ({"host2": {"bandwidth_mb_s": 7.0}} if measured else {})
+
+
+def test_a_host_alone_has_nobody_to_hear(looked):
+    report, parts = looked(WORKER, control_peers=[HERE])
+    assert report["host_checks"]["silent_gossip"] == report["host_checks"]["ports"] == []
+    assert "silent_gossip" not in parts
+
+
+@pytest.mark.parametrize(
+    ("changes", "info", "seen"),
+    [
+        ({"network_mtu": 9000}, WORKER, {"paths": {"host2": "192.0.2.2 9000", "manager9": "192.0.2.9 9000"}}),
+        ({"host": None}, WORKER, {"ports": ["host2", "manager9"]}),
+        ({"host": "host2"}, WORKER, {"ports": ["host1", "manager9"]}),
+        ({"sent_at": None}, WORKER, {"clock": {}}),
+        ({}, {**WORKER, "DockerRootDir": "/gone"}, {"disk_free_bytes": None}),
+        ({}, {**WORKER, "KernelVersion": None}, {"kernel": "5.4-of-python", "vxlan": "vxlan of 5.4-of-python"}),
+    ],
+)
+def test_what_is_looked_at_depends_on_what_is_asked(looked, changes, info, seen):
+    report, _ = looked(info, **changes)
+    assert report["host"] == (changes.get("host") or "host1")
+    assert {key: report["host_checks"][key] for key in seen} == seen

@@ -1,0 +1,247 @@
+"""How a probe ends: it prints its report, says goodbye, and stays for those that are not done yet."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from types import SimpleNamespace
+
+import pytest
+from by_path import load
+from probe_alone import Clock, Instead, alone
+
+probe = load("roles/preflight/files/probe.py")
+
+SILENT = TimeoutError()
+
+
+class Stop:
+    """Stands in for the event that says that the probe was told to stop."""
+
+    def __init__(self, clock, at=10**9):
+        self.clock, self.at = clock, at
+        self.waits = []
+
+    def is_set(self):
+        return self.clock.now >= self.at
+
+    def wait(self, seconds):
+        self.waits.append(seconds)
+        self.clock.now += seconds
+
+
+class Lingering:
+    def __init__(self, monkeypatch, answers=None, goodbyes=(), size=3, **env):
+        self.clock = Clock()
+        monkeypatch.setattr(probe, "time", self.clock)
+        monkeypatch.setattr(probe, "ask", self.ask)
+        self.probe = alone(probe, size, **env)
+        for peer in self.probe.peers.values():
+            peer.reached, peer.address = True, f"10.0.1.{peer.rank}"
+        self.probe.listener = SimpleNamespace(goodbyes=set(goodbyes))
+        self.answers = answers or {}
+        self.asked = []
+
+    def ask(self, settings, address, message, timeout):
+        assert (settings, timeout) == (self.probe.settings, 1)
+        rank = int(address.rpartition(".")[2])
+        self.asked.append((message["op"], rank))
+        answer = self.answers.get(rank, [{}])
+        answer = answer.pop(0) if len(answer) > 1 else answer[0]
+        if isinstance(answer, Exception):
+            raise answer
+        if answer == "bye":
+            self.probe.listener.goodbyes.add(rank)
+        return {}
+
+    def linger(self, at=10**9):
+        stop = Stop(self.clock, at)
+        self.probe.linger(stop)
+        return self.asked, stop.waits
+
+
+def test_when_all_have_said_goodbye_the_last_answer_is_waited_for(monkeypatch):
+    assert Lingering(monkeypatch, goodbyes=[1, 2]).linger() == ([("bye", 1), ("bye", 2)], [0.3])
+
+
+def test_who_has_not_is_waited_for(monkeypatch):
+    asked, waits = Lingering(monkeypatch, {1: [{}, {}, "bye"]}, goodbyes=[2]).linger()
+    assert asked == [("bye", 1), ("bye", 2), ("status", 1), ("status", 1)]
+    assert waits == [0.3] * 3
+
+
+@pytest.mark.parametrize("error", [SILENT, ValueError("not a line of the probe")])
+def test_who_is_silent_three_times_in_a_row_is_gone(monkeypatch, error):
+    asked, waits = Lingering(monkeypatch, {1: [error, error, error, {}, error, error, error]}, goodbyes=[2]).linger()
+    assert asked == [("bye", 1), ("bye", 2), *[("status", 1)] * 6]
+    assert waits == [0.3] * 7
+
+
+def test_nobody_is_waited_for_beyond_the_deadline(monkeypatch):
+    lingering = Lingering(monkeypatch, size=2, PROBE_TIMEOUT="3")
+    asked, waits = lingering.linger()
+    assert waits == [0.3] * (len(asked) - 1)
+    assert 0 <= lingering.clock.now - lingering.probe.deadline < 0.3
+    late = Lingering(monkeypatch, size=2, PROBE_TIMEOUT="3")
+    late.clock.now = late.probe.deadline
+    assert late.linger() == ([("bye", 1)], [])
+
+
+def test_who_is_told_to_stop_leaves(monkeypatch):
+    assert Lingering(monkeypatch, size=2).linger(at=1000.3) == ([("bye", 1), ("status", 1)], [0.3])
+
+
+@pytest.mark.parametrize("absent", [{"reached": False}, {"address": None}])
+def test_who_was_never_there_is_not_waited_for(monkeypatch, absent):
+    lingering = Lingering(monkeypatch, goodbyes=[1])
+    for name, value in absent.items():
+        setattr(lingering.probe.peers[2], name, value)
+    assert lingering.linger() == ([("bye", 1)], [0.3])
+
+
+def test_without_a_listener_there_is_nobody_to_answer(monkeypatch):
+    lingering = Lingering(monkeypatch)
+    lingering.probe.listener = None
+    assert lingering.linger() == ([("bye", 1), ("bye", 2)], [])
+
+
+def test_what_is_reported_can_be_written():
+    one = alone(probe, 3)
+    one.listener = SimpleNamespace(heard={1: 4})
+    one.peers[1].pair = {"latency_us": 80.0}
+    one.peers[1].clock = {"offset_s": 0.1}
+    made = json.loads(json.dumps(one.finish("time was over")))
+    assert (made["heard"], made["pairs"], made["clock"]) == (
+        {"1": 4}, {"1": {"latency_us": 80.0}, "2": {}}, {"1": {"offset_s": 0.1}},
+    )  # fmt: skip
+    assert made["records"][0]["detail"] == "not reached: time was over"
+    assert alone(probe).finish("")["heard"] == {}
+
+
+# ---------------------------------------------------------------- main
+
+
+class Main:
+    """The program, with a worker of the test's, until it leaves: what it did, in its order."""
+
+    def __init__(self, monkeypatch, run, timeout="60", argv=()):
+        self.done = []
+        self.clock = Clock()
+        self.handlers = {}
+        outer = self
+
+        class Played(probe.Probe):
+            def __init__(self, settings):
+                super().__init__(settings)
+                outer.probe = self
+                outer.stop = None
+                self.child = SimpleNamespace(kill=lambda: outer.done.append(("kill", self.status)), facts={})
+                self.finished = SimpleNamespace(wait=outer.wait, set=lambda: outer.done.append("finished"))
+
+            def linger(self, stop):
+                outer.done.append("linger")
+
+        def write(text):
+            self.done.append(("print", text))
+
+        for name, value in {"PROBE_PEERS": "node0,node1", "PROBE_RANK": "0", "PROBE_TIMEOUT": timeout}.items():
+            monkeypatch.setenv(name, value)
+        self.run_worker = run
+        out = SimpleNamespace(write=write, flush=lambda: self.done.append("flush"))
+        monkeypatch.setattr(probe, "Probe", Played)
+        monkeypatch.setattr(probe, "time", self.clock)
+        monkeypatch.setattr(probe, "sys", Instead(sys, argv=["probe.py", *argv], stdout=out))
+        monkeypatch.setattr(probe, "os", Instead(os, _exit=self.leave))
+        monkeypatch.setattr(probe, "threading", Instead(probe.threading, Thread=self.thread))
+        monkeypatch.setattr(probe.signal, "signal", lambda number, handler: self.handlers.update({number: handler}))
+        monkeypatch.setattr(probe, "child_main", lambda writer: self.done.append(("child", writer)))
+
+    def thread(self, target, daemon):
+        assert target == self.probe.run
+        assert daemon
+        return SimpleNamespace(start=lambda: self.done.append("start"))
+
+    def wait(self, seconds):
+        self.waited = seconds
+        self.run_worker(self)
+
+    def leave(self, code):
+        self.done.append(("exit", code))
+        raise SystemExit(code)
+
+    def report(self):
+        with pytest.raises(SystemExit):
+            probe.main()
+        (line,) = [step[1] for step in self.done if step[0] == "print"]
+        assert line.startswith("DDP_PROBE_REPORT {") and line.endswith("}\n") and ", " not in line.split('"records"')[0]
+        return json.loads(line.removeprefix("DDP_PROBE_REPORT "))
+
+
+def nothing(main):
+    pass
+
+
+def blocked(main):
+    main.probe.blocked_by = "rank 1 (node1) failed"
+    main.probe.status = "failed"
+    stopped(main)
+
+
+def failed(main):
+    main.probe.report.add(4, "torch", False)
+    main.probe.status = "failed in the process group"
+
+
+def stopped(main):
+    main.handlers[signal.SIGTERM](signal.SIGTERM, None)
+
+
+def interrupted(main):
+    main.handlers[signal.SIGINT](signal.SIGINT, None)
+    failed(main)
+
+
+@pytest.mark.parametrize(
+    ("run", "why", "status", "rest"),
+    [
+        (nothing, "time was over while starting", "gave up", ["linger"]),
+        (failed, "an earlier layer failed", "failed in the process group", ["linger"]),
+        (stopped, "the probe was told to stop", "gave up", []),
+        (interrupted, "the probe was told to stop", "failed in the process group", []),
+        (blocked, "rank 1 (node1) failed", "failed", []),
+    ],
+)
+def test_whatever_happens_the_report_is_printed_before_anything_else(monkeypatch, run, why, status, rest):
+    main = Main(monkeypatch, run)
+    assert main.report()["records"][-1]["detail"] == f"not reached: {why}"
+    finished = [] if rest else ["finished"]
+    steps = [step if step[0] != "print" else "print" for step in main.done]
+    # The child must not be killed, nor the others be waited for, before the report is out.
+    assert steps == ["start", *finished, "print", "flush", ("kill", status), *rest, "flush", ("exit", 0)]
+
+
+@pytest.mark.parametrize(("timeout", "late", "wait"), [("60", 0, 59.5), ("60", 59.45, 0.1), ("60", 90, 0.1)])
+def test_the_report_is_out_before_the_time_is_over(monkeypatch, timeout, late, wait):
+    main = Main(monkeypatch, nothing, timeout)
+    real = main.thread
+
+    def slow(**arguments):
+        main.clock.now += late
+        return real(**arguments)
+
+    monkeypatch.setattr(probe, "threading", Instead(probe.threading, Thread=slow))
+    main.report()
+    assert main.waited == pytest.approx(wait)
+
+
+def test_the_same_file_is_the_child(monkeypatch):
+    main = Main(monkeypatch, nothing, argv=["--child", "7"])
+    assert probe.main() == 0
+    assert main.done == [("child", 7)]
+
+
+@pytest.mark.parametrize("argv", [["--child"], ["--child", "7", "8"], ["--other", "7"]])
+def test_other_arguments_make_no_child(monkeypatch, argv):
+    assert Main(monkeypatch, nothing, argv=argv).report()["rank"] == 0

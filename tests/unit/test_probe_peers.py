@@ -1,0 +1,468 @@
+"""Layers 8 to 10: the way to each of the other ranks, and to the master port."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import struct
+import threading
+from types import SimpleNamespace
+
+import pytest
+from by_path import load
+from preflight_ranks import free_port
+from probe_alone import Clock, Instead, Wire, alone, record, until
+
+probe = load("roles/preflight/files/probe.py")
+
+MIB = 1024 * 1024
+UNREACHABLE = OSError(113, "No route to host")
+
+
+class Network:
+    """Connections that a probe makes, one after the other: a Wire, or the error that comes of it."""
+
+    def __init__(self, monkeypatch, *ends, rank=0, size=3, **env):
+        self.clock = Clock()
+        self.ends = list(ends)
+        self.called = []
+        monkeypatch.setattr(probe, "time", self.clock)
+        monkeypatch.setattr(probe, "socket", Instead(socket, create_connection=self.connect))
+        self.probe = alone(probe, size, rank, **{"PROBE_PORT": "7", "PROBE_APPEAR_TIMEOUT": "1", **env})
+        self.peer = next(iter(self.probe.peers.values()))
+        self.peer.address = "10.0.1.4"
+        self.probe.resolve = lambda name: [f"address of {name}"]
+
+    def connect(self, address, timeout):
+        self.called.append((*address, timeout))
+        end = self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+    @property
+    def records(self):
+        return self.probe.report.records
+
+
+class Answers(Wire):
+    """A rank's listener at the other end: each line is answered, after so many seconds."""
+
+    def __init__(self, clock, trips, **answer):
+        super().__init__()
+        self.clock = clock
+        self.trips = trips
+        self.answer = answer
+        self.count = 0
+
+    def recv(self, size):
+        trip = self.trips[min(self.count, len(self.trips) - 1)]
+        self.count += 1
+        self.clock.now += trip / 4
+        stamp = self.clock.time()
+        self.clock.now += trip * 3 / 4
+        return json.dumps({"time": stamp, "count": self.count, **self.answer}).encode() + b"\n"
+
+
+# ---------------------------------------------------------------- layer 8
+
+
+def test_a_peer_is_greeted_twelve_times_and_its_best_answer_counts(monkeypatch):
+    net = Network(monkeypatch, UNREACHABLE)
+    wire = Answers(net.clock, [0.4, 0.2, 0.04, 0.2], rank=1, status="busy")
+    assert net.probe.greet(wire, net.peer) == "round trip 40000 us"
+    assert wire.sent == b'{"op":"hello","rank":0}\n' * 12
+    assert net.peer.reached is True
+    assert net.peer.pair == {"latency_us": 20000.0}
+    # Stamped after a quarter of the way: half of it is what is taken for its time.
+    assert net.peer.clock == {"offset_s": pytest.approx(-0.01, abs=1e-6), "round_trip_s": pytest.approx(0.04, abs=1e-6)}
+    assert len(str(net.peer.clock["round_trip_s"])) <= 8
+    assert net.peer.hello["count"] == 12
+
+
+def test_of_two_equally_good_answers_the_first_counts(monkeypatch):
+    net = Network(monkeypatch, UNREACHABLE)
+    net.clock.now = 0.0
+    wire = Answers(net.clock, [0.5], rank=1)
+    real = wire.recv
+    wire.recv = lambda size: real(size).replace(b'"time": ', b'"time": ' if wire.count == 1 else b'"time": 1')
+    net.probe.greet(wire, net.peer)
+    assert net.peer.clock == {"offset_s": -0.125, "round_trip_s": 0.5}
+
+
+def test_another_rank_is_no_peer(monkeypatch):
+    net = Network(monkeypatch, UNREACHABLE)
+    assert net.probe.greet(Answers(net.clock, [0.1], rank=2), net.peer) == "rank 2 answers under the name node1"
+    assert (net.peer.reached, net.peer.hello, net.peer.pair, net.peer.clock) == (False, {}, {}, {})
+
+
+def reached(net, greets):
+    """`reach`, with these results of a greeting; the hellos that it sent."""
+    hellos = []
+    net.probe.say_hello = lambda peer: hellos.append(peer.address)
+    left = list(greets)
+
+    def greet(sock, peer):
+        said = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(said, Exception):
+            raise said
+        peer.reached = said.startswith("round trip")
+        return said
+
+    net.probe.greet = greet
+    net.probe.reach(net.peer)
+    return hellos
+
+
+def tcp(ok, said, address, seconds):
+    more = {"detail": f"node1 at {address}", "peer": 1, "seconds": seconds}
+    return record(8, "tcp", ok, said, "an answer within 2 s", **more)
+
+
+def test_a_peer_that_answers_is_reached_at_once(monkeypatch):
+    wire = Wire()
+    net = Network(monkeypatch, wire)
+    assert reached(net, ["round trip 80 us"]) == ["10.0.1.4"]
+    assert net.records == [tcp(True, "round trip 80 us", "10.0.1.4", 0.0)]
+    assert net.called == [("10.0.1.4", 7, 2)]
+    assert (wire.timeouts, wire.options, wire.closed) == ([3], [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)], True)
+
+
+def test_a_task_that_comes_back_under_another_address_is_reached_there(monkeypatch):
+    net = Network(monkeypatch, UNREACHABLE, Wire())
+    assert reached(net, ["round trip 80 us"]) == ["10.0.1.4", "address of node1"]
+    assert net.records == [tcp(True, "round trip 80 us", "address of node1", 0.2)]
+    assert net.called == [("10.0.1.4", 7, 2), ("address of node1", 7, 2)]
+    assert net.peer.address == "address of node1"
+
+
+@pytest.mark.parametrize(
+    ("ends", "greets", "said"),
+    [
+        ([UNREACHABLE], [""], "no route to host"),
+        ([ConnectionRefusedError(111, "x")], [""], "refused"),
+        ([Wire()], [TimeoutError()], "connected, no answer (timed out)"),
+        ([Wire()], [ValueError("not a line of the probe")], "connected, no answer (not a line of the probe)"),
+        ([Wire(), UNREACHABLE], [TimeoutError()], "no route to host"),
+        ([Wire()], ["rank 2 answers under the name node1"], "rank 2 answers under the name node1"),
+    ],
+)
+def test_a_peer_that_does_not_answer_is_tried_until_it_should_have(monkeypatch, ends, greets, said):
+    net = Network(monkeypatch, *ends)
+
+    def unknown(name):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    net.probe.resolve = unknown
+    # At 0, 0.2, ... 1.0 seconds, and once more.
+    assert reached(net, greets) == ["10.0.1.4"] * len(net.called)
+    assert net.records == [tcp(False, said, "10.0.1.4", round(net.clock.now - 1000, 4))]
+    assert 6 <= len(net.called) <= 7
+
+
+def test_patience_ends_after_and_not_at_the_deadline(monkeypatch):
+    net = Network(monkeypatch, UNREACHABLE, PROBE_APPEAR_TIMEOUT="0.2")
+    reached(net, [""])
+    assert len(net.called) == 3
+    assert net.records[0]["seconds"] == 0.4
+
+
+def test_a_hello_is_a_datagram_to_the_peers_port():
+    one = alone(probe, 3, 2, PROBE_PORT=str(free_port()))
+    one.say_hello(one.peers[0])  # without a listener there is nothing to send from
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as heard,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+    ):
+        heard.bind(("127.0.0.1", one.settings.port))
+        heard.settimeout(5)
+        one.listener = SimpleNamespace(udp=udp)
+        one.peers[0].address = "127.0.0.1"
+        one.say_hello(one.peers[0])
+        assert heard.recv(100) == struct.pack("!4sBHHH", b"DDPp", 1, 2, 0, 11)
+        one.peers[0].address = "255.255.255.255"  # forbidden without a right of its own
+        one.say_hello(one.peers[0])
+
+
+@pytest.mark.parametrize("address", [None, "127.0.0.1"])
+def test_the_listener_takes_the_own_address(monkeypatch, address):
+    made = []
+    monkeypatch.setattr(probe, "Listener", lambda *arguments: made.append(arguments) or "listener")
+    one = alone(probe)
+    one.address = address
+    one.start_listener()
+    assert one.listener == "listener"
+    assert made == [(one.settings, address or "0.0.0.0", one.state)]
+    assert one.report.records == []
+
+
+def test_a_port_that_is_taken_is_layer_8():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        one = alone(probe, PROBE_PORT=str(port))
+        one.address = "127.0.0.1"
+        one.start_listener()
+    assert one.listener is None
+    assert one.report.records == [
+        record(8, "listener", False, f"port {port}: address already in use", "a free port for the probe")
+    ]
+
+
+# ---------------------------------------------------------------- layer 9
+
+
+def test_a_bulk_is_timed_from_its_request_to_the_answer(monkeypatch):
+    net = Network(monkeypatch, UNREACHABLE, rank=1)
+    wire = Answers(net.clock, [0.5], sha256="aa")
+    net.ends = [wire]
+    seconds, answer = net.probe.bulk(net.peer, b"payload", True, 6)
+    assert (seconds, answer["sha256"]) == (0.5, "aa")
+    head = {"op": "bulk", "rank": 1, "size": 7, "checksum": True}
+    assert wire.sent == json.dumps(head, separators=(",", ":")).encode() + b"\npayload"
+    assert (net.called, wire.timeouts, wire.closed) == ([("10.0.1.4", 7, 3)], [6], True)
+    assert wire.options == [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+
+
+PASSED = (0.25, {"sha256": "right"})
+CHANGED = (0.25, {"sha256": "wrong"})
+SILENT = TimeoutError()
+LOST = "1 MiB did not pass (timed out)"
+
+
+@pytest.mark.parametrize(
+    ("results", "path", "problem", "tries"),
+    [
+        ([PASSED], 1450, "", 1),
+        ([PASSED], None, "", 1),
+        ([CHANGED, PASSED], 1450, "", 2),
+        ([SILENT, PASSED], 1450, "", 2),
+        ([PASSED, CHANGED], 1450, "", 1),
+        ([CHANGED, CHANGED, PASSED], 1450, "the data arrived changed", 2),
+        ([(0.1, {}), (0.1, {})], 1450, "the data arrived changed", 2),
+        ([SILENT, SILENT], 1400, LOST, 2),
+        ([SILENT, ValueError("not a line of the probe")], None, "1 MiB did not pass (not a line of the probe)", 2),
+    ],
+)
+def test_a_mebibyte_must_arrive_as_it_was(monkeypatch, results, path, problem, tries):
+    net = Network(monkeypatch, UNREACHABLE)
+    left, sent = list(results), []
+
+    def bulk(peer, payload, checksum, timeout):
+        assert (len(payload), checksum, timeout) == (MIB, True, 6)
+        sent.append(payload)
+        net.clock.now += 0.25
+        result = left.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        right = hashlib.sha256(payload).hexdigest()
+        return result[0], {key: right if value == "right" else value for key, value in result[1].items()}
+
+    net.probe.bulk = bulk
+    net.probe.mtu = 1500
+    net.probe.path_mtu = lambda peer: path
+    net.probe.check_size(net.peer)
+    detail = f"largest packet that passes: {path} B of an interface with 1500 B"
+    assert net.records == [
+        record(9, "path mtu", not problem, problem or "1 MiB in 250 ms", "1 MiB with its checksum", peer=1,
+               detail=detail if path else "no datagram size could be measured", seconds=0.25 * tries),
+    ]  # fmt: skip
+    assert len(sent) == tries
+    assert net.peer.bulk_ok is (not problem)
+    rate = {} if problem else {"bandwidth_mb_s": 4.2}
+    assert net.peer.pair == ({"path_mtu": path} if path else {}) | rate
+
+
+def test_what_takes_no_time_at_all_is_no_division_by_zero(monkeypatch):
+    net = Network(monkeypatch, UNREACHABLE)
+    monkeypatch.setattr(probe.os, "urandom", lambda size: b"x" * size)
+    right = hashlib.sha256(b"x" * MIB).hexdigest()
+    net.probe.bulk = lambda *args, **more: (0.0, {"sha256": right})
+    net.probe.path_mtu = lambda peer: None
+    net.probe.check_size(net.peer)
+    assert net.peer.pair == {"bandwidth_mb_s": 1048576.0}
+    net.probe.measure_pairs()
+    assert net.peer.pair["bandwidth_mb_s"] == 8388608.0
+
+
+def test_a_pair_that_was_not_measured_is_measured_with_little(monkeypatch):
+    net = Network(monkeypatch, UNREACHABLE)
+    tries = []
+
+    def bulk(peer, payload, checksum, timeout):
+        tries.append((peer.rank, len(payload), checksum, timeout))
+        if len(tries) == 4:
+            raise SILENT
+        net.clock.now += 0.5
+        return 0.5, {}
+
+    net.probe.bulk = bulk
+    net.probe.peers[2].pair["bandwidth_mb_s"] = 20.0
+    net.probe.measure_pairs()
+    assert net.probe.stage == "measuring pairs"
+    assert tries == [(1, MIB, False, 5)] * 3 + [(2, 8 * MIB, False, 5)]
+    assert net.peer.pair == {"bandwidth_mb_s": 2.1, "bandwidth_bytes": MIB, "bandwidth_steady": 1.0}
+    assert net.probe.peers[2].pair == {"bandwidth_mb_s": 20.0}
+
+
+def test_two_measures_are_too_few_to_be_steady(monkeypatch):
+    net = Network(monkeypatch, UNREACHABLE)
+
+    def bulk(*_, **__):
+        net.clock.now += 3.0
+        return 3.0, {}
+
+    net.probe.bulk = bulk
+    net.probe.measure_pairs()
+    assert net.peer.pair == {"bandwidth_mb_s": 0.3, "bandwidth_bytes": MIB, "bandwidth_steady": 0.0}
+    # The time is one for all of the peers: six seconds were over.
+    assert net.probe.peers[2].pair == {}
+
+
+# ---------------------------------------------------------------- layer 10
+
+
+@pytest.fixture
+def rank0():
+    one = alone(probe, 2, PROBE_MASTER_PORT=str(free_port()))
+    yield one
+    one.close_master_port()
+
+
+def test_the_master_port_greets_all_who_come(rank0):
+    rank0.open_master_port()
+    port = rank0.settings.master_port
+    assert rank0.report.records == [record(10, "master port free", True, f"port {port}", "a free port")]
+    assert rank0.master.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) == 1
+    for address in ("127.0.0.1", "127.0.0.2"):
+        with socket.create_connection((address, port), timeout=5) as sock:
+            assert sock.makefile().read() == "ddp-probe master\n"
+
+
+def test_a_master_port_that_was_closed_is_free_at_once(rank0):
+    rank0.open_master_port()
+    with socket.create_connection(("127.0.0.1", rank0.settings.master_port), timeout=5) as sock:
+        sock.recv(64)
+        rank0.close_master_port()
+        assert rank0.master is None
+        rank0.close_master_port()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", rank0.settings.master_port), timeout=5)
+        rank0.open_master_port()
+        assert rank0.report.first_failure() is None
+
+
+def test_a_master_port_that_is_gone_is_closed_all_the_same(rank0):
+    rank0.open_master_port()
+    rank0.master.close()
+    rank0.close_master_port()
+    assert rank0.master is None
+
+
+def test_a_caller_that_hangs_up_does_not_end_the_greeting(rank0, monkeypatch):
+    callers = [Wire(), OSError(103, "Software caused connection abort"), Wire()]
+    left, number = list(callers), [5]
+
+    def accept():
+        number[0] = 5 if left else -1
+        one = left.pop(0) if left else OSError(9, "Bad file descriptor")
+        if isinstance(one, Exception):
+            raise one
+        return one, ("10.0.1.4", 1)
+
+    opened = {name: lambda *_: None for name in ("setsockopt", "bind", "listen", "shutdown", "close")}
+    played = SimpleNamespace(accept=accept, fileno=lambda: number[0], **opened)
+    monkeypatch.setattr(probe, "socket", Instead(socket, socket=lambda *kind: played))
+    before = set(threading.enumerate())
+    rank0.open_master_port()
+    # When the port is closed, nobody goes on trying it.
+    until(lambda: set(threading.enumerate()) <= before)
+    assert [(one.sent, one.closed) for one in callers if isinstance(one, Wire)] == [(b"ddp-probe master\n", True)] * 2
+
+
+def test_a_master_port_that_is_taken_is_told(rank0):
+    port = rank0.settings.master_port
+    with socket.create_server(("0.0.0.0", port)):
+        rank0.open_master_port()
+    assert rank0.master is None
+    assert rank0.report.records == [
+        record(10, "master port free", False, f"port {port}: address already in use", "a free port")
+    ]
+
+
+class Master(Network):
+    """Rank 1 before the master port of rank 0, and what rank 0's listener says meanwhile."""
+
+    def __init__(self, monkeypatch, *ends, says=None, **env):
+        super().__init__(monkeypatch, *ends, rank=1, PROBE_MASTER_PORT="9", **env)
+        self.peer = self.probe.peers[0]
+        self.peer.address = "10.0.1.3"
+        self.says = {"status": "busy"} if says is None else says
+        self.asked = []
+        monkeypatch.setattr(probe, "ask", self.ask)
+
+    def ask(self, settings, address, message, timeout):
+        self.asked.append((address, message, timeout))
+        if isinstance(self.says, Exception):
+            raise self.says
+        return self.says
+
+
+def at_master(ok, said, seconds):
+    more = {"peer": 0, "rank": 1, "seconds": pytest.approx(seconds)}
+    return record(10, "master port reachable", ok, f"node0:9 {said}", "rank 0 answers", **more)
+
+
+def test_rank_0_is_reached_at_the_master_port(monkeypatch):
+    wire = Wire(b"ddp-probe master\n")
+    net = Master(monkeypatch, wire)
+    net.probe.check_master_port()
+    assert net.records == [at_master(True, "answered", 0.0)]
+    assert (net.called, wire.timeouts, net.asked, wire.closed) == ([("10.0.1.3", 9, 2)], [2], [], True)
+    assert wire.asked == [64]
+    assert net.probe.stage == "reaching the master port"
+
+
+@pytest.mark.parametrize("says", [{"status": "busy"}, {}, TimeoutError(), ValueError("not a line of the probe")])
+def test_a_master_port_that_opens_late_is_reached(monkeypatch, says):
+    net = Master(monkeypatch, UNREACHABLE, Wire(b"\xff\n"), Wire(b"ddp-probe master\n"), says=says)
+    net.probe.check_master_port()
+    assert net.records == [at_master(True, "answered", 0.6)]
+    assert net.asked == [("10.0.1.3", {"op": "status"}, 2)] * 2
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ([UNREACHABLE], "no route to host"),
+        ([Wire(b"x" * 64)] * 30, f"another program answers: '{'x' * 40}'"),
+        ([Wire()], "another program answers: ''"),
+    ],
+)
+def test_a_master_port_that_does_not_open_is_waited_for_eight_seconds(monkeypatch, ends, said):
+    net = Master(monkeypatch, *ends)
+    if ends[0] is not UNREACHABLE and ends[0].blocks:
+        net.ends = [Wire(b"x" * 64) for _ in range(40)]
+    net.probe.check_master_port()
+    assert net.records == [at_master(False, said, 8.1)]
+    assert len(net.called) == 27
+
+
+def test_it_is_not_waited_for_beyond_the_time_that_is_left(monkeypatch):
+    net = Master(monkeypatch, UNREACHABLE)
+    net.clock.now = net.probe.work_deadline - 0.3
+    net.probe.check_master_port()
+    assert net.records == [at_master(False, "no route to host", 0.3)]
+    assert len(net.called) == 1
+
+
+def test_a_rank_0_that_failed_is_not_waited_for(monkeypatch):
+    net = Master(monkeypatch, UNREACHABLE, says={"status": "failed at layer 10 (master port)"})
+    net.probe.check_master_port()
+    assert net.records == [at_master(False, "no route to host; rank 0 failed at layer 10 (master port)", 0.3)]
+
+
+def test_rank_0_does_not_call_itself(monkeypatch):
+    net = Network(monkeypatch, UNREACHABLE)
+    net.probe.check_master_port()
+    assert (net.records, net.called, net.probe.stage) == ([], [], "starting")

@@ -1,0 +1,341 @@
+"""Results and logs, taken on the host that has them: each state of the module, and what it says where there is nothing to take."""
+
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.ddp.swarm.plugins.modules import training_results
+from docker_stand_in import StandIn, run
+
+NEW, OLD = "0123456789ab" + "0" * 52, "ba9876543210" + "f" * 52
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files to somebody else")
+
+
+@pytest.fixture(autouse=True)
+def all_is_closed() -> Iterator[None]:
+    before = len(os.listdir("/proc/self/fd"))
+    yield
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+class Host:
+    """A host with results in a directory, which docker says is the volume job_snapshots."""
+
+    def __init__(self, place: Path, docker: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+        self.results, self.stage, self.archive = place / "results", place / "stage", place / "volume.tar.gz"
+        self.docker, self.capsys = docker, capsys
+        self.results.mkdir()
+        self.docker.answer({"volume inspect": f"{self.results}\n"})
+
+    def put(self, **files: str) -> None:
+        for name, content in files.items():
+            (self.results / name).write_text(content)
+
+    def call(self, state: str, check: bool = False, **params: Any) -> dict[str, Any]:
+        """The module on the directory; volume="job_snapshots" asks docker for it."""
+        needed = {"laid_out": {"stage": self.stage}, "packed": {"archive": self.archive}}.get(state, {})
+        where = {} if {"volume", "path"} & set(params) else {"path": self.results}
+        given = {
+            name: str(value) if isinstance(value, Path) else value for name, value in (needed | where | params).items()
+        }
+        found = run(training_results, self.capsys, state=state, _ansible_check_mode=check, **given)
+        return {key: value for key, value in found.items() if key != "invocation"}
+
+    def staged(self) -> dict[str, str]:
+        return {path.name: path.read_text() for path in self.stage.iterdir()}
+
+    def moved(self) -> list[str]:
+        return sorted(str(path.relative_to(self.results)) for path in self.results.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Host:
+    monkeypatch.setenv("SUDO_UID", str(os.getuid()))
+    return Host(tmp_path, StandIn(tmp_path / "docker", monkeypatch), capsys)
+
+
+@pytest.fixture
+def others_group(tmp_path: Path) -> int:
+    """What is made in the directory belongs to this group, and is to keep it."""
+    os.chown(tmp_path, -1, 4321)
+    tmp_path.chmod(0o2755)
+    return 4321
+
+
+# --- where the results are --------------------------------------------------------------------------------
+
+
+def test_docker_says_where_a_volume_is(host: Host) -> None:
+    host.put(**{"metrics.jsonl": '{"run": "first"}\n'})
+    assert host.call("named", volume="job_snapshots") == {"changed": False, "run": "first"}
+    (call,) = host.docker.calls()
+    assert call["argv"] == ["volume", "inspect", "--format", "{{.Mountpoint}}", "job_snapshots"]
+
+
+def test_a_directory_needs_no_docker(host: Host) -> None:
+    host.put(**{"metrics.jsonl": '{"run": "first"}\n'})
+    assert host.call("named")["run"] == "first"
+    assert host.docker.calls() == []
+
+
+@pytest.mark.parametrize("missing", ["no volume", "no directory", "neither is said"])
+def test_where_there_is_no_such_place_there_are_no_results(missing: str, host: Host) -> None:
+    host.docker.answer({"volume inspect": ("Error: no such volume", 1)})
+    where = {"no volume": {"volume": "job_snapshots"}, "no directory": {"path": "/nowhere"}}.get(
+        missing, {"path": None}
+    )
+    assert host.call("named", **where) == {"changed": False, "run": ""}
+    assert host.call("laid_out", patterns=["*"], **where) == {"changed": False, "files": [], "logs": [], "left_out": []}
+    assert host.call("set_aside", run="first", **where) == {"changed": False, "place": ""}
+    assert host.call("set_aside", run="first", check=True, **where) == {"changed": False, "place": ""}
+
+
+def test_an_archive_of_no_volume_is_an_error(host: Host) -> None:
+    host.docker.answer({"volume inspect": ("Error: no such volume", 1)})
+    found = host.call("packed", volume="job_snapshots")
+    assert (found["failed"], found["msg"]) == (True, "There is no volume job_snapshots.")
+    assert not host.archive.exists()
+
+
+# --- the run's name ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "run"),
+    [
+        ('{"run": "first"}\n{"run": "second"}\n', "second"),
+        ('{"run": "first"}\n{"event": "step"}\n{"run": null}\n', "first"),
+        ('{"run": "first"}\n{"run": "sec', "first"),
+        ('{"run": "first"}\nno JSON\n[1]\n"text"\n7\nnull\n\n', "first"),
+        ('{"run": "first"}\n{"run": "../../x"}\n', ""),
+        ('{"run": "first"}\n{"run": 7}\n', ""),
+        ('{"run": "first"}\n{"run": ""}\n', ""),
+        ("", ""),
+        ("no JSON\n", ""),
+    ],
+)
+def test_the_last_line_that_names_a_run_decides(lines: str, run: str, host: Host) -> None:
+    host.put(**{"metrics.jsonl": lines})
+    assert host.call("named") == {"changed": False, "run": run}
+
+
+def test_of_long_metrics_the_end_is_read(host: Host) -> None:
+    """Bytes that are no text, and a line of which only the end is read, are passed by."""
+    long = b'{"run": "first", "x": "' + b"\xff" * 80_000 + b'"}\n'
+    (host.results / "metrics.jsonl").write_bytes(long + b'\xff\n{"run": "second"}\n\xff\n')
+    assert host.call("named")["run"] == "second"
+    (host.results / "metrics.jsonl").write_bytes(b'{"run": "first"}\n' + long + b'{"event": "step"}\n')
+    assert host.call("named")["run"] == ""
+
+
+# --- laid out ---------------------------------------------------------------------------------------------
+
+
+def test_results_are_laid_out_under_numbers(host: Host) -> None:
+    host.put(a="1", b="2", c="3")
+    (host.results / "link").symlink_to("a")
+    found = host.call("laid_out", patterns=["b", "a", "link", "missing"])
+    assert found == {
+        "changed": False,
+        "files": [{"name": "b", "file": "00000", "public": True}, {"name": "a", "file": "00001", "public": True}],
+        "logs": [],
+        "left_out": [{"name": "link", "why": "it is a symbolic link"}],
+    }
+    assert host.staged() == {"00000": "2", "00001": "1"}
+    assert host.docker.calls() == []
+
+
+def test_without_patterns_no_file_is_laid_out(host: Host) -> None:
+    host.put(a="1")
+    assert host.call("laid_out")["files"] == []
+
+
+def test_what_an_interrupted_run_has_laid_out_is_gone(host: Host) -> None:
+    (host.stage / "folder").mkdir(parents=True)
+    (host.stage / "00000").write_text("old")
+    host.put(a="1")
+    assert host.call("laid_out", patterns=["a"])["files"][0]["file"] == "00000"
+    assert host.staged() == {"00000": "1"}
+
+
+def test_logs_of_all_containers_are_laid_out(host: Host) -> None:
+    """Of one that has failed and of one that runs; both its streams in one file."""
+    host.docker.answer(
+        {
+            "ps": f"{NEW}\nremoved\n{OLD}\n",
+            f"inspect --format {{{{.Created}}}} {NEW}": "2026-01-02T03:04:05.678901234Z\n",
+            f"inspect --format {{{{.Created}}}} {OLD}": "2026-01-01T00:00:00Z\n",
+            "inspect": ("Error: No such object", 1),
+            f"logs {NEW}": "epoch 1\n",
+            f"logs {OLD}": ("Traceback\n", 1),
+        }
+    )
+    host.put(a="1")
+    found = host.call("laid_out", patterns=["a"], service="job_node1")
+    assert found["logs"] == [
+        {"name": "20260102T030405.0123456789ab.log", "file": "log00000"},
+        {"name": "20260101T000000.ba9876543210.log", "file": "log00001"},
+    ]
+    assert host.staged() == {"00000": "1", "log00000": "epoch 1\n", "log00001": "Traceback\n"}
+    label = "label=com.docker.swarm.service.name=job_node1"
+    (listed,) = host.docker.calls("ps")
+    assert listed["argv"] == ["ps", "--all", "--no-trunc", "--quiet", "--filter", label]
+
+
+def test_a_container_whose_id_is_none_has_no_log(host: Host) -> None:
+    """It would be part of a file's name."""
+    host.docker.answer({"ps": "../../etc\n", "inspect": "2026-01-01T00:00:00Z\n", "logs": "text"})
+    assert host.call("laid_out", service="job_node0")["logs"] == []
+    assert host.staged() == {}
+
+
+@needs_root
+def test_what_is_laid_out_is_the_login_users_and_nobody_elses(
+    host: Host, monkeypatch: pytest.MonkeyPatch, others_group: int
+) -> None:
+    monkeypatch.setenv("SUDO_UID", "1234")
+    host.docker.answer({"ps": NEW, "inspect": "2026-01-01T00:00:00Z\n", "logs": "text"})
+    host.put(private="1")
+    (host.results / "private").chmod(0o600)
+    assert host.call("laid_out", patterns=["*"], service="job_node0")["files"][0]["public"] is False
+    for path, mode in ((host.stage, 0o700), (host.stage / "00000", 0o600), (host.stage / "log00000", 0o600)):
+        found = path.stat()
+        assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (1234, others_group, mode), path
+
+
+def test_a_stage_that_somebody_swaps_for_a_link_is_not_followed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    mkdir, outside = os.mkdir, host.results.parent / "outside"
+    outside.mkdir(mode=0o755)
+
+    def swapping(path: str, mode: int = 0o777) -> None:
+        mkdir(path, mode)
+        if path == str(host.stage):
+            host.stage.rmdir()
+            host.stage.symlink_to(outside)
+
+    monkeypatch.setattr(os, "mkdir", swapping)
+    host.put(a="1")
+    assert host.call("laid_out", patterns=["a"])["failed"] is True
+    assert list(outside.iterdir()) == []
+
+
+def test_check_mode_lays_nothing_out(host: Host) -> None:
+    host.put(a="1")
+    found = host.call("laid_out", check=True, patterns=["a"], service="job_node0")
+    assert found == {"changed": False, "files": [], "logs": [], "left_out": []}
+    assert not host.stage.exists()
+    assert host.docker.calls() == []
+
+
+# --- set aside --------------------------------------------------------------------------------------------
+
+
+def test_results_are_set_aside_once(host: Host) -> None:
+    host.put(a="1")
+    assert host.call("set_aside", check=True, run="first") == {"changed": True, "place": ""}
+    assert host.moved() == ["a"]
+    assert host.call("set_aside", run="first") == {"changed": True, "place": "runs/first"}
+    assert host.moved() == ["runs/first/a"]
+    assert host.call("set_aside", check=True, run="second") == {"changed": False, "place": ""}
+    assert host.call("set_aside", run="second") == {"changed": False, "place": ""}
+    assert host.moved() == ["runs/first/a"]
+
+
+@pytest.mark.parametrize("run", ["../x", "", "a b", ".x"])
+def test_a_run_that_is_no_name_is_refused(run: str, host: Host) -> None:
+    host.put(a="1")
+    found = host.call("set_aside", run=run)
+    assert found["failed"] is True
+    assert found["msg"].startswith(f"run is {run!r}, which is not the name of a run: ")
+    assert host.moved() == ["a"]
+
+
+def test_what_is_in_the_way_of_the_runs_is_told(host: Host) -> None:
+    host.put(a="1", runs="a file")
+    found = host.call("set_aside", run="first")
+    assert found["msg"] == (
+        "The results of first cannot be moved into the directory 'runs' beside them (Not a directory): it has to be a directory "
+        "there, not a link. Move it away on that host, and run this again."
+    )
+    assert host.moved() == ["a", "runs"]
+
+
+# --- packed -----------------------------------------------------------------------------------------------
+
+
+def test_an_archive_holds_the_results(host: Host) -> None:
+    host.put(a="1")
+    os.mkfifo(host.results / "pipe")
+    found = host.call("packed", volume="job_snapshots")
+    assert found == {"changed": False, "left_out": [{"name": "pipe", "why": "it is a pipe"}]}
+    with tarfile.open(fileobj=io.BytesIO(host.archive.read_bytes())) as archive:
+        assert archive.getnames() == ["a"]
+
+
+@needs_root
+def test_an_archive_is_the_login_users_and_nobody_elses(
+    host: Host, monkeypatch: pytest.MonkeyPatch, others_group: int
+) -> None:
+    monkeypatch.setenv("SUDO_UID", "1234")
+    assert "failed" not in host.call("packed")
+    found = host.archive.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1234, others_group, 0o600)
+
+
+def test_check_mode_packs_nothing(host: Host) -> None:
+    assert host.call("packed", check=True) == {"changed": False, "left_out": []}
+    assert not host.archive.exists()
+
+
+def test_an_archive_takes_the_place_of_no_file(host: Host) -> None:
+    host.archive.write_text("mine")
+    found = host.call("packed")
+    assert found["msg"].startswith("The results cannot be read: ")
+    assert "File exists" in found["msg"]
+    assert host.archive.read_text() == "mine"
+
+
+# --- what cannot be done ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"state": "laid_out", "stage": None}, "missing: stage"),
+        ({"state": "set_aside"}, "missing: run"),
+        ({"state": "packed", "archive": None}, "missing: archive"),
+        ({"state": "named", "volume": "v", "path": "/p"}, "mutually exclusive: volume|path"),
+        ({"state": "thrown_away"}, "must be one of: named, laid_out, set_aside, packed"),
+        ({"state": None}, "missing required arguments: state"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(params: dict[str, Any], words: str, host: Host) -> None:
+    assert words in host.call(**params)["msg"]
+
+
+def test_docker_that_does_not_answer_is_told(host: Host) -> None:
+    host.docker.answer({"ps": ("Cannot connect to the Docker daemon", 1)})
+    found = host.call("laid_out", service="job_node0")
+    assert found["msg"] == "The results cannot be read: docker ps: Cannot connect to the Docker daemon."
+
+
+def test_a_host_without_docker_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(host.results))
+    monkeypatch.setattr("ansible.module_utils.common.process.get_bin_path", lambda *_, **__: None)
+    monkeypatch.setattr("ansible.module_utils.basic.get_bin_path", lambda *_, **__: None)
+    found = host.call("laid_out", service="job_node0")
+    assert found["msg"] == "The results cannot be read: the docker command line is not installed on this host."
+
+
+def test_a_results_directory_that_cannot_be_read_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: str) -> Any:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(training_results, "Tree", refused)
+    found = host.call("named")
+    assert found["msg"] == f"The results cannot be read: [Errno 13] Permission denied: {str(host.results)!r}."
