@@ -73,7 +73,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-from ..module_utils.docker_cli import DockerCli
+from ..module_utils.docker.cli import DockerCli
 from ..module_utils.image_layers import LABEL, streamed
 from ..module_utils.masking import mask
 from ..module_utils.reporting import ReportingModule

@@ -76,7 +76,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ..module_utils.docker_cli import DockerCli, DockerError
+from ..module_utils.docker.cli import DockerCli, DockerError
 from ..module_utils.image_layers import (
     MEBIBYTE,
     file_sha256,

@@ -107,7 +107,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from ..module_utils.docker_cli import DockerCli, DockerError
+from ..module_utils.docker.cli import DockerCli, DockerError
 from ..module_utils.image_layers import (
     MEBIBYTE,
     chain_ids,

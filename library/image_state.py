@@ -138,7 +138,7 @@ import os
 import shutil
 from typing import Any
 
-from ..module_utils.docker_cli import DockerCli, DockerError
+from ..module_utils.docker.cli import DockerCli, DockerError
 from ..module_utils.image_layers import LABEL, chain_ids, in_containerd
 from ..module_utils.reporting import ReportingModule
 

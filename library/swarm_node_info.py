@@ -95,7 +95,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..module_utils.docker_cli import DockerCli, DockerError
+from ..module_utils.docker.cli import DockerCli, DockerError
 from ..module_utils.reporting import ReportingModule
 
 # A manager without a leader answers after 20 s at the latest (swarmRequestTimeout in moby's daemon/cluster).

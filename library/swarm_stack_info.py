@@ -12,6 +12,7 @@ description:
   - Needs the docker command line (20.10 or newer) and Python 3.9 on the target, nothing else.
 author:
   - ddp-swarm contributors (@ddp-swarm)
+extends_documentation_fragment: [ddp.swarm.docker_cli]
 options:
   name:
     description:
@@ -23,51 +24,6 @@ options:
       - How many of the last log lines to add to each entry of RV(failures).
     type: int
     default: 0
-  docker_cli:
-    description:
-      - Path of the docker command line. Searched in PATH by default.
-    type: path
-  docker_host:
-    description:
-      - The engine to talk to, such as V(unix:///var/run/docker.sock) or V(tcp://192.0.2.1:2376).
-      - The default is what the command line uses by itself.
-    type: str
-    aliases: [docker_url]
-  cli_context:
-    description:
-      - The context of the docker command line to use. Excludes O(docker_host).
-    type: str
-  api_version:
-    description:
-      - The version of the Docker API to use. Negotiated by default.
-    type: str
-    aliases: [docker_api_version]
-  tls:
-    description:
-      - Use TLS without verifying the engine's certificate.
-    type: bool
-    default: false
-  validate_certs:
-    description:
-      - Use TLS and verify the engine's certificate.
-    type: bool
-    default: false
-    aliases: [tls_verify]
-  ca_path:
-    description:
-      - The CA certificate to verify the engine with.
-    type: path
-    aliases: [tls_ca_cert, cacert_path]
-  client_cert:
-    description:
-      - The client's TLS certificate.
-    type: path
-    aliases: [tls_client_cert, cert_path]
-  client_key:
-    description:
-      - The client's TLS key.
-    type: path
-    aliases: [tls_client_key, key_path]
 attributes:
   check_mode:
     description: Changes nothing, in check mode or out of it.
@@ -140,9 +96,10 @@ calls:
   type: int
 """
 
-from ..module_utils.docker_cli import CONNECTION_ARGUMENTS, CONNECTION_MUTUALLY_EXCLUSIVE, DockerCli, DockerError
+from ..module_utils.docker.cli import CONNECTION_ARGUMENTS, CONNECTION_MUTUALLY_EXCLUSIVE, DockerCli, DockerError
 from ..module_utils.reporting import ReportingModule
-from ..module_utils.swarm_state import SwarmUnavailable, find_failures, read_live, summary
+from ..module_utils.stack.explain import find_failures, summary
+from ..module_utils.stack.live import SwarmUnavailable, read_live
 
 
 def main() -> None:

@@ -100,7 +100,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..module_utils.docker_cli import DockerCli, DockerError
+from ..module_utils.docker.cli import DockerCli, DockerError
 from ..module_utils.image_layers import streamed
 from ..module_utils.login import login_user
 from ..module_utils.names import is_name, refusal

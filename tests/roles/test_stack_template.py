@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.ddp.swarm.plugins.module_utils.stack_compose import load, prepare, refusals
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.canonical import prepare
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.load import load
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.refusals import refusals
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = [1, 2, 3, 8]

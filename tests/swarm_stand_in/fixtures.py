@@ -188,8 +188,8 @@ class Cluster:
 @pytest.fixture
 def swarm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cluster]:
     """A cluster whose docker answers the modules. What is not of stack demo must be in the end as it was."""
-    from ansible_collections.ddp.swarm.plugins.module_utils import docker_cli
-    from ansible_collections.ddp.swarm.plugins.modules import swarm_stack
+    from ansible_collections.ddp.swarm.plugins.module_utils.docker import cli
+    from ansible_collections.ddp.swarm.plugins.module_utils.stack import apply, remove, wait
 
     cluster = Cluster()
     place = tmp_path / "stand-in"
@@ -199,8 +199,9 @@ def swarm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cluster]:
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{place}:/usr/bin:/bin")
     played = SimpleNamespace(run=cluster.process, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired)
-    monkeypatch.setattr(docker_cli, "subprocess", played)
-    monkeypatch.setattr(swarm_stack, "time", cluster.clock)
+    monkeypatch.setattr(cli, "subprocess", played)
+    for module in (apply, remove, wait):
+        monkeypatch.setattr(module, "time", cluster.clock)
     yield cluster
     cluster.untouched()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.ddp.swarm.plugins.module_utils.docker_cli import CompletedDocker, DockerCli, DockerError
+from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import CompletedDocker, DockerCli, DockerError
 
 SCRIPT = '''#!{python}
 """Stands in for docker."""

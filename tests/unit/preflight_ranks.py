@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.contract import LAYERS
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.verdict import judge
 from ansible_collections.ddp.swarm.plugins.modules import nccl_check
 from by_path import load
 
@@ -103,7 +105,7 @@ def verdict(
     size = len(reports) if size is None else size
     ranks = [{"rank": rank, "host": f"host{rank + 1}"} for rank in range(size)]
     before = copy.deepcopy(reports)
-    result: Json = nccl_check.judge(reports, ranks, {**LIMITS, **limits}, unreachable, probed)
+    result: Json = judge(reports, ranks, {**LIMITS, **limits}, unreachable, probed)
     assert reports == before, "judging must not change what was observed"
     assert set(result) >= {"ok", "findings", "layers", "table", "backend", "backend_reason", "message"}
     for one in result["findings"]:
@@ -281,13 +283,13 @@ class Verdict:
         assert rows[0] == " ".join(["layer", *heads]).split()
         found = {int(row[0]): row for row in rows[1:15]}
         for number, row in found.items():
-            assert " ".join(row[1 : -self.size]) == nccl_check.LAYERS[number]
+            assert " ".join(row[1 : -self.size]) == LAYERS[number]
         return {number: row[-self.size :] for number, row in found.items()}
 
     def written(self) -> dict[int, list[str]]:
         """The same out of the file."""
         marks = {"ok": "ok", "fail": "FAIL", "not reached": "-"}
-        assert [row["name"] for row in self.file["layers"]] == list(nccl_check.LAYERS.values())
+        assert [row["name"] for row in self.file["layers"]] == list(LAYERS.values())
         return {
             row["layer"]: [marks[row["ranks"][str(rank)]] for rank in range(self.size)] for row in self.file["layers"]
         }
@@ -295,7 +297,7 @@ class Verdict:
     def passes(self) -> Verdict:
         assert self.file["ok"] is True, self.file["message"]
         assert self.file["findings"] == []
-        assert self.shown() == self.written() == {layer: ["ok"] * self.size for layer in nccl_check.LAYERS}
+        assert self.shown() == self.written() == {layer: ["ok"] * self.size for layer in LAYERS}
         return self
 
     def fails(
@@ -314,15 +316,15 @@ class Verdict:
         own = ["FAIL" if rank in dict(where) else "-" if rank in unreached else "ok" for rank in range(self.size)]
         wanted = {
             number: ["ok"] * self.size if number < layer else own if number == layer else ["-"] * self.size
-            for number in nccl_check.LAYERS
+            for number in LAYERS
         }
         assert self.written() == wanted
         assert self.shown() == wanted
         rank, peer = where[0]
         towards = "" if peer is None else f" towards host{peer + 1}"
-        start = f"Layer {layer} ({nccl_check.LAYERS[layer]}) fails on host{rank + 1} (rank {rank}){towards}, {check}: "
+        start = f"Layer {layer} ({LAYERS[layer]}) fails on host{rank + 1} (rank {rank}){towards}, {check}: "
         assert self.file["message"].startswith(start)
-        assert all(one["layer_name"] == nccl_check.LAYERS[layer] for one in findings)
+        assert all(one["layer_name"] == LAYERS[layer] for one in findings)
         return findings
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.ddp.swarm.plugins.modules.swarm_diagnosis import Cluster, Settings, diagnose, plan_removal
+from ansible_collections.ddp.swarm.plugins.module_utils.swarm.cluster import Cluster, Settings
+from ansible_collections.ddp.swarm.plugins.module_utils.swarm.plan.hosts import diagnose
+from ansible_collections.ddp.swarm.plugins.module_utils.swarm.plan.removal import plan_removal
 
 Seen = dict[str, dict[str, Any]]
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.ddp.swarm.plugins.module_utils.docker_cli import (
+from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import (
     CONNECTION_ARGUMENTS,
     CONNECTION_MUTUALLY_EXCLUSIVE,
     DockerCli,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.docker_cli import DockerError
+from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import DockerError
 from ansible_collections.ddp.swarm.plugins.modules import image_save
 from ansible_collections.ddp.swarm.plugins.modules.image_save import Store, have_folder, read, save, save_whole, write
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.modules import nccl_check
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.verdict import judge
 from preflight_ranks import LIMITS, fail, healthy_report, node, only, told, verdict, with_nodes
 
 
@@ -184,7 +184,7 @@ def test_no_reports_at_all():
 
 def test_the_order_of_what_is_given_does_not_matter(trio):
     ranks = [{"rank": str(rank), "host": f"host{rank + 1}"} for rank in (2, 0, 1)]
-    result = nccl_check.judge([None, trio[2], "no report", trio[0], trio[1]], ranks, LIMITS)
+    result = judge([None, trio[2], "no report", trio[0], trio[1]], ranks, LIMITS)
     assert result["ok"] is True
     assert result["table"].splitlines()[0].split() == ["layer", "0", "host1", "1", "host2", "2", "host3"]
 

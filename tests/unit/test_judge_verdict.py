@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.verdict import judge
 from ansible_collections.ddp.swarm.plugins.modules import nccl_check
 from preflight_ranks import fail, healthy_report, node, with_nodes
 
@@ -150,7 +152,7 @@ def test_ranks_that_do_not_fit_one_block_of_the_table_are_shown_too():
     fail(reports[7], 12, name="planted")
     ranks = [{"rank": rank, "host": f"host{rank + 1}"} for rank in range(8)]
     limits = {name: nccl_check.argument_spec()[name].get("default") for name in nccl_check.LIMITS}
-    rows = [line.split() for line in nccl_check.judge(reports, ranks, limits)["table"].splitlines()]
+    rows = [line.split() for line in judge(reports, ranks, limits)["table"].splitlines()]
     assert [row for row in rows if "FAIL" in row] == [["12", "all-reduce", "ok", "FAIL"]]
 
 
@@ -199,13 +201,13 @@ def test_nobody_reads_half_a_verdict(capsys, trio, tmp_path, monkeypatch):
     """The file is complete before it has its name."""
     path = tmp_path / "preflight.json"
     written(capsys, path, trio)
-    old, seen, real = path.read_text(), [], nccl_check.os.replace
+    old, seen, real = path.read_text(), [], os.replace
 
     def replace(source, target):
         seen.append((path.read_text(), json.loads(Path(source).read_text())["ok"], str(target)))
         real(source, target)
 
-    monkeypatch.setattr(nccl_check.os, "replace", replace)
+    monkeypatch.setattr(os, "replace", replace)
     disk(trio[1])
     written(capsys, path, trio)
     assert seen == [(old, False, str(path))]

@@ -6,7 +6,7 @@ There is no GPU here: logs in the recorded format (NCCL's own lines, with made-u
 from pathlib import Path
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.modules import nccl_check
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.observe.engine import nvidia_gpus
 from preflight_ranks import fail, only, record, verdict
 from test_probe import probe
 
@@ -128,4 +128,4 @@ def test_a_host_without_the_driver_is_told_so(pair: list[dict]) -> None:
     pair[1]["probe"]["identity"]["cuda"] = pair[0]["probe"]["identity"]["cuda"] = "12.9"
     fail(pair[1], 5, name="gpu", observed=0, expected="at least 1")
     assert "the NVIDIA driver on host2 shows no GPU" in only(verdict(pair), 5, "host2")["hint"]
-    assert nccl_check.nvidia_gpus("/nonexistent") == 0
+    assert nvidia_gpus("/nonexistent") == 0

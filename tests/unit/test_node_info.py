@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.docker_cli import DockerCli
+from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import DockerCli
 from ansible_collections.ddp.swarm.plugins.modules import swarm_node_info
 from ansible_collections.ddp.swarm.plugins.modules.swarm_node_info import describe_node, observe, own_view, settled
 from docker_stand_in import Told, run

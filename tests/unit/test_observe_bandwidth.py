@@ -8,8 +8,8 @@ import threading
 import time
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.modules import nccl_check
-from ansible_collections.ddp.swarm.plugins.modules.nccl_check import BANDWIDTH_MAGIC, HostNetwork
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.observe import wire as observed
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.observe.wire import BANDWIDTH_MAGIC, HostNetwork
 
 MIB = 2**20
 PEERS = [{"host": "b", "address": "127.0.0.2"}, {"host": "c", "address": "127.0.0.3"}]
@@ -33,7 +33,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(nccl_check, "time", clock)
+    monkeypatch.setattr(observed, "time", clock)
     return clock
 
 
@@ -186,7 +186,7 @@ def test_the_host_that_is_early_waits_for_the_other(clock, network, monkeypatch)
     host = network()
     host.port = 23456
     refuses = Refuses(clock, 3, answer)
-    monkeypatch.setattr(nccl_check.socket, "create_connection", refuses)
+    monkeypatch.setattr(socket, "create_connection", refuses)
     assert host._connect("192.0.2.2") is answer
     assert [call[:2] for call in refuses.calls] == [("192.0.2.2", 23456)] * 4
     assert clock.waits == 3
@@ -198,7 +198,7 @@ def test_the_host_that_is_early_waits_for_the_other(clock, network, monkeypatch)
 def test_it_does_not_wait_longer_than_its_patience(clock, network, monkeypatch):
     host = network()
     refuses = Refuses(clock, 10**6, None)
-    monkeypatch.setattr(nccl_check.socket, "create_connection", refuses)
+    monkeypatch.setattr(socket, "create_connection", refuses)
     with pytest.raises(ConnectionRefusedError):
         host._connect("192.0.2.2")
     assert HostNetwork.PATIENCE < clock.now - 1000 < HostNetwork.PATIENCE + 0.2
@@ -216,7 +216,7 @@ def test_it_does_not_wait_longer_than_its_patience(clock, network, monkeypatch):
 def test_a_host_that_is_not_reached_says_why_and_the_next_one_is_tried(clock, network, monkeypatch, fault, said):
     host = network(*PEERS)
     refuses = Refuses(clock, 0, fault)
-    monkeypatch.setattr(nccl_check.socket, "create_connection", refuses)
+    monkeypatch.setattr(socket, "create_connection", refuses)
     host._measure()
     assert host.results == {"b": {"error": said}, "c": {"error": said}}
     assert [call[0] for call in refuses.calls] == ["127.0.0.2", "127.0.0.3"]

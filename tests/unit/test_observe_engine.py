@@ -6,7 +6,21 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.docker_cli import CompletedDocker, DockerCli, DockerError
+from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import CompletedDocker, DockerCli, DockerError
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.observe.engine import (
+    container_of,
+    control_peers,
+    engine_facts,
+    environment,
+    given_gpus,
+    gpus_of_others,
+    inspected,
+    network_facts,
+    service_tasks,
+    stack_services,
+    swarm_nodes,
+)
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.observe.look import look
 from ansible_collections.ddp.swarm.plugins.modules import nccl_check
 from preflight_ranks import node
 from swarm_stand_in.fixtures import definition
@@ -57,7 +71,7 @@ def names(swarm):
 
 @pytest.mark.parametrize("service", ["demo_node0", "demo_node1", "demo_node10"])
 def test_the_container_is_of_the_service_that_is_asked_for(swarm, docker, service):
-    container = nccl_check.container_of(docker, service)
+    container = container_of(docker, service)
     assert container is not None
     assert names(swarm)[container["id"]] == service
     assert container["state"] == "running"
@@ -65,22 +79,22 @@ def test_the_container_is_of_the_service_that_is_asked_for(swarm, docker, servic
 
 @pytest.mark.parametrize("service", ["demo_node", "demo_node2", "node1"])
 def test_a_service_without_a_container_here_has_none(docker, service):
-    assert nccl_check.container_of(docker, service) is None
+    assert container_of(docker, service) is None
 
 
 def test_the_services_are_of_the_stack_that_is_asked_for(swarm, docker):
     wanted = {service["ID"] for service in swarm.services.values()}
     assert len(wanted) == 3
-    found = nccl_check.stack_services(docker, "demo")
+    found = stack_services(docker, "demo")
     assert len(found) == 3
     # Docker prints the beginnings of identifiers.
     assert all(any(full.startswith(short) for full in wanted) for short in found)
-    assert nccl_check.stack_services(docker, "dem") == []
-    assert nccl_check.stack_services(docker, "demo_node0") == []
+    assert stack_services(docker, "dem") == []
+    assert stack_services(docker, "demo_node0") == []
 
 
 def test_the_tasks_are_of_the_services_stack(docker):
-    tasks = nccl_check.service_tasks(docker, "demo_node1")
+    tasks = service_tasks(docker, "demo_node1")
     assert sorted((task["name"], task["node"], task["error"]) for task in tasks) == [
         ("demo_node0", "host0", ""),
         ("demo_node1", "host0", ""),
@@ -91,9 +105,7 @@ def test_the_tasks_are_of_the_services_stack(docker):
 @pytest.mark.parametrize(("stack", "left"), [("demo", True), ("demo-preflight", False), ("", None)])
 def test_a_manager_says_whether_a_check_was_left_over(docker, stack, left):
     defaults = {name: option.get("default") for name, option in nccl_check.argument_spec().items()}
-    checks = nccl_check.look(
-        {**defaults, "rank": 0, "host": "host1", "stack": stack, "network": "demo-elsewhere"}, docker
-    )
+    checks = look({**defaults, "rank": 0, "host": "host1", "stack": stack, "network": "demo-elsewhere"}, docker)
     assert checks["engine"]["ok"] is True
     assert checks["engine"]["manager"] is True
     assert checks["left_over"] is left
@@ -109,7 +121,7 @@ def test_a_manager_says_whether_a_check_was_left_over(docker, stack, left):
 @pytest.mark.parametrize("encrypted", [True, False])
 def test_an_overlay_is_told_to_be_encrypted(swarm, docker, encrypted):
     swarm.run("network create --driver overlay --attachable" + " --opt encrypted" * encrypted, "demo-wire")
-    network = nccl_check.network_facts(docker, "demo-wire")
+    network = network_facts(docker, "demo-wire")
     assert (network["driver"], network["encrypted"]) == ("overlay", encrypted)
 
 
@@ -123,7 +135,7 @@ def test_a_container_that_was_killed_for_its_memory(killed):
             "inspect --type container abc": json.dumps([{"State": state, "Config": {"Env": ["PROBE_RUN_ID=7"]}}]),
         }
     )
-    container = nccl_check.container_of(engine, "t_node0")
+    container = container_of(engine, "t_node0")
     assert container == {
         "id": "abc", "run_id": "7", "image": None, "state": "exited", "exit_code": 137, "error": "", "oom_killed": killed,
         "gpus": [],
@@ -142,9 +154,9 @@ def test_gpus_of_others():
             assert "own" not in args
             return CompletedDocker(0, answers[args[0]], "")
 
-    own = {"id": "own", "gpus": nccl_check.given_gpus(container("own", "GPU-1,GPU-2"))}
-    assert nccl_check.gpus_of_others(Docker(), own) == {"GPU-2": "second"}
-    assert nccl_check.gpus_of_others(Docker(), {"id": "own", "gpus": []}) == {}
+    own = {"id": "own", "gpus": given_gpus(container("own", "GPU-1,GPU-2"))}
+    assert gpus_of_others(Docker(), own) == {"GPU-2": "second"}
+    assert gpus_of_others(Docker(), {"id": "own", "gpus": []}) == {}
 
 
 def test_machines_that_have_left_are_not_asked_for():
@@ -156,9 +168,9 @@ def test_machines_that_have_left_are_not_asked_for():
         node(3, id="manager without rank", rank=None, manager=True),
         node(4, id="dead manager", rank=None, manager=True, state="down"),
     ]
-    assert [peer["host"] for peer in nccl_check.control_peers(nodes, ranks)] == ["a", "b", "h3"]
+    assert [peer["host"] for peer in control_peers(nodes, ranks)] == ["a", "b", "h3"]
     nodes.append(node(1, id="joined again", address="192.0.2.9"))
-    peers = nccl_check.control_peers(nodes, ranks)
+    peers = control_peers(nodes, ranks)
     assert [peer["address"] for peer in peers if peer["host"] == "b"] == ["192.0.2.9"]
 
 
@@ -174,7 +186,7 @@ def test_an_engine_tells_of_itself():
         "Swarm": {"LocalNodeState": "error", "Error": "no leader", "ControlAvailable": True, "NodeID": "n1",
                   "Cluster": {"DataPathPort": 7777}},
     }  # fmt: skip
-    assert nccl_check.engine_facts(Engine({"info --format {{json .}}": json.dumps(info)})) == {
+    assert engine_facts(Engine({"info --format {{json .}}": json.dumps(info)})) == {
         "ok": True, "error": "", "version": "26.1.5", "kernel": "6.1.0", "root": "/data", "swarm_state": "error",
         "swarm_error": "no leader", "manager": True, "node": "n1", "default_runtime": "nvidia", "data_path_port": 7777,
     }  # fmt: skip
@@ -184,7 +196,7 @@ def test_an_engine_tells_of_itself():
     "swarm", [{}, None, {"Cluster": None, "Error": None, "NodeID": None, "ControlAvailable": False}]
 )
 def test_an_engine_that_says_little_is_none_that_failed(swarm):
-    engine = nccl_check.engine_facts(Engine({"info": json.dumps({"Swarm": swarm, "ServerErrors": None})}))
+    engine = engine_facts(Engine({"info": json.dumps({"Swarm": swarm, "ServerErrors": None})}))
     assert engine == {
         "ok": True, "error": "", "version": None, "kernel": None, "root": None, "swarm_state": None, "swarm_error": "",
         "manager": False, "node": "", "default_runtime": "", "data_path_port": 0,
@@ -201,19 +213,19 @@ def test_an_engine_that_says_little_is_none_that_failed(swarm):
     ],
 )
 def test_an_engine_that_does_not_answer(answer, error):
-    engine = nccl_check.engine_facts(Engine({"info": answer}))
+    engine = engine_facts(Engine({"info": answer}))
     assert (engine["ok"], engine["error"]) == (False, error)
 
 
 def test_a_network_that_is_missing_leaves_the_others(docker):
-    found = nccl_check.inspected(docker, "network", "inspect", "ingress", "nowhere")
+    found = inspected(docker, "network", "inspect", "ingress", "nowhere")
     assert [row["Name"] for row in found] == ["ingress"]
-    assert nccl_check.network_facts(docker, "nowhere") is None
+    assert network_facts(docker, "nowhere") is None
 
 
 @pytest.mark.parametrize("answer", [DOWN, "", "no JSON", "null", '{"Name": "x"}', GONE])
 def test_what_cannot_be_inspected_is_nothing(answer):
-    assert nccl_check.inspected(Engine({"image inspect x": answer}), "image", "inspect", "x") == []
+    assert inspected(Engine({"image inspect x": answer}), "image", "inspect", "x") == []
 
 
 def test_a_manager_tells_of_its_nodes():
@@ -226,7 +238,7 @@ def test_a_manager_tells_of_its_nodes():
     ]  # fmt: skip
     engine = Engine({"node ls --quiet": "1\n2\n3\n", "node inspect 1 2 3": json.dumps(rows)})
     nothing = {"hostname": None, "state": None, "message": "", "availability": None, "rank": None}
-    assert nccl_check.swarm_nodes(engine) == [
+    assert swarm_nodes(engine) == [
         {"id": "1", "hostname": "h1", "state": "down", "message": "heartbeat failure", "availability": "drain",
          "rank": "3", "manager": True, "address": "192.0.2.7"},
         {"id": "2", **nothing, "manager": False, "address": "192.0.2.8"},
@@ -237,7 +249,7 @@ def test_a_manager_tells_of_its_nodes():
 @pytest.mark.parametrize("answer", [DOWN, ""])
 def test_a_manager_that_does_not_answer_knows_no_nodes(answer):
     engine = Engine({"node ls": answer})
-    assert nccl_check.swarm_nodes(engine) == []
+    assert swarm_nodes(engine) == []
     assert len(engine.asked) == 1, "docker inspects no node if it is told none"
 
 
@@ -255,7 +267,7 @@ def test_a_manager_that_does_not_answer_knows_no_nodes(answer):
     ],
 )
 def test_whose_ports_are_to_be_reached(changes, peer):
-    found = nccl_check.control_peers([node(0, **{"manager": False, **changes})], [{"rank": 0, "host": "a"}])
+    found = control_peers([node(0, **{"manager": False, **changes})], [{"rank": 0, "host": "a"}])
     assert found == ([peer] if peer else [])
 
 
@@ -273,7 +285,7 @@ def test_whose_ports_are_to_be_reached(changes, peer):
     ],
 )  # fmt: skip
 def test_a_manager_tells_of_the_network(row, facts):
-    assert nccl_check.network_facts(Engine({"network inspect ddp-net": json.dumps([row])}), "ddp-net") == facts
+    assert network_facts(Engine({"network inspect ddp-net": json.dumps([row])}), "ddp-net") == facts
 
 
 PS = "ps --all --no-trunc --filter label=com.docker.swarm.service.name=t_node0"
@@ -286,18 +298,18 @@ def test_the_newest_container_of_a_service_counts():
         "Config": {"Image": "x:1", "Env": ["A", "B=c=d", "PROBE_RUN_ID=9", "DOCKER_RESOURCE_NVIDIA-GPU=GPU-1,GPU-2"]},
     }
     engine = Engine({PS: rows, "inspect --type container new": json.dumps([details])})
-    assert nccl_check.container_of(engine, "t_node0") == {
+    assert container_of(engine, "t_node0") == {
         "id": "new", "run_id": "9", "image": "x:1", "state": "created", "exit_code": 128, "error": "no such device",
         "oom_killed": False, "gpus": ["GPU-1", "GPU-2"],
     }  # fmt: skip
-    assert nccl_check.environment(details) == {
+    assert environment(details) == {
         "A": "", "B": "c=d", "PROBE_RUN_ID": "9", "DOCKER_RESOURCE_NVIDIA-GPU": "GPU-1,GPU-2",
     }  # fmt: skip
 
 
 def test_a_container_of_which_little_is_known():
     engine = Engine({PS: '{"ID": "new"}', "inspect": '[{"State": null, "Config": null}]'})
-    assert nccl_check.container_of(engine, "t_node0") == {
+    assert container_of(engine, "t_node0") == {
         "id": "new", "run_id": "", "image": None, "state": None, "exit_code": None, "error": "", "oom_killed": False,
         "gpus": [],
     }  # fmt: skip
@@ -306,13 +318,13 @@ def test_a_container_of_which_little_is_known():
 @pytest.mark.parametrize("answer", [GONE, "", "no JSON"])
 def test_a_container_that_is_gone_meanwhile_is_none(answer):
     engine = Engine({PS: '{"ID": "new"}', "inspect --type container new": answer})
-    assert nccl_check.container_of(engine, "t_node0") is None
+    assert container_of(engine, "t_node0") is None
 
 
 @pytest.mark.parametrize("answer", [DOWN, CompletedDocker(1, "other", "cannot connect")])
 def test_an_engine_that_does_not_answer_tells_of_no_other_containers(answer):
     engine = Engine({"ps --quiet": answer, "inspect": GONE})
-    assert nccl_check.gpus_of_others(engine, {"id": "own", "gpus": ["GPU-1"]}) == {}
+    assert gpus_of_others(engine, {"id": "own", "gpus": ["GPU-1"]}) == {}
 
 
 def test_the_history_of_tasks_is_told_with_their_errors():
@@ -322,7 +334,7 @@ def test_the_history_of_tasks_is_told_with_their_errors():
         {},
     ]  # fmt: skip
     engine = Engine({"stack ps --no-trunc my_stack": "\n".join(map(json.dumps, rows))})
-    assert nccl_check.service_tasks(engine, "my_stack_node1") == [
+    assert service_tasks(engine, "my_stack_node1") == [
         {"name": "my_stack_node0", "node": "h0", "desired": "Running", "state": "Running 2 s ago", "error": ""},
         {"name": "my_stack_node0", "node": "", "desired": "Shutdown", "state": "Rejected", "error": "x"},
         {"name": "", "node": "", "desired": None, "state": None, "error": ""},
@@ -331,5 +343,5 @@ def test_the_history_of_tasks_is_told_with_their_errors():
 
 def test_a_manager_that_does_not_answer_knows_no_tasks_and_no_services():
     engine = Engine({"stack ps": DOWN, "service ls": DOWN})
-    assert nccl_check.service_tasks(engine, "t_node0") == []
-    assert nccl_check.stack_services(engine, "t") == []
+    assert service_tasks(engine, "t_node0") == []
+    assert stack_services(engine, "t") == []

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.docker_cli import CompletedDocker, DockerError
-from ansible_collections.ddp.swarm.plugins.modules import nccl_check
+from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import CompletedDocker, DockerError
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.contract import MARKER
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.observe import look as observed
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.observe.look import listen
 from test_observe_bandwidth import Clock
 from test_observe_look import params
 
@@ -14,7 +16,7 @@ FAULT = DockerError("docker ps: " + "x" * 600)
 
 
 def report(**facts):
-    return nccl_check.MARKER + json.dumps({"run_id": "7", **facts})
+    return MARKER + json.dumps({"run_id": "7", **facts})
 
 
 class Played:
@@ -64,11 +66,11 @@ def listened(monkeypatch):
 
     def listened(*scenes, manager=False, ok=True, cut=False, **changes):
         clock = Clock()
-        monkeypatch.setattr(nccl_check, "time", clock)
+        monkeypatch.setattr(observed, "time", clock)
         engine = Played(clock, *scenes, cut=cut)
         checks = {"engine": {"ok": ok, "manager": manager}}
         arguments = {"service": "t_node0", "run_id": "7", "timeout": 65, "start_timeout": 45, **changes}
-        probe = nccl_check.listen(params(**arguments), engine, checks)
+        probe = listen(params(**arguments), engine, checks)
         assert checks["waited_s"] == round(clock.now - 1000, 1)
         return probe, checks, engine.asked
 

@@ -6,8 +6,10 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.docker_cli import DockerError
-from ansible_collections.ddp.swarm.plugins.modules import nccl_check
+from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import DockerError
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.contract import MARKER
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.observe import look as observed
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.observe.look import observe, parse_report
 from preflight_ranks import SPEC
 from test_observe_engine import Engine
 
@@ -34,12 +36,12 @@ def test_observe_reads_the_report():
         "inspect --type container abc": json.dumps(
             [{"State": {"Status": "running", "ExitCode": 0}, "Config": {"Image": "x"}}]
         ),
-        "logs abc": f"hello\n{nccl_check.MARKER}" + '{"rank": 0}',
+        "logs abc": f"hello\n{MARKER}" + '{"rank": 0}',
         "stack ps --no-trunc t-preflight":
         '{"Name": "t-preflight_node1.1", "Node": "", "CurrentState": "Pending", "Error": "no suitable node"}\n'
         '{"Name": " \\\\_ t-preflight_node1.1", "Node": "h", "CurrentState": "Failed", "Error": "x"}',
     })  # fmt: skip
-    report = nccl_check.observe(params(), engine)
+    report = observe(params(), engine)
     assert report["probe"] == {"rank": 0}
     assert report["host_checks"]["container"]["state"] == "running"
     assert report["host_checks"]["log_tail"] == ["hello"]
@@ -53,14 +55,14 @@ def test_observe_reads_the_report():
 def test_observe_reports_a_stopped_engine():
     """And asks it nothing more."""
     engine = Engine({"info": DockerError("Cannot connect to the Docker daemon")})
-    report = nccl_check.observe(params(), engine)
+    report = observe(params(), engine)
     assert report["probe"] is None
     assert "Cannot connect" in report["host_checks"]["error"]
     assert report["host_checks"]["engine"]["ok"] is False
 
 
 def test_observe_gives_up_on_a_service_without_container():
-    report = nccl_check.observe(params(), Engine({**MANAGER, PS: "", "stack ps --no-trunc t-preflight": ""}))
+    report = observe(params(), Engine({**MANAGER, PS: "", "stack ps --no-trunc t-preflight": ""}))
     assert report["probe"] is None and report["host_checks"]["container"] is None
 
 
@@ -82,9 +84,7 @@ def test_a_manager_names_the_nodes_and_the_ports_to_reach():
         "image inspect x:1": "[]",
     })  # fmt: skip
     ranks = [{"rank": 0, "host": "a"}, {"rank": 1, "host": "b"}]
-    checks = nccl_check.observe(params(service=None, ranks=ranks, stack="t-preflight", image="x:1"), manager)[
-        "host_checks"
-    ]
+    checks = observe(params(service=None, ranks=ranks, stack="t-preflight", image="x:1"), manager)["host_checks"]
     assert checks["control_peers"] == [
         {"host": "a", "address": "192.0.2.77", "ports": [2377, 7946]},
         {"host": "b", "address": "192.0.2.2", "ports": [7946]},
@@ -94,15 +94,15 @@ def test_a_manager_names_the_nodes_and_the_ports_to_reach():
 
 
 def test_report_line_is_found_among_others():
-    good = nccl_check.MARKER + json.dumps({"rank": 1, "run_id": "b"})
-    old = nccl_check.MARKER + json.dumps({"rank": 0, "run_id": "a"})
-    text = f"noise\n{old}\n{good}\nmore\n{nccl_check.MARKER}{{cut"
-    assert nccl_check.parse_report(text) == {"rank": 1, "run_id": "b"}
-    assert nccl_check.parse_report(text, "a") == {"rank": 0, "run_id": "a"}
-    assert nccl_check.parse_report(text, "c") is None
-    assert nccl_check.parse_report("") is None
-    assert nccl_check.parse_report(f"{good}\n{nccl_check.MARKER}[1]") == {"rank": 1, "run_id": "b"}
-    assert nccl_check.parse_report(f"echo {good}") is None
+    good = MARKER + json.dumps({"rank": 1, "run_id": "b"})
+    old = MARKER + json.dumps({"rank": 0, "run_id": "a"})
+    text = f"noise\n{old}\n{good}\nmore\n{MARKER}{{cut"
+    assert parse_report(text) == {"rank": 1, "run_id": "b"}
+    assert parse_report(text, "a") == {"rank": 0, "run_id": "a"}
+    assert parse_report(text, "c") is None
+    assert parse_report("") is None
+    assert parse_report(f"{good}\n{MARKER}[1]") == {"rank": 1, "run_id": "b"}
+    assert parse_report(f"echo {good}") is None
 
 
 # ---------------------------------------------------------------- all that a host can say
@@ -129,7 +129,7 @@ def looked(monkeypatch, tmp_path):
             parts.setdefault(name, []).append(args)
             return answer(*args)
 
-        monkeypatch.setattr(nccl_check, name, asked)
+        monkeypatch.setattr(observed, name, asked)
 
     def usage(path):
         parts["disk"] = path
@@ -137,11 +137,11 @@ def looked(monkeypatch, tmp_path):
             raise FileNotFoundError(path)
         return SimpleNamespace(free=12345)
 
-    monkeypatch.setattr(nccl_check, "HostNetwork", Network)
-    monkeypatch.setattr(nccl_check.shutil, "disk_usage", usage)
-    monkeypatch.setattr(nccl_check, "time", SimpleNamespace(time=lambda: 77.0))
-    monkeypatch.setattr(nccl_check.platform, "node", lambda: "host1")
-    monkeypatch.setattr(nccl_check.platform, "release", lambda: "5.4-of-python")
+    monkeypatch.setattr(observed, "HostNetwork", Network)
+    monkeypatch.setattr(observed.shutil, "disk_usage", usage)
+    monkeypatch.setattr(observed, "time", SimpleNamespace(time=lambda: 77.0))
+    monkeypatch.setattr(observed.platform, "node", lambda: "host1")
+    monkeypatch.setattr(observed.platform, "release", lambda: "5.4-of-python")
     part("check_ports", lambda peers: [peer["host"] for peer in peers])
     part("path_mtu", lambda address, wanted: f"{address} {wanted}")
     part("silent_gossip", lambda docker, network: ["192.0.2.2"])
@@ -154,9 +154,7 @@ def looked(monkeypatch, tmp_path):
         parts.clear()
         info = info if isinstance(info, DockerError) else json.dumps(json.loads(INFO) | (info or {}))
         engine = Engine({"info": info, **(answers or {})})
-        report = nccl_check.observe(
-            params(**{"service": None, "control_peers": [HERE, THERE, MANAGES], **changes}), engine
-        )
+        report = observe(params(**{"service": None, "control_peers": [HERE, THERE, MANAGES], **changes}), engine)
         parts["asked"] = [words for words in engine.asked if not words.startswith("info")]
         return report, parts
 

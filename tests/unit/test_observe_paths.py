@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.modules import nccl_check
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.observe import wire as observed
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.observe.wire import path_mtu
 
 
 class Wire:
@@ -87,8 +89,8 @@ class Wire:
 def wire(monkeypatch):
     def wire(**facts):
         one = Wire(**facts)
-        monkeypatch.setattr(nccl_check, "socket", one)
-        monkeypatch.setattr(nccl_check, "time", SimpleNamespace(monotonic=lambda: one.now))
+        monkeypatch.setattr(observed, "socket", one)
+        monkeypatch.setattr(observed, "time", SimpleNamespace(monotonic=lambda: one.now))
         return one
 
     return wire
@@ -111,15 +113,15 @@ def wire(monkeypatch):
 )
 def test_the_largest_packet_that_passes_between_two_hosts(wire, carries, interface, wanted, largest, tried):
     path = wire(carries=carries, interface=interface)
-    assert nccl_check.path_mtu("192.0.2.2", wanted) == {"mtu": largest, "tried": tried}
+    assert path_mtu("192.0.2.2", wanted) == {"mtu": largest, "tried": tried}
     assert path.idle <= 9, "three rounds, each with three tries"
 
 
 @pytest.mark.parametrize("mark", [b"\x00\x00", b"\xff\xff", b"\xf7\xff", b"\x12\x34"])
 def test_on_a_good_path_two_echoes_are_enough(wire, monkeypatch, mark):
     path = wire()
-    monkeypatch.setattr(nccl_check.os, "urandom", lambda size: mark[:size])
-    assert nccl_check.path_mtu("192.0.2.2", 1500) == {"mtu": 1500, "tried": 1500}
+    monkeypatch.setattr(os, "urandom", lambda size: mark[:size])
+    assert path_mtu("192.0.2.2", 1500) == {"mtu": 1500, "tried": 1500}
     assert (sorted(path.sent), path.idle) == ([400, 1500], 0)
 
 
@@ -127,13 +129,13 @@ def test_on_a_good_path_two_echoes_are_enough(wire, monkeypatch, mark):
 @pytest.mark.parametrize("facts", [{"lost": 2}, {"header": 6}, {"header": 15}, {"flood": True}])
 def test_a_busy_network_has_the_same_answer(wire, facts, carries):
     wire(carries=carries, **facts)
-    assert nccl_check.path_mtu("192.0.2.2", 1500) == {"mtu": carries, "tried": 1500}
+    assert path_mtu("192.0.2.2", 1500) == {"mtu": carries, "tried": 1500}
 
 
 @pytest.mark.parametrize("unsent", [400, 1500])
 def test_a_size_that_cannot_be_sent_is_not_the_end(wire, unsent):
     wire(unsent=unsent)
-    assert nccl_check.path_mtu("192.0.2.2", 1500)["mtu"] == (1500 if unsent == 400 else 1499)
+    assert path_mtu("192.0.2.2", 1500)["mtu"] == (1500 if unsent == 400 else 1499)
 
 
 @pytest.mark.parametrize("name", ["connect", "socket"])
@@ -145,5 +147,5 @@ def test_who_may_not_send_echoes_or_has_no_route_cannot_tell(wire, monkeypatch, 
 
     path = wire()
     monkeypatch.setattr(path, name, refuse)
-    assert nccl_check.path_mtu("192.0.2.2", 1500) == {"mtu": None, "tried": 1500}
+    assert path_mtu("192.0.2.2", 1500) == {"mtu": None, "tried": 1500}
     assert path.sent == []

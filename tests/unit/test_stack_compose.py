@@ -4,26 +4,33 @@ import json
 import sys
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils import stack_compose
-from ansible_collections.ddp.swarm.plugins.modules import swarm_stack
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.canonical import prepare as real_prepare
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.canonical import service_view
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.interpolate import interpolate
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.load import load
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.refusals import (
+    KNOWN_DEPLOY_KEYS,
+    KNOWN_SERVICE_KEYS,
+    REFUSED_SERVICE_KEYS,
+)
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.shapes import SECTIONS, ComposeError
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.plan import endless_services
 
 
 class TestCompose:
     def prepare(self, *sources, environment=None, **options):
-        return stack_compose.prepare(list(sources), "demo", environment or {}, **options)
+        return real_prepare(list(sources), "demo", environment or {}, **options)
 
     def service(self, **keys):
         return {"services": {"s": {"image": "i", **keys}}}
 
     def test_nothing_but_a_compose_error(self):
         """Whatever is wrong with a definition is said in a sentence, not in a traceback."""
-        keys = [*stack_compose.KNOWN_SERVICE_KEYS, *stack_compose.REFUSED_SERVICE_KEYS]
+        keys = [*KNOWN_SERVICE_KEYS, *REFUSED_SERVICE_KEYS]
         for value in ("x", 1, True, [], {}, ["x"], [1], [None], [[]], {"x": 1}, {"x": None}, {"x": {"y": []}}):
             definitions = [self.service(**{key: value}) for key in keys]
-            definitions += [self.service(deploy={key: value}) for key in stack_compose.KNOWN_DEPLOY_KEYS]
-            definitions += [
-                {**self.service(networks=["x"], configs=["x"]), section: value} for section in stack_compose.SECTIONS
-            ]
+            definitions += [self.service(deploy={key: value}) for key in KNOWN_DEPLOY_KEYS]
+            definitions += [{**self.service(networks=["x"], configs=["x"]), section: value} for section in SECTIONS]
             definitions += [
                 {**self.service(**{section: ["x"]}), section: {"x": value}}
                 for section in ("networks", "configs", "secrets")
@@ -32,17 +39,17 @@ class TestCompose:
                 for strict in (True, False):
                     try:
                         prepared = self.prepare(compose, strict=strict)
-                    except stack_compose.ComposeError:
+                    except ComposeError:
                         continue
-                    swarm_stack.endless_services(prepared.definition)
-                    [stack_compose.service_view(prepared.definition, name) for name in prepared.definition["services"]]
+                    endless_services(prepared.definition)
+                    [service_view(prepared.definition, name) for name in prepared.definition["services"]]
 
     def test_merge(self):
         base = self.service(command=["a"], environment=["A=1", "B=1"], volumes=["v:/x", "w:/y"])
         extra = self.service(
             command=["b"], environment={"B": "2"}, volumes=[{"type": "bind", "source": "/s", "target": "/x"}]
         )
-        merged, _directory = stack_compose.load([base, extra])
+        merged, _directory = load([base, extra])
         service = merged["services"]["s"]
         assert service["command"] == ["b"]
         assert service["environment"] == {"A": "1", "B": "2"}
@@ -62,12 +69,12 @@ class TestCompose:
         ],
     )
     def test_interpolation(self, text, value):
-        assert stack_compose.interpolate(text, {"A": "1", "E": ""}, []) == value
+        assert interpolate(text, {"A": "1", "E": ""}, []) == value
 
     @pytest.mark.parametrize("text", ["${A", "$1", "${B:?must be}"])
     def test_bad_interpolation(self, text):
-        with pytest.raises(stack_compose.ComposeError):
-            stack_compose.interpolate(text, {"A": "1"}, [])
+        with pytest.raises(ComposeError):
+            interpolate(text, {"A": "1"}, [])
 
     def test_unset_variables_are_told(self):
         prepared = self.prepare(self.service(hostname="$NOPE"))
@@ -149,7 +156,7 @@ class TestCompose:
         ],
     )
     def test_mistakes(self, compose, message):
-        with pytest.raises(stack_compose.ComposeError, match=message):
+        with pytest.raises(ComposeError, match=message):
             self.prepare(compose)
 
     def test_every_key_that_docker_cli_drops_is_refused(self):
@@ -157,8 +164,8 @@ class TestCompose:
         theirs = """build cgroupns_mode cgroup_parent devices domainname external_links ipc links mac_address network_mode
             pid privileged restart security_opt shm_size userns_mode container_name expose extends volume_driver
             volumes_from cpu_quota cpu_shares cpuset mem_limit memswap_limit""".split()  # noqa: SIM905
-        assert set(theirs) <= set(stack_compose.REFUSED_SERVICE_KEYS)
-        assert not stack_compose.KNOWN_SERVICE_KEYS & set(stack_compose.REFUSED_SERVICE_KEYS)
+        assert set(theirs) <= set(REFUSED_SERVICE_KEYS)
+        assert not KNOWN_SERVICE_KEYS & set(REFUSED_SERVICE_KEYS)
 
     def test_options_of_a_content_are_part_of_its_name(self):
         """Swarm cannot change them in place, as it cannot change the text."""
@@ -182,7 +189,7 @@ class TestCompose:
 
         fits = "c" * (64 - len("demo_") - len("_0123456789ab"))
         assert len(prepare(fits).contents[0].name) == 64
-        with pytest.raises(stack_compose.ComposeError, match="would be longer than 64 characters"):
+        with pytest.raises(ComposeError, match="would be longer than 64 characters"):
             prepare(fits + "c")
 
     @pytest.mark.parametrize("source", ["~/data", "~", "~other/data", "/data", "./data", "../data", "."])
@@ -220,22 +227,22 @@ class TestCompose:
         service = self.prepare(str(path)).definition["services"]["s"]
         assert (service["ports"], service["labels"]) == (["22:22"], {"day": "2025-01-01", "n": "1.5"})
         path.write_text("services: {s: {image: !!binary aGk=}}")
-        with pytest.raises(stack_compose.ComposeError, match="JSON cannot express"):
+        with pytest.raises(ComposeError, match="JSON cannot express"):
             self.prepare(str(path))
         path.write_text("services: {s: [}")
-        with pytest.raises(stack_compose.ComposeError, match="not valid YAML"):
+        with pytest.raises(ComposeError, match="not valid YAML"):
             self.prepare(str(path))
 
     def test_yaml_without_pyyaml(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "yaml", None)
         path = tmp_path / "stack.yml"
         path.write_text("services: {s: {image: i}}")
-        with pytest.raises(stack_compose.ComposeError, match="no PyYAML"):
+        with pytest.raises(ComposeError, match="no PyYAML"):
             self.prepare(str(path))
 
     @pytest.mark.parametrize(
         ("source", "message"), [("/no/file", "cannot read"), ("a:\n b", "from_yaml"), (3, "takes mappings")]
     )
     def test_bad_sources(self, source, message):
-        with pytest.raises(stack_compose.ComposeError, match=message):
+        with pytest.raises(ComposeError, match=message):
             self.prepare(source)

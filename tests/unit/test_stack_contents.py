@@ -5,8 +5,8 @@ import json
 import re
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils import stack_compose
-from ansible_collections.ddp.swarm.plugins.module_utils.stack_compose import ComposeError
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.canonical import Content, service_view
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.shapes import ComposeError
 from swarm_stand_in.fixtures import definition
 from test_stack_definition import prepare, service
 
@@ -83,7 +83,7 @@ class TestNames:
         entry, (content,), warnings = self.contents(kind, value)
         whole = hashlib.sha256(text.encode() + "\0".join(options).encode()).hexdigest()
         assert entry == {"external": True, "name": f"{base}_{whole[:12]}"}
-        assert content == stack_compose.Content(kind, "c", entry["name"], text, None, options)
+        assert content == Content(kind, "c", entry["name"], text, None, options)
         assert warnings == []
 
     @pytest.mark.parametrize("kind", ["config", "secret"])
@@ -139,8 +139,6 @@ class TestNames:
             "secrets": {"c": {"name": "demo_c_1"}},
         }
         kept = json.dumps(definition)
-        assert stack_compose.service_view(definition, "s") == {"image": "i", "configs": seen, "secrets": seen}
+        assert service_view(definition, "s") == {"image": "i", "configs": seen, "secrets": seen}
         assert json.dumps(definition) == kept
-        assert stack_compose.service_view({"services": {"s": {"configs": ["c"]}}}, "s") == {
-            "configs": [{"source": "c"}]
-        }
+        assert service_view({"services": {"s": {"configs": ["c"]}}}, "s") == {"configs": [{"source": "c"}]}

@@ -3,12 +3,16 @@
 import json
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils import stack_compose
-from ansible_collections.ddp.swarm.plugins.module_utils.stack_compose import ComposeError, merge, references
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.canonical import network_name, references
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.canonical import prepare as real_prepare
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.interpolate import escape, interpolate
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.load import is_path
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.merge import merge
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.shapes import ComposeError
 
 
 def prepare(*sources, environment=None, **options):
-    return stack_compose.prepare(list(sources), "demo", environment or {}, **options)
+    return real_prepare(list(sources), "demo", environment or {}, **options)
 
 
 def service(**keys):
@@ -63,7 +67,7 @@ class TestSources:
          (3, False), (None, False), ({}, False)],
     )  # fmt: skip
     def test_what_is_a_path(self, source, path):
-        assert stack_compose.is_path(source) == path
+        assert is_path(source) == path
 
     @pytest.mark.parametrize(
         ("source", "said"),
@@ -179,7 +183,7 @@ class TestInterpolation:
 
     def said(self, value, where="services.s.hostname"):
         warnings = []
-        return stack_compose.interpolate(value, dict(self.ENVIRONMENT), warnings, where), warnings
+        return interpolate(value, dict(self.ENVIRONMENT), warnings, where), warnings
 
     @pytest.mark.parametrize(
         ("text", "value"),
@@ -255,7 +259,7 @@ class TestInterpolation:
         assert self.said({"a": [1, None, True, 1.5, {"b": "$A"}]})[0] == {"a": [1, None, True, 1.5, {"b": "1"}]}
 
     def test_what_is_resolved_is_protected_from_dockers_own_interpolation(self):
-        assert stack_compose.escape({"$a": ["$b", {"c": "$$"}, 1, None]}) == {"$a": ["$$b", {"c": "$$$$"}, 1, None]}
+        assert escape({"$a": ["$b", {"c": "$$"}, 1, None]}) == {"$a": ["$$b", {"c": "$$$$"}, 1, None]}
 
 
 class TestServices:
@@ -396,4 +400,4 @@ class TestUse:
         ],
     )
     def test_the_real_name_of_a_network(self, network, name):
-        assert stack_compose.network_name("demo", "n", network) == name
+        assert network_name("demo", "n", network) == name

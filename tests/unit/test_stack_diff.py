@@ -3,14 +3,15 @@
 import json
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.modules import swarm_stack
+from ansible_collections.ddp.swarm.plugins.module_utils.masking import mask
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.diff import differences, make_diff, readable, shorten
 from swarm_stand_in.fixtures import definition
 
 
 class TestDiff:
     def test_secret_looking_values_are_hidden_but_differ(self):
-        one = swarm_stack.make_diff("s", {"environment": {"DB_PASSWORD": "alpha", "A": "1"}}, None)["before"]
-        two = swarm_stack.make_diff("s", {"environment": {"DB_PASSWORD": "beta", "A": "1"}}, None)["before"]
+        one = make_diff("s", {"environment": {"DB_PASSWORD": "alpha", "A": "1"}}, None)["before"]
+        two = make_diff("s", {"environment": {"DB_PASSWORD": "beta", "A": "1"}}, None)["before"]
         assert "alpha" not in one
         assert one != two
         assert "A: 1" in one
@@ -25,7 +26,7 @@ class TestDiff:
         ],
     )
     def test_what_is_not_secret_is_shown(self, value):
-        assert swarm_stack.mask(value) == value
+        assert mask(value) == value
 
     @pytest.mark.parametrize(
         "value",
@@ -41,15 +42,15 @@ class TestDiff:
         ],
     )
     def test_secrets_are_hidden(self, value):
-        assert "hush" not in str(swarm_stack.mask(value))
-        assert "(hidden " in str(swarm_stack.mask(value))
+        assert "hush" not in str(mask(value))
+        assert "(hidden " in str(mask(value))
 
     def test_readable(self):
-        text = swarm_stack.readable({"b": [1, {"x": "y", "z": [2]}], "a": {}, "c": "with: colon", "d": None})
+        text = readable({"b": [1, {"x": "y", "z": [2]}], "a": {}, "c": "with: colon", "d": None})
         assert text == 'a: {}\nb:\n  - 1\n  - x: y\n    z:\n      - 2\nc: "with: colon"\nd: null\n'
 
     def test_many_paths_are_shortened(self):
-        assert swarm_stack.shorten(list("abcdefgh")) == "a, b, c, d, e, f and 2 more"
+        assert shorten(list("abcdefgh")) == "a, b, c, d, e, f and 2 more"
 
     @pytest.mark.parametrize(
         ("before", "after", "paths"),
@@ -63,13 +64,11 @@ class TestDiff:
         ],
     )
     def test_paths(self, before, after, paths):
-        assert swarm_stack.differences(before, after) == paths
+        assert differences(before, after) == paths
 
     def test_options_that_repeat_are_told_apart(self):
-        assert swarm_stack.differences({"command": ["--x=1", "--x=2"]}, {"command": ["--x=3", "--x=2"]}) == [
-            "command.0"
-        ]
-        assert swarm_stack.differences({"command": ["--x=1", "--y=2"]}, {"command": ["--y=2", "--x=1"]})
+        assert differences({"command": ["--x=1", "--x=2"]}, {"command": ["--x=3", "--x=2"]}) == ["command.0"]
+        assert differences({"command": ["--x=1", "--y=2"]}, {"command": ["--y=2", "--x=1"]})
 
 
 class TestDiffOfSecrets:

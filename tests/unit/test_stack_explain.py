@@ -4,8 +4,15 @@ import platform
 import re
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils import swarm_state
-from ansible_collections.ddp.swarm.plugins.module_utils.docker_cli import DockerCli
+from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import DockerCli
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.explain import (
+    describe_task,
+    find_failures,
+    hint_for,
+    merge_streams,
+)
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.explain import sentence as real_sentence
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.live import Live, Task, judge_service, only_gone
 from ansible_collections.ddp.swarm.plugins.modules import swarm_stack_info
 from swarm_stand_in.fixtures import definition
 from test_stack_judge import make_task
@@ -38,7 +45,7 @@ PAUSED = {"State": "paused", "StartedAt": "then", "Message": "update paused"}
 def judged(tasks=(), replicas=1, update=None, **template):
     """The state of the service demo_s."""
     spec = {"Name": "demo_s", "TaskTemplate": template, "Mode": {"Replicated": {"Replicas": replicas}}}
-    return swarm_state.judge_service("demo", {"ID": "x", "Spec": spec, "UpdateStatus": update}, list(tasks))
+    return judge_service("demo", {"ID": "x", "Spec": spec, "UpdateStatus": update}, list(tasks))
 
 
 class TestUnavailable:
@@ -124,7 +131,7 @@ class TestUnavailable:
         ],
     )
     def test_a_complaint_of_what_has_gone(self, said, gone):
-        assert swarm_state.only_gone(said) == gone
+        assert only_gone(said) == gone
 
 
 class TestHints:
@@ -172,15 +179,15 @@ class TestHints:
         ],
     )
     def test_each_sign_by_itself(self, error, code, hint):
-        found = swarm_state.hint_for(judged(), make_task("failed", "shutdown", error=error, exit_code=code))
+        found = hint_for(judged(), make_task("failed", "shutdown", error=error, exit_code=code))
         assert found.startswith(hint)
         assert bool(found) == bool(hint)
 
     def test_an_orphan_is_of_a_host_that_was_lost(self):
-        assert swarm_state.hint_for(judged(), make_task("orphaned", "shutdown")).startswith("host1 was lost: ")
+        assert hint_for(judged(), make_task("orphaned", "shutdown")).startswith("host1 was lost: ")
 
     def test_a_task_without_a_node(self):
-        found = swarm_state.hint_for(judged(), make_task("rejected", "shutdown", node="", error="No such image: i"))
+        found = hint_for(judged(), make_task("rejected", "shutdown", node="", error="No such image: i"))
         assert found.startswith("Image i is not on the node: ")
 
     @pytest.mark.parametrize(
@@ -216,7 +223,7 @@ class TestHints:
     )
     def test_all_that_keeps_a_task_from_every_node(self, error, template, hints):
         task = make_task("pending", error=f"no suitable node {error}", node="")
-        found = swarm_state.hint_for(judged(**template), task)
+        found = hint_for(judged(**template), task)
         assert found.startswith(hints[0])
         places = [found.index(hint) for hint in hints]
         assert places == sorted(places)
@@ -240,10 +247,10 @@ class TestSentences:
         ],
     )
     def test_of_one_failure(self, changes, several, sentence):
-        assert swarm_state.sentence({**FAILURE, **changes}, several) == sentence
+        assert real_sentence({**FAILURE, **changes}, several) == sentence
 
     def test_one_service_of_one_task_needs_no_number(self):
-        assert swarm_state.sentence(FAILURE) == "demo_s on host1 failed."
+        assert real_sentence(FAILURE) == "demo_s on host1 failed."
 
 
 class TestFailures:
@@ -251,12 +258,12 @@ class TestFailures:
         spec = {"Name": "demo_s", "TaskTemplate": {}, "Mode": {"Replicated": {"Replicas": replicas}}}
         service = {"ID": "x", "Spec": spec, "UpdateStatus": update}
         services = {"demo_s": service, "demo_t": {"ID": "y", "Spec": {**spec, "Name": "demo_t"}}}
-        return swarm_state.Live("demo", services=services, tasks=[*tasks, *other])
+        return Live("demo", services=services, tasks=[*tasks, *other])
 
     def found(self, live, **options):
         return [
             (failure["task_id"], failure["state"], failure["error"], failure.get("update_state"))
-            for failure in swarm_state.find_failures(None, live, 0, **options)
+            for failure in find_failures(None, live, 0, **options)
         ]
 
     def test_the_last_attempt_that_ended_is_told_of_a_place(self):
@@ -317,13 +324,13 @@ class TestFailures:
         call(compose=[definition()])
         swarm.log("demo_node1.1", *(f"2025-01-01T10:00:0{number}Z {text}" for number, text in enumerate("abc")))
         docker = DockerCli(type("Module", (), {"params": {}, "get_bin_path": lambda self, name: f"/bin/{name}"})())
-        task = swarm_state.Task(**{**vars(make_task("failed", node=node)), "id": swarm.newest("demo_node1")["ID"]})
+        task = Task(**{**vars(make_task("failed", node=node)), "id": swarm.newest("demo_node1")["ID"]})
         before = swarm.count("service", "logs")
-        assert swarm_state.describe_task(docker, judged(), task, lines)["log"] == log
+        assert describe_task(docker, judged(), task, lines)["log"] == log
         assert swarm.count("service", "logs") - before == bool(log)
 
     def test_without_a_docker_there_is_no_log(self):
-        entry = swarm_state.describe_task(None, judged(), make_task("failed", exit_code=3, error="e"), 5)
+        entry = describe_task(None, judged(), make_task("failed", exit_code=3, error="e"), 5)
         assert entry == {
             "service": "demo_s",
             "task_id": "t1",
@@ -339,7 +346,7 @@ class TestFailures:
     def test_lines_without_a_time_stay_behind_their_line(self):
         out = "2025-01-01T10:00:02Z second\n  of it\n2025-01-01T10:00:04Z fourth\n"
         said = "no time at all\n2025-01-01T10:00:01Z first\n2025-01-01T10:00:03Z third\n  of it\n"
-        assert swarm_state.merge_streams(out, said) == [
+        assert merge_streams(out, said) == [
             "no time at all",
             "first",
             "second",

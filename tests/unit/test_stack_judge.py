@@ -1,13 +1,22 @@
 """What swarm_state thinks of tasks, slots and services."""
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils import swarm_state
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.explain import find_failures, hint_for
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.live import (
+    Live,
+    Task,
+    judge_service,
+    judge_slot,
+    same_template,
+    service_mode,
+    time_key,
+)
 
 
 def make_task(state="running", desired="running", created=1, spec=None, **fields):
     values = {"service": "s", "slot": "1", "node": "host1", "error": "", "exit_code": None, "image": "i", "updated": ""}
     values.update(fields)
-    return swarm_state.Task(
+    return Task(
         id=f"t{created}",
         state=state,
         desired=desired,
@@ -41,23 +50,23 @@ class TestJudging:
     )
     def test_slot(self, condition, history, verdict):
         tasks = [make_task(*entry, created=number) for number, entry in enumerate(history)]
-        assert swarm_state.judge_slot({"RestartPolicy": {"Condition": condition}}, tasks) == verdict
+        assert judge_slot({"RestartPolicy": {"Condition": condition}}, tasks) == verdict
 
     def test_rejections_of_an_earlier_definition_do_not_count(self):
         old, new = {"ContainerSpec": {"Image": "a"}}, {"ContainerSpec": {"Image": "b"}}
         history = [make_task("preparing", spec=new), *[make_task("rejected", "shutdown", spec=old)] * 3]
-        assert swarm_state.judge_slot(new, history) == "starting"
+        assert judge_slot(new, history) == "starting"
 
     def test_a_task_that_has_to_move(self):
         """Swarm keeps a task that fits a new placement; as long as an update goes on, it may not have looked yet."""
         task = make_task(spec={"Placement": {"Constraints": ["node.hostname == a"]}})
         template = {"Placement": {"Constraints": ["node.hostname == b"]}}
-        assert swarm_state.judge_slot(template, [task], rolling=True) == "outdated"
-        assert swarm_state.judge_slot(template, [task]) == "running"
+        assert judge_slot(template, [task], rolling=True) == "outdated"
+        assert judge_slot(template, [task]) == "running"
 
     def test_outdated(self):
         task = make_task(spec={"ContainerSpec": {"Image": "a"}})
-        assert swarm_state.judge_slot({"ContainerSpec": {"Image": "b"}}, [task]) == "outdated"
+        assert judge_slot({"ContainerSpec": {"Image": "b"}}, [task]) == "outdated"
 
     def test_defaults_that_only_a_service_shows(self):
         """As engine 26.1.5 answered: the task leaves out what the service spells out."""
@@ -68,10 +77,10 @@ class TestJudging:
             "Runtime": "container",
             "ForceUpdate": 0,
         }
-        assert swarm_state.same_template(task, service)
-        assert not swarm_state.same_template(task, {**service, "ForceUpdate": 1})
+        assert same_template(task, service)
+        assert not same_template(task, {**service, "ForceUpdate": 1})
         service["ContainerSpec"]["StopGracePeriod"] = 1
-        assert not swarm_state.same_template(task, service)
+        assert not same_template(task, service)
 
     @pytest.mark.parametrize(
         ("mode", "expected"),
@@ -85,11 +94,11 @@ class TestJudging:
         ],
     )
     def test_mode(self, mode, expected):
-        assert swarm_state.service_mode({"Mode": mode}) == expected
+        assert service_mode({"Mode": mode}) == expected
 
     def state(self, mode, tasks, **service):
         spec = {"Name": "d_s", "TaskTemplate": {}, "Mode": mode}
-        return swarm_state.judge_service("d", {"ID": "x", "Spec": spec, **service}, tasks)
+        return judge_service("d", {"ID": "x", "Spec": spec, **service}, tasks)
 
     def test_replicas_that_are_missing(self):
         state = self.state({"Replicated": {"Replicas": 2}}, [make_task()])
@@ -113,7 +122,7 @@ class TestJudging:
 
     def test_times_sort_as_text(self):
         stamps = ["2025-01-01T10:00:00.5Z", "2025-01-01T10:00:00.05Z", "2025-01-01T10:00:00Z"]
-        assert sorted(stamps, key=swarm_state.time_key) == stamps[::-1]
+        assert sorted(stamps, key=time_key) == stamps[::-1]
 
     @pytest.mark.parametrize(
         ("error", "code", "hint"),
@@ -141,10 +150,10 @@ class TestJudging:
     def test_hints(self, error, code, hint):
         reservations = {"GenericResources": [{"DiscreteResourceSpec": {"Kind": "NVIDIA-GPU", "Value": 1}}]}
         state = self.state({}, [])
-        state = swarm_state.judge_service(
+        state = judge_service(
             "d", {"ID": "x", "Spec": {"Name": "d_s", "TaskTemplate": {"Resources": {"Reservations": reservations}}}}, []
         )
-        found = swarm_state.hint_for(state, make_task("failed", "shutdown", error=error, exit_code=code))
+        found = hint_for(state, make_task("failed", "shutdown", error=error, exit_code=code))
         assert hint in found
         assert bool(hint) == bool(found)
 
@@ -155,9 +164,7 @@ class TestTelling:
     def live(self, message, *tasks):
         update = {"State": "paused", "StartedAt": "then", "Message": message}
         spec = {"Name": "d_s", "TaskTemplate": {}, "Mode": {"Replicated": {"Replicas": 3}}}
-        return swarm_state.Live(
-            "d", services={"d_s": {"ID": "x", "Spec": spec, "UpdateStatus": update}}, tasks=list(tasks)
-        )
+        return Live("d", services={"d_s": {"ID": "x", "Spec": spec, "UpdateStatus": update}}, tasks=list(tasks))
 
     def test_the_task_that_the_update_names(self):
         """Another one of the service has failed since."""
@@ -169,7 +176,7 @@ class TestTelling:
             make_task("failed", "shutdown", created=7, slot="2", error="a consequence"),
             cause,
         )
-        (failure,) = swarm_state.find_failures(None, live, 0)
+        (failure,) = find_failures(None, live, 0)
         assert failure["task_id"] == "t5"
         assert failure["error"] == "the cause (its update was paused by a failing task)"
 
@@ -177,7 +184,7 @@ class TestTelling:
         live = self.live(
             "update paused due to failure or early termination of task t1", make_task("starting", created=8)
         )
-        (failure,) = swarm_state.find_failures(None, live, 0)
+        (failure,) = find_failures(None, live, 0)
         assert (failure["task_id"], failure["state"]) == ("", "update")
         assert "early termination of task t1" in failure["error"]
 
@@ -199,7 +206,4 @@ class TestTelling:
     )
     def test_active(self, state, desired, active):
         assert make_task(state, desired).active == active
-        assert (
-            swarm_state.Live("d", tasks=[make_task("shutdown", "shutdown"), make_task(state, desired)]).running
-            == active
-        )
+        assert Live("d", tasks=[make_task("shutdown", "shutdown"), make_task(state, desired)]).running == active

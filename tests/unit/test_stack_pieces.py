@@ -5,9 +5,24 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.docker_cli import CompletedDocker, DockerError
-from ansible_collections.ddp.swarm.plugins.module_utils.swarm_state import Live
-from ansible_collections.ddp.swarm.plugins.modules import swarm_stack
+from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import CompletedDocker, DockerError
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.diff import (
+    differences,
+    make_diff,
+    pick,
+    readable,
+    shorten,
+)
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.live import Live
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.module import rolls_back
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.plan import attached, endless_services, own_networks
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.record import (
+    Record,
+    content_ids,
+    normal_spec,
+    read_config,
+)
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.wait import why_failed
 from swarm_stand_in.fixtures import definition
 from test_stack_explain import judged
 from test_stack_judge import make_task
@@ -39,7 +54,7 @@ SPEC = {
 class TestSpecs:
     def test_what_says_nothing_is_left_out_and_identifiers_become_names(self):
         kept = json.dumps(SPEC)
-        assert swarm_stack.normal_spec({"Spec": SPEC}, {"n1": {"Name": "demo_default"}}) == {
+        assert normal_spec({"Spec": SPEC}, {"n1": {"Name": "demo_default"}}) == {
             "Name": "demo_s",
             "Networks": [{"Target": "demo_default"}],
             "Mode": {"Replicated": {"Replicas": 0}},
@@ -56,12 +71,12 @@ class TestSpecs:
         assert json.dumps(SPEC) == kept
 
     def test_a_spec_that_says_little(self):
-        assert swarm_stack.normal_spec({"Spec": {"Name": "s"}}, {}) == {"Name": "s"}
+        assert normal_spec({"Spec": {"Name": "s"}}, {}) == {"Name": "s"}
 
     def test_configs_and_secrets_in_use(self):
         bare = {"Spec": {"Name": "demo_a"}}
         live = Live("demo", services={"demo_a": bare, "demo_s": {"Spec": SPEC}})
-        assert swarm_stack.content_ids(live) == {"config c": "c1", "secret t": "t1"}
+        assert content_ids(live) == {"config c": "c1", "secret t": "t1"}
 
     @pytest.mark.parametrize(
         ("networks", "found"),
@@ -81,27 +96,27 @@ class TestSpecs:
             "demo_none": {"Spec": {"Networks": None}},
         }
         rows = {"n1": {"Name": "x"}, "n2": {"Name": "x"}, "n3": {"Name": "y"}, "n4": {"Name": "z"}}
-        assert swarm_stack.attached(services, Live("demo", networks=rows), networks) == found
+        assert attached(services, Live("demo", networks=rows), networks) == found
 
     def test_networks_that_the_stack_creates(self):
         networks = {"a": {}, "b": {"name": "own"}, "c": {"external": True}}
-        assert swarm_stack.own_networks("demo", {"networks": networks}) == {"demo_a": {}, "own": {"name": "own"}}
-        assert swarm_stack.own_networks("demo", {}) == {}
+        assert own_networks("demo", {"networks": networks}) == {"demo_a": {}, "own": {"name": "own"}}
+        assert own_networks("demo", {}) == {}
 
 
 class TestRecords:
     def test_what_was_written_is_read(self):
-        record = swarm_stack.Record({"a": 1}, {"s": {"b": 2}}, {"n": "id"}, {"config c": "id"})
-        assert swarm_stack.Record.from_json(record.to_json()) == record
+        record = Record({"a": 1}, {"s": {"b": 2}}, {"n": "id"}, {"config c": "id"})
+        assert Record.from_json(record.to_json()) == record
 
     def test_one_of_an_earlier_release_is_read(self):
-        assert swarm_stack.Record.from_json('{"format": 1, "definition": {"a": 1}}') == swarm_stack.Record({"a": 1})
+        assert Record.from_json('{"format": 1, "definition": {"a": 1}}') == Record({"a": 1})
 
     @pytest.mark.parametrize(
         "data", ["{}", "3", "null", '"x"', '{"format": 2}', '{"format": 0}', '{"format": 1, "x": 1}', "["]
     )
     def test_one_of_another_kind_counts_as_none(self, data):
-        assert swarm_stack.Record.from_json(data) is None
+        assert Record.from_json(data) is None
 
     @pytest.mark.parametrize(
         ("answer", "text"),
@@ -117,16 +132,16 @@ class TestRecords:
     )
     def test_a_config_that_is_no_text_counts_as_none(self, answer, text):
         docker = SimpleNamespace(run=lambda *_words, **_options: CompletedDocker(0, json.dumps(answer), ""))
-        assert swarm_stack.read_config(docker, "c") == text
+        assert read_config(docker, "c") == text
 
     @pytest.mark.parametrize(("said", "fails"), [("no such config: c", False), ("boom\n", True), ("", True)])
     def test_a_config_that_is_not_there(self, said, fails):
         docker = SimpleNamespace(run=lambda *_words, **_options: CompletedDocker(1, "[]", said))
         if not fails:
-            assert swarm_stack.read_config(docker, "c") is None
+            assert read_config(docker, "c") is None
             return
         with pytest.raises(DockerError, match=f"^docker config inspect: {said.strip()}$"):
-            swarm_stack.read_config(docker, "c")
+            read_config(docker, "c")
 
 
 class TestDifferences:
@@ -147,7 +162,7 @@ class TestDifferences:
         ],
     )
     def test_where_they_are(self, before, after, paths):
-        assert swarm_stack.differences(before, after) == paths
+        assert differences(before, after) == paths
 
     @pytest.mark.parametrize(
         ("paths", "found"),
@@ -160,7 +175,7 @@ class TestDifferences:
         ],
     )
     def test_what_is_there(self, paths, found):
-        assert swarm_stack.pick({"a": {"b": [1, {"c": 2}]}, "Env": ["A=1", "B=2"], "d": None}, paths) == found
+        assert pick({"a": {"b": [1, {"c": 2}]}, "Env": ["A=1", "B=2"], "d": None}, paths) == found
 
     @pytest.mark.parametrize(
         ("number", "text"),
@@ -173,7 +188,7 @@ class TestDifferences:
         ],
     )
     def test_six_are_named(self, number, text):
-        assert swarm_stack.shorten(list("abcdefghi")[:number]) == text
+        assert shorten(list("abcdefghi")[:number]) == text
 
 
 class TestText:
@@ -190,11 +205,11 @@ class TestText:
         ],
     )  # fmt: skip
     def test_of_a_structure(self, value, text):
-        assert swarm_stack.readable(value) == text
+        assert readable(value) == text
 
     @pytest.mark.parametrize(("before", "after"), [(None, {"a": 1}), ({"a": 1}, None), ({}, {"a": 1})])
     def test_what_was_not_there_is_no_text(self, before, after):
-        diff = swarm_stack.make_diff("t", before, after)
+        diff = make_diff("t", before, after)
         assert diff == {
             "before_header": "t",
             "after_header": "t",
@@ -216,13 +231,10 @@ class TestText:
         state = judged(
             [make_task("running", slot="0"), make_task(**{"state": "failed", "desired": "shutdown", **task})]
         )
-        assert swarm_stack.why_failed(state) == why
+        assert why_failed(state) == why
 
     def test_why_one_is_of_which_no_task_has_failed(self):
-        assert (
-            swarm_stack.why_failed(judged([make_task()], update={"State": "rollback_paused"}))
-            == "update rollback_paused"
-        )
+        assert why_failed(judged([make_task()], update={"State": "rollback_paused"})) == "update rollback_paused"
 
     @pytest.mark.parametrize(
         ("deploy", "endless"),
@@ -238,7 +250,7 @@ class TestText:
     )
     def test_what_never_ends(self, deploy, endless):
         services = {"s": {"deploy": deploy}, "job": {"deploy": {"mode": "global-job"}}, "a": {"deploy": {}}}
-        assert swarm_stack.endless_services({"services": services}) == ["a", *(["s"] if endless else [])]
+        assert endless_services({"services": services}) == ["a", *(["s"] if endless else [])]
 
     @pytest.mark.parametrize(
         ("deploys", "may"),
@@ -250,7 +262,7 @@ class TestText:
     )
     def test_what_swarm_may_take_back(self, deploys, may):
         services = {str(number): {"deploy": deploy} for number, deploy in enumerate(deploys)}
-        assert swarm_stack.rolls_back({"services": services}) == may
+        assert rolls_back({"services": services}) == may
 
 
 class TestDiffsOfConfigs:

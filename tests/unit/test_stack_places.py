@@ -1,17 +1,29 @@
 """The places of a service, filled or not, and how swarm's answers become tasks."""
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils import swarm_state
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.explain import summary
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.live import (
+    BAD_UPDATES,
+    Live,
+    ServiceState,
+    Slot,
+    judge_service,
+    judge_slot,
+    list_tasks,
+    parse_tasks,
+    same_template,
+    service_mode,
+)
 from ansible_collections.ddp.swarm.plugins.modules import swarm_stack_info
 from swarm_stand_in.fixtures import definition
 from test_stack_judge import make_task
 
-STATE = "ansible_collections.ddp.swarm.plugins.module_utils.swarm_state"
+STATE = "ansible_collections.ddp.swarm.plugins.module_utils.stack.live"
 
 
 def state(*verdicts, wanted=None, update=""):
-    slots = [swarm_state.Slot(str(number), verdict, make_task()) for number, verdict in enumerate(verdicts)]
-    return swarm_state.ServiceState(
+    slots = [Slot(str(number), verdict, make_task()) for number, verdict in enumerate(verdicts)]
+    return ServiceState(
         name="s",
         full_name="demo_s",
         mode="replicated",
@@ -49,7 +61,7 @@ class TestServices:
         assert found.filled == running
         assert found.missing == max(0, wanted - len(verdicts))
 
-    @pytest.mark.parametrize("update", ["", "updating", "completed", *swarm_state.BAD_UPDATES])
+    @pytest.mark.parametrize("update", ["", "updating", "completed", *BAD_UPDATES])
     @pytest.mark.parametrize(
         ("verdicts", "wanted", "filled"),
         [(["running"], 1, True), (["complete"], 1, True), (["running"], 2, False), (["starting"], 1, False)],
@@ -88,13 +100,13 @@ class TestServices:
         ],
     )
     def test_modes_that_say_little(self, mode, expected):
-        assert swarm_state.service_mode({"Mode": mode}) == expected
+        assert service_mode({"Mode": mode}) == expected
 
     @pytest.mark.parametrize("mode", ["Global", "GlobalJob"])
     @pytest.mark.parametrize(("nodes", "wanted"), [([], 1), (["a"], 1), (["a", "b", "c"], 3)])
     def test_a_global_service_wants_what_it_has_and_at_least_one(self, mode, nodes, wanted):
         service = {"ID": "x", "Spec": {"Name": "demo_s", "TaskTemplate": {}, "Mode": {mode: {}}}}
-        found = swarm_state.judge_service("demo", service, [make_task(slot=node) for node in nodes])
+        found = judge_service("demo", service, [make_task(slot=node) for node in nodes])
         assert (found.wanted, found.missing) == (wanted, wanted - len(nodes))
 
     @pytest.mark.parametrize(("update", "verdict"), [("updating", "outdated"), ("rollback_started", "outdated"),
@@ -103,7 +115,7 @@ class TestServices:
         spec = {"Name": "demo_s", "TaskTemplate": {"Placement": {"Constraints": ["node.hostname == b"]}}}
         service = {"ID": "x", "Spec": spec, "UpdateStatus": {"State": update}}
         task = make_task(spec={"Placement": {"Constraints": ["node.hostname == a"]}})
-        assert [slot.verdict for slot in swarm_state.judge_service("demo", service, [task]).slots] == [verdict]
+        assert [slot.verdict for slot in judge_service("demo", service, [task]).slots] == [verdict]
 
     def test_only_its_own_tasks_fill_its_places_and_those_that_left_do_not(self):
         service = {"ID": "x", "Spec": {"Name": "demo_s", "Mode": {"Replicated": {"Replicas": 2}}}}
@@ -114,7 +126,7 @@ class TestServices:
             make_task(service="t", slot="3", created=3),
             make_task("shutdown", "shutdown", slot="4", created=2),
         ]
-        found = swarm_state.judge_service("demo", service, tasks)
+        found = judge_service("demo", service, tasks)
         assert [(slot.name, slot.verdict, slot.task.id) for slot in found.slots] == [
             ("1", "restarting", "t5"),
             ("2", "running", "t6"),
@@ -148,12 +160,12 @@ class TestPlaces:
     def test_verdicts(self, condition, job, history, verdict):
         tasks = [make_task(*entry, created=number) for number, entry in enumerate(history)]
         policy = {"Condition": condition} if condition else None
-        assert swarm_state.judge_slot({"RestartPolicy": policy}, tasks, job=job) == verdict
+        assert judge_slot({"RestartPolicy": policy}, tasks, job=job) == verdict
 
     def test_a_failure_of_an_earlier_definition_does_not_count(self):
         old, new = {"ContainerSpec": {"Image": "a"}}, {"ContainerSpec": {"Image": "b"}}
         history = [make_task("starting", spec=new), make_task("failed", "shutdown", spec=old)]
-        assert swarm_state.judge_slot(new, history) == "starting"
+        assert judge_slot(new, history) == "starting"
 
     @pytest.mark.parametrize(
         ("left", "right", "same"),
@@ -172,17 +184,17 @@ class TestPlaces:
         ],
     )
     def test_what_goes_without_saying_is_no_difference(self, left, right, same):
-        assert swarm_state.same_template(left, right) == same
+        assert same_template(left, right) == same
 
     def test_a_task_of_which_nothing_is_known_fits_everywhere(self):
-        assert swarm_state.same_template({}, {"Placement": {"Constraints": ["x"]}}, placement=True)
-        assert not swarm_state.same_template({"A": 1}, {"A": 1, "Placement": {"Constraints": ["x"]}}, placement=True)
+        assert same_template({}, {"Placement": {"Constraints": ["x"]}}, placement=True)
+        assert not same_template({"A": 1}, {"A": 1, "Placement": {"Constraints": ["x"]}}, placement=True)
 
 
 class TestTasks:
     def parsed(self, *items, rows=()):
         services = {"demo_s": {"ID": "sid"}, "other": {"ID": "oid"}}
-        return swarm_state.parse_tasks("demo", list(rows), list(items), services)
+        return parse_tasks("demo", list(rows), list(items), services)
 
     def item(self, status, **fields):
         return {"ID": "tid", "ServiceID": "sid", "Status": status, **fields}
@@ -267,7 +279,7 @@ class TestLooks:
             swarm.swarm.settle(240)
             return rows
 
-        listed = swarm_state.list_tasks
+        listed = list_tasks
         monkeypatch.setattr(f"{STATE}.list_tasks", slowly)
         info = call(swarm_stack_info, later=0)
         assert looks == [2, 3]
@@ -297,7 +309,7 @@ class TestLooks:
         info = call(swarm_stack_info)
         assert not any(info[key] for key in ("exists", "running", "converged", "complete", "failed_for_good"))
         assert (info["calls"], swarm.count("stack", "ps"), swarm.count("inspect")) == (1, 0, 0)
-        assert not swarm_state.summary(swarm_state.Live("demo"))["complete"]
+        assert not summary(Live("demo"))["complete"]
 
     def test_it_asks_for_no_more_than_it_tells(self, swarm, call):
         call(compose=[definition()])

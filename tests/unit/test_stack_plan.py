@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.modules import swarm_stack
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.record import Record
 from swarm_stand_in.fixtures import definition
 
 
@@ -203,7 +203,7 @@ class TestDrift:
 
     @pytest.mark.parametrize("data", ["{", "[]", '{"format": 99}', '{"format": 1, "other": 1}'])
     def test_a_record_of_another_kind_counts_as_none(self, data):
-        assert swarm_stack.Record.from_json(data) is None
+        assert Record.from_json(data) is None
 
 
 class TestPrune:

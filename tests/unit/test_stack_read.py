@@ -4,8 +4,9 @@ import json
 import random
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.docker_cli import DockerCli
-from ansible_collections.ddp.swarm.plugins.module_utils.swarm_state import list_tasks, task_log
+from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import DockerCli
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.explain import task_log
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.live import list_tasks
 from ansible_collections.ddp.swarm.plugins.modules import swarm_stack_info
 from swarm_stand_in.fixtures import definition
 
@@ -74,7 +75,7 @@ class TestErrors:
             return rows
 
         monkeypatch.setattr(
-            "ansible_collections.ddp.swarm.plugins.module_utils.swarm_state.list_tasks", with_one_that_is_gone
+            "ansible_collections.ddp.swarm.plugins.module_utils.stack.live.list_tasks", with_one_that_is_gone
         )
         info = call(swarm_stack_info)
         assert [task["service"] for task in info["tasks"]] == ["node0"]

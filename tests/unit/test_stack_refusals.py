@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.stack_compose import ComposeError
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.shapes import ComposeError
 from ansible_collections.ddp.swarm.plugins.modules import swarm_stack_info
 from swarm_stand_in.fixtures import definition
 from test_stack_definition import prepare, service

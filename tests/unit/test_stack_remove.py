@@ -5,7 +5,9 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.modules import swarm_stack
+from ansible_collections.ddp.swarm.plugins.module_utils.stack import remove
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.remove import Remains, wait_tasks_gone
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.wait import StackFailure
 from swarm_stand_in.fixtures import definition
 
 
@@ -165,7 +167,7 @@ class TestSteps:
         assert swarm.count(kind, "rm") >= 2
 
     def test_what_is_left_is_named_by_its_kind(self):
-        remains = swarm_stack.Remains(
+        remains = Remains(
             services={"s": "1"},
             networks={"n2": "2", "n1": "3"},
             configs={"c": "4"},
@@ -174,7 +176,7 @@ class TestSteps:
         )
         assert remains
         assert remains.sentences() == ["service s", "network n1", "network n2", "config c", "secret t", "container x"]
-        assert not swarm_stack.Remains()
+        assert not Remains()
 
     def test_a_container_that_stays_is_left(self, swarm, call):
         call(compose=[definition()])
@@ -203,15 +205,15 @@ class TestTasks:
             return [{"ID": key, "NodeID": node, "Status": {"State": "running"}} for key, node in now.items()]
 
         docker = SimpleNamespace(json_lines=lambda *_words: list(nodes))
-        monkeypatch.setattr(swarm_stack, "inspect_all", found)
-        return swarm_stack.wait_tasks_gone(docker, ["a", "b"], swarm.clock.monotonic() + deadline), asked
+        monkeypatch.setattr(remove, "inspect_all", found)
+        return wait_tasks_gone(docker, ["a", "b"], swarm.clock.monotonic() + deadline), asked
 
     def test_those_that_are_left_are_asked_for_again(self, swarm, wait):
         assert wait(5, {"a": "n", "b": "n"}, {"b": "n"}, {}) == ([], [["a", "b"], ["a", "b"], ["b"]])
         assert swarm.clock.slept == [0.5, 0.5]
 
     def test_until_time_is_up(self, swarm, wait):
-        with pytest.raises(swarm_stack.StackFailure) as caught:
+        with pytest.raises(StackFailure) as caught:
             wait(2, {"a": "n", "b": "n"})
         assert str(caught.value) == "Not all tasks have ended in time: task a (running), task b (running)"
         assert swarm.clock.slept == [0.5] * 5
@@ -227,5 +229,5 @@ class TestTasks:
         assert warnings == ["3 tasks are left to h1, h2: not reachable now, they end when it comes back"]
         assert len(asked) == 1
         for reachable in ("n3", "n4"):
-            with pytest.raises(swarm_stack.StackFailure):
+            with pytest.raises(StackFailure):
                 wait(0, {"a": "n1", "b": reachable}, nodes=nodes)

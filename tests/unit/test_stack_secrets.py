@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.modules import swarm_stack
+from ansible_collections.ddp.swarm.plugins.module_utils.stack import module
 from swarm_stand_in.fixtures import definition
 
 SHORT, LONG = "S3CR3T", "S3CR3T-of-more-letters"
@@ -201,7 +201,7 @@ class TestSecretsOfWhatIsRefused:
         def crash(*_arguments):
             raise RuntimeError(f"so {SHORT} it goes")
 
-        monkeypatch.setattr(swarm_stack, "read_live", crash)
+        monkeypatch.setattr(module, "read_live", crash)
         compose = {**definition(), "secrets": {"token": {"content": SHORT}}}
         self.hidden(capsys, call(compose=[compose]), SHORT, "RuntimeError", "it goes")
 

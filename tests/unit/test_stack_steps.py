@@ -4,8 +4,16 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.docker_cli import CompletedDocker, DockerError
-from ansible_collections.ddp.swarm.plugins.module_utils.stack_compose import Content, Prepared
+from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import CompletedDocker, DockerError
+from ansible_collections.ddp.swarm.plugins.module_utils.stack import module
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.apply import (
+    create_contents,
+    prune_contents,
+    remove_networks,
+    stack_deploy,
+)
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.canonical import Content, Prepared
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.wait import StackFailure
 from ansible_collections.ddp.swarm.plugins.modules import swarm_stack
 from docker_stand_in import run
 from swarm_stand_in.fixtures import STACK, definition
@@ -231,7 +239,7 @@ class TestContents:
         docker = told(CompletedDocker(1, "", "in use"))
         docker.json_lines = lambda kind, *_words: [{"Name": name, "ID": key} for name, key in rows[kind].items()]
         wanted = {"configs": {"c": {"external": True, "name": "own_1"}}, "secrets": {"held": {"driver": "d"}}}
-        swarm_stack.prune_contents(docker, "demo", wanted)
+        prune_contents(docker, "demo", wanted)
         assert [words for words, _options in docker.asked] == [("config", "rm", "o"), ("secret", "rm", "p")]
 
     @pytest.mark.parametrize(
@@ -245,7 +253,7 @@ class TestContents:
     def test_another_one_by_the_name_of_ours_is_replaced(self, known, asked):
         docker = told(CompletedDocker(0, "", ""))
         docker.json_lines = lambda kind, *_words: [{"Name": "c_1", "ID": "now"}]
-        swarm_stack.create_contents(docker, "demo", [Content("config", "c", "c_1", "text", None)], known)
+        create_contents(docker, "demo", [Content("config", "c", "c_1", "text", None)], known)
         assert [words[:2] for words, _options in docker.asked] == asked
         for words, options in docker.asked[1:]:
             assert (words[-2:], options) == (("c_1", "-"), {"input": "text"})
@@ -258,7 +266,7 @@ class TestWordsOfDocker:
         docker = told(*answers)
         prepared = Prepared({"services": {"s": {"environment": {"PASS": "hush"}, "command": ["$x"]}}}, directory="/d")
         try:
-            return swarm_stack.stack_deploy(docker, "demo", prepared, dict(self.PARAMS)), docker
+            return stack_deploy(docker, "demo", prepared, dict(self.PARAMS)), docker
         except DockerError as error:
             return error, docker
 
@@ -294,14 +302,14 @@ class TestWordsOfDocker:
     @pytest.mark.parametrize("said", ["Error: No such network: n", "network n not found", ""])
     def test_a_network_that_has_gone_is_as_good_as_removed(self, swarm, said):
         docker = told(CompletedDocker(0 if not said else 1, "", said))
-        swarm_stack.remove_networks(docker, "demo", ["n", "m"], deadline=0)
+        remove_networks(docker, "demo", ["n", "m"], deadline=0)
         assert [words for words, _options in docker.asked] == [("network", "rm", "n"), ("network", "rm", "m")]
         assert swarm.clock.slept == []
 
     def test_a_network_that_is_in_use_is_tried_until_time_is_up(self, swarm):
         docker = told(CompletedDocker(0, "", ""), CompletedDocker(1, "", "in use\n"))
-        with pytest.raises(swarm_stack.StackFailure) as caught:
-            swarm_stack.remove_networks(docker, "demo", ["n", "m"], swarm.clock.monotonic() + 2)
+        with pytest.raises(StackFailure) as caught:
+            remove_networks(docker, "demo", ["n", "m"], swarm.clock.monotonic() + 2)
         assert str(caught.value) == "Cannot remove network m of stack demo: in use"
         assert [words[-1] for words, _options in docker.asked] == ["n", *["m"] * (len(docker.asked) - 1)]
         assert swarm.clock.slept == [1.0] * 3
@@ -397,7 +405,7 @@ class TestResults:
         assert call(compose=[{}])["calls"] == 0
 
     def test_what_nobody_thought_of_has_it_too(self, swarm, call, monkeypatch):
-        monkeypatch.setattr(swarm_stack, "make_plan", lambda *_arguments: 1 // 0)
+        monkeypatch.setattr(module, "make_plan", lambda *_arguments: 1 // 0)
         made = call(compose=[definition()], later=0)
         assert made["msg"].startswith("ZeroDivisionError: ")
         assert made["calls"] == len(swarm.calls)

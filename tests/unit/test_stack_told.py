@@ -1,11 +1,11 @@
 """What swarm_stack says of a wait: what each task waits for, and why it gave up."""
 
+import time
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils import swarm_state
-from ansible_collections.ddp.swarm.plugins.module_utils.swarm_state import Live, Slot
-from ansible_collections.ddp.swarm.plugins.modules import swarm_stack
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.live import Live, Slot
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.wait import Waiter, epoch, waiting_for
 from swarm_stand_in.fixtures import definition
 from test_stack_judge import make_task
 
@@ -13,7 +13,7 @@ STAMP = "2025-01-01T10:00:00.5Z"
 
 
 def told(task, verdict="starting", goal="running", pattern="", earlier=()):
-    return swarm_stack.waiting_for(Slot("1", verdict, task), [task, *earlier], goal, pattern)
+    return waiting_for(Slot("1", verdict, task), [task, *earlier], goal, pattern)
 
 
 class TestOneTask:
@@ -66,10 +66,10 @@ class TestOneTask:
         [("2025-01-01T00:00:00Z", 1735689600), ("2025-01-01T00:00:09.987654321Z", 1735689609)],
     )
     def test_times_of_the_engine(self, stamp, seconds):
-        assert swarm_stack.epoch(stamp) == seconds
+        assert epoch(stamp) == seconds
 
     def test_what_has_no_time_is_of_now(self, swarm):
-        assert swarm_stack.epoch("") == swarm.clock.now
+        assert epoch("") == swarm.clock.now
 
 
 class Look:
@@ -79,7 +79,7 @@ class Look:
         spec = {"Name": "demo_s", "TaskTemplate": {}, "Mode": {"Replicated": {"Replicas": replicas}}}
         self.live = Live("demo", services={"demo_s": {"ID": "x", "Spec": spec}} if exists else {}, tasks=list(tasks))
         params = {"wait_for": "running", "wait_timeout": 20, "log_lines": 0, "stability_period": 3, **params}
-        self.waiter = swarm_stack.Waiter(SimpleNamespace(), "demo", ["s"], params)
+        self.waiter = Waiter(SimpleNamespace(), "demo", ["s"], params)
 
     def given_up(self):
         error = self.waiter._timed_out(self.live)
@@ -231,7 +231,7 @@ class TestHowLong:
 
     @pytest.mark.parametrize(("up", "stable"), [(29, False), (30, True), (31, True)])
     def test_what_has_been_up_for_just_long_enough(self, swarm, up, stable):
-        updated = swarm_stack.time.strftime("%Y-%m-%dT%H:%M:%SZ", swarm_stack.time.gmtime(swarm.clock.now - up))
+        updated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(swarm.clock.now - up))
         look = Look(make_task(updated=updated), make_task("starting", slot="2"), stability_period=30)
         assert look.waiter._old_enough(look.live) == stable
 
@@ -258,7 +258,7 @@ class TestHowLong:
         del compose["services"]["node1"]
         made = call(compose=[compose], prune=False, wait_for="running")
         assert not made.get("failed")
-        assert swarm_state.Live("demo", services=swarm.services).states()[0].name == "node0"
+        assert Live("demo", services=swarm.services).states()[0].name == "node0"
 
     def test_one_that_goes_while_it_is_waited_for_is_missed(self, swarm, call, monkeypatch):
         call(compose=[definition()])

@@ -1,7 +1,7 @@
 """How swarm_stack waits, and what it says when it waits in vain."""
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils import swarm_state
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.live import BAD_UPDATES
 from swarm_stand_in.fixtures import definition
 from swarm_stand_in.store import stamp
 
@@ -64,14 +64,14 @@ class TestWaiting:
         assert "No node fulfils node.role == worker" in result["msg"]
         assert len(result["failures"]) == 2
 
-    @pytest.mark.parametrize("state", sorted(swarm_state.BAD_UPDATES))
+    @pytest.mark.parametrize("state", sorted(BAD_UPDATES))
     def test_bad_updates_are_failures(self, swarm, call, state):
         call(compose=[definition()])
         swarm.updates = {"demo_node1": state}
         swarm.outcomes = {"demo_node1": ("starting", 0, "")}
         result = call(compose=[definition(image="trainer:2")], wait_for="running")
         assert result["failed"]
-        assert swarm_state.BAD_UPDATES[state] in result["msg"]
+        assert BAD_UPDATES[state] in result["msg"]
         assert result["failures"][0]["update_state"] == state
 
     def test_an_old_paused_update_is_repaired(self, swarm, call):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.modules.swarm_diagnosis import Cluster, Settings, diagnose_stranded
+from ansible_collections.ddp.swarm.plugins.module_utils.swarm.cluster import Cluster, Settings
+from ansible_collections.ddp.swarm.plugins.module_utils.swarm.plan.hosts import diagnose_stranded
 from swarm_as_seen import PAIR, TRIO, Seen, address, bare, headless, judge, node, swarm
 
 DISTURBS = "But {} runs there and would be ended: wait until it is done, or say swarm_disturb_training=true"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.modules.swarm_diagnosis import Cluster, Settings, plan_removal
+from ansible_collections.ddp.swarm.plugins.module_utils.swarm.cluster import Cluster, Settings
+from ansible_collections.ddp.swarm.plugins.module_utils.swarm.plan.removal import plan_removal
 from swarm_as_seen import TRIO, bare, gone, headless, node, remove, swarm
 
 NOT_THERE = " It does not answer: should it come back, run 'docker swarm leave --force' on it."

@@ -18,7 +18,11 @@ COLLECTION = Path("ansible_collections/ddp/swarm")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("collections")
     plugins = tree / COLLECTION / "plugins"
-    for source, target in (("library", "modules"), ("module_utils", "module_utils")):
+    for source, target in (
+        ("library", "modules"),
+        ("module_utils", "module_utils"),
+        ("plugins/doc_fragments", "doc_fragments"),
+    ):
         shutil.copytree(ROOT / source, plugins / target, ignore=shutil.ignore_patterns("__pycache__"))
     (plugins.parent / "meta").mkdir()
     (plugins.parent / "meta" / "runtime.yml").write_text("requires_ansible: '>=2.19'\n")

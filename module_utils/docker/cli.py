@@ -1,7 +1,4 @@
-"""A thin client around the docker command line: the only way in which this project's modules talk to an engine.
-
-Standard library only, Python 3.9 or newer, any docker CLI from 20.10 on.
-"""
+"""The docker command line, as the modules call it: one client, its connection, its answers and its errors."""
 
 from __future__ import annotations
 

@@ -1,29 +1,29 @@
-"""What lives in a swarm stack, and what to think of it.
-
-Reading (a few docker commands) comes first, then judging (pure functions over what was read), then explaining a failure.
-Shared by swarm_stack and swarm_stack_info. Standard library only, Python 3.9 or newer.
-"""
+"""What a swarm says about a stack: its services, tasks and networks."""
 
 from __future__ import annotations
 
 import json
 import platform
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .docker_cli import ANSWER_TIMEOUT, DockerCli, DockerError, parse_json_lines
+from ..docker.cli import ANSWER_TIMEOUT, DockerCli, DockerError, parse_json_lines
+
+
+def list_objects(docker: DockerCli, kind: str, stack: str | None = None) -> dict[str, str]:
+    """Name to id of the networks, configs or secrets of a stack, or of all."""
+    flags = stack_filter(stack) if stack else ()
+    return {row["Name"]: row["ID"] for row in docker.json_lines(kind, "ls", *flags)}
+
 
 NAMESPACE = "com.docker.stack.namespace"
 # The image as the definition has it. While it is the same, docker stack keeps the service's own, which may be a digest.
 IMAGE_LABEL = "com.docker.stack.image"
-LOG_TIMEOUT = 20.0
 # A stack whose tasks come and go all the time is taken as it was seen last.
 LOOKS = 5
 # Swarm retries a rejected task for ever when no max_attempts is set; after so many in a row nothing new will be learned.
 HOPELESS_REJECTIONS = 3
-
 ACTIVE_STATES = frozenset(
     ["new", "allocated", "pending", "assigned", "accepted", "preparing", "ready", "starting", "running"]
 )
@@ -165,9 +165,6 @@ class Live:
             for row in self.networks.values()
             if f"{NAMESPACE}={self.stack}" in str(row.get("Labels", "")).split(",")
         }
-
-
-# Reading
 
 
 def stack_filter(stack: str) -> tuple[str, str]:
@@ -321,9 +318,6 @@ def time_key(stamp: str) -> str:
     return f"{seconds}.{rest:0<9}"
 
 
-# Judging
-
-
 def judge_service(stack: str, service: dict[str, Any], tasks: list[Task]) -> ServiceState:
     spec = service["Spec"]
     name = short_name(stack, spec["Name"])
@@ -443,193 +437,3 @@ def generic_resources(template: dict[str, Any]) -> list[str]:
         spec = entry.get("DiscreteResourceSpec") or entry.get("NamedResourceSpec") or {}
         wanted.append(f"{spec.get('Kind')}={spec.get('Value')}")
     return wanted
-
-
-# Explaining
-
-
-def failed_task(
-    docker: DockerCli | None, live: Live, state: ServiceState, slot: Slot, log_lines: int
-) -> dict[str, Any]:
-    """One entry of `failures`. The newest task may be a retry that has said nothing yet: report the last that ended."""
-    history = [task for task in live.tasks if task.service == state.name and task.slot == slot.name]
-    task = slot.task
-    if task.state not in FAILED_STATES:
-        task = next((older for older in history if older.state in FAILED_STATES), task)
-    return describe_task(docker, state, task, log_lines)
-
-
-def describe_task(docker: DockerCli | None, state: ServiceState, task: Task, log_lines: int) -> dict[str, Any]:
-    return {
-        "service": state.full_name,
-        "task_id": task.id,
-        "node": task.node,
-        "slot": task.slot,
-        "state": task.state,
-        "exit_code": task.exit_code,
-        "error": task.error,
-        "log": task_log(docker, task.id, log_lines) if docker and log_lines and task.node else [],
-        "hint": hint_for(state, task),
-    }
-
-
-def task_log(docker: DockerCli, task_id: str, lines: int) -> list[str]:
-    """The last lines of one task. Its two streams arrive apart; the timestamps put them together again."""
-    try:
-        done = docker.run(
-            "service", "logs", "--raw", "--timestamps", "--tail", str(lines), task_id, check=False, timeout=LOG_TIMEOUT
-        )
-    except DockerError as error:
-        return [f"(no log: {error})"]
-    if done.rc != 0:
-        return [f"(no log: {done.stderr.strip()})"]
-    return merge_streams(done.stdout, done.stderr)[-lines:]
-
-
-def merge_streams(*streams: str) -> list[str]:
-    rows: list[tuple[str, str]] = []
-    for stream in streams:
-        stamp = ""
-        for line in stream.splitlines():
-            first, _space, rest = line.partition(" ")
-            if re.match(r"\d{4}-\d\d-\d\dT", first):
-                stamp = time_key(first)
-                rows.append((stamp, rest))
-            else:
-                rows.append((stamp, line))
-    return [line for _stamp, line in sorted(rows, key=lambda row: row[0])]
-
-
-def hint_for(state: ServiceState, task: Task) -> str:
-    error = task.error
-    lowered = error.lower()
-    node = task.node or "the node"
-    if any(
-        sign in lowered for sign in ("no such image", "pull access denied", "manifest unknown", "not found: manifest")
-    ):
-        return f"Image {task.image} is not on {node}: build it there, or load it there (`docker save | docker load`)."
-    if "no suitable node" in lowered:
-        return _hint_unscheduled(state, lowered)
-    if "unhealthy" in lowered:
-        return (
-            f"Its health check failed: see the check's command, and `docker inspect` of the container on {node}; "
-            "a program that starts slowly needs a longer healthcheck.start_period."
-        )
-    if re.search(r"\boom", lowered) or "out of memory" in lowered or task.exit_code == 137:
-        return (
-            f"Killed, most likely out of memory: see `dmesg` on {node}; raise deploy.resources.limits.memory, "
-            "or make the batch smaller."
-        )
-    if "bind source path does not exist" in lowered:
-        path = error.rsplit(":", 1)[-1].strip()
-        return f"Swarm does not create bind sources: make {path} on {node}, or use a named volume."
-    if "unknown runtime" in lowered or "invalid runtime" in lowered:
-        return f"The engine on {node} does not know that runtime: install it and name it in daemon.json."
-    if "port is already allocated" in lowered or "address already in use" in lowered:
-        return f"Another process on {node} holds that port: see `ss -ltnp` there."
-    if "network" in lowered and ("not found" in lowered or "sandbox join failed" in lowered):
-        return (
-            f"{node} could not attach the network: check ports 7946 and 4789 to it, and `docker network inspect` there."
-        )
-    if task.exit_code in (126, 127) or "executable file not found" in lowered:
-        return f"The command was not found or is not executable in image {task.image}."
-    if task.exit_code == 139:
-        return "Segmentation fault in the container."
-    if task.exit_code == 134:
-        return "The process aborted (SIGABRT): its own last log lines say why."
-    if task.exit_code == 143:
-        return "Stopped by SIGTERM before it was done."
-    if task.state == "orphaned" or "heartbeat failure" in lowered or "node is down" in lowered:
-        return f"{node} was lost: see `docker node ls`, and whether port 7946 to it is open."
-    return ""
-
-
-def _hint_unscheduled(state: ServiceState, lowered: str) -> str:
-    hints = []
-    if "constraints not satisfied" in lowered and state.constraints:
-        hints.append(
-            f"No node fulfils {' and '.join(state.constraints)}: see `docker node inspect`, set the node's label."
-        )
-    if "insufficient resources" in lowered:
-        if state.generic_resources:
-            hints.append(
-                f"No node has {', '.join(state.generic_resources)} free: see node-generic-resources in its daemon.json, "
-                "and what other tasks hold."
-            )
-        else:
-            hints.append("No node has the reserved CPU or memory free: lower deploy.resources.reservations.")
-    if "host-mode port already in use" in lowered:
-        hints.append("A published host port is taken on each node: choose another, or stop what holds it.")
-    if "nodes are not available" in lowered or "not available for new tasks" in lowered:
-        hints.append("A node is drained, paused or down: see `docker node ls`.")
-    if "max replicas per node" in lowered:
-        hints.append("placement.max_replicas_per_node is reached on every node.")
-    return " ".join(hints) or "See `docker node ls`: which nodes are ready and active?"
-
-
-def sentence(failure: dict[str, Any], several: bool = False) -> str:
-    """One failure for a message that a person reads first."""
-    name = f"{failure['service']}.{failure['slot']}" if several else failure["service"]
-    where = f" on {failure['node']}" if failure["node"] else ""
-    error = str(failure["error"]).rstrip(".")
-    if failure["exit_code"]:
-        what = f"failed with exit code {failure['exit_code']}"
-    elif failure["state"] in ("rejected", "orphaned"):
-        what = f"was {failure['state']}"
-    elif failure["state"] == "update":
-        what = "was not updated"
-    else:
-        what = "failed"
-    text = f"{name}{where} {what}" + (f": {error}." if error else ".")
-    if failure["hint"]:
-        text += f" {failure['hint']}"
-    if failure["log"]:
-        text += f" Last {len(failure['log'])} log lines:\n" + "\n".join(f"  {line}" for line in failure["log"])
-    return text
-
-
-def find_failures(
-    docker: DockerCli | None, live: Live, log_lines: int, ignore_updates: Iterable[str] = ()
-) -> list[dict[str, Any]]:
-    """Every final failure of a stack. `ignore_updates` holds the StartedAt of updates that ended before we came."""
-    failures = []
-    old = set(ignore_updates)
-    for state in live.states():
-        broken = [slot for slot in state.slots if slot.verdict == "failed"]
-        failures += [failed_task(docker, live, state, slot, log_lines) for slot in broken]
-        if state.update_failed and state.update_started not in old and not broken:
-            failures.append(describe_update(docker, live, state, log_lines))
-    return failures
-
-
-def describe_update(docker: DockerCli | None, live: Live, state: ServiceState, log_lines: int) -> dict[str, Any]:
-    """A paused or rolled-back update, told by the task that broke it, as long as swarm still knows that task."""
-    own = [task for task in live.tasks if task.service == state.name]
-    broken = [task for task in own if task.id in state.update_message] or [t for t in own if t.state in FAILED_STATES]
-    what = BAD_UPDATES[state.update_state]
-    if broken:
-        entry = describe_task(docker, state, broken[0], log_lines)
-        entry["error"] = f"{broken[0].error} ({what})".strip()
-    else:
-        entry = {
-            "service": state.full_name,
-            "task_id": "",
-            "node": "",
-            "slot": "",
-            "state": "update",
-            "exit_code": None,
-        }
-        entry.update(error=f"{what} ({state.update_message})", log=[], hint="")
-    return {**entry, "update_state": state.update_state}
-
-
-def summary(live: Live) -> dict[str, bool]:
-    """The stack in five words that a playbook can branch on."""
-    states = live.states()
-    return {
-        "exists": bool(states),
-        "running": live.running,
-        "converged": bool(states) and all(state.reached("running") for state in states),
-        "complete": bool(states) and all(state.reached("complete") for state in states),
-        "failed": any(state.failed for state in states),
-    }

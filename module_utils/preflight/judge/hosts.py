@@ -1,0 +1,168 @@
+"""Layers 1 to 3 and the nodes: is each host reached, its clock right, its engine in the swarm?"""
+
+from __future__ import annotations
+
+from ..contract import Json
+from ..observe.engine import RANK_LABEL
+from .case import TRANSIT_SECONDS, Case
+
+
+def judge_reach(case: Case, unreachable: Json) -> None:
+    """Layer 2, in part: a host on which nothing could be run cannot be judged any further."""
+    ranks = {host: rank for rank, host in case.hosts.items()}
+    for host, why in unreachable.items():
+        if host in ranks and case.probe(ranks[host]):
+            continue  # one of two looks has succeeded
+        case.say(
+            2, ranks.get(host, -1), "host", False, " ".join(str(why).split())[:300] or "no answer",
+            "an answer over SSH",
+            f"check that {host} is switched on, that ansible_host and ansible_user are right and that 'ssh {host}' and "
+            "sudo work from here",
+            host=host,
+        )  # fmt: skip
+    missing = [rank for rank, host in case.hosts.items() if rank not in case.reports and host not in unreachable]
+    for rank in missing:
+        case.say(2, rank, "host", False, "no report from this host", "a report",
+                 f"{case.hosts[rank]} was not asked, or did not answer over SSH: run playbooks/preflight.yml")  # fmt: skip
+
+
+def judge_clock(case: Case) -> None:
+    """Layer 1. The probes' own round trips are exact; without them only a bound from the controller's stamp is left."""
+    limit = case.limits["max_clock_skew"]
+    bounds: dict[int, tuple[float, float]] = {}
+    for rank in case.hosts:
+        clock = case.checks(rank).get("clock") or {}
+        if clock.get("epoch") is not None and clock.get("sent_at") is not None:
+            ahead = float(clock["epoch"]) - float(clock["sent_at"])
+            bounds[rank] = (ahead - TRANSIT_SECONDS, ahead)
+    for rank in case.hosts:
+        if rank not in case.reports:
+            continue
+        if len(case.hosts) == 1:
+            case.say(1, rank, "clock skew", True, "one host")
+            continue
+        measured = {int(peer): entry for peer, entry in (case.probe(rank).get("clock") or {}).items()}
+        off: list[tuple[int, str]] = []
+        for peer, entry in sorted(measured.items()):
+            offset = float(entry["offset_s"])
+            if abs(offset) - float(entry["round_trip_s"]) / 2 > limit and peer in case.hosts:
+                off.append((peer, f"{case.host(peer)} is {offset:+.1f} s off"))
+        for peer, (low, high) in bounds.items():
+            if rank not in bounds or peer in measured:
+                continue
+            own_low, own_high = bounds[rank]
+            skew = max(low - own_high, own_low - high)
+            if skew > limit:
+                off.append((peer, f"at least {skew:.0f} s from {case.host(peer)}"))
+        for peer, seen in off:
+            case.say(
+                1, rank, "clock skew", False, seen, f"within {limit:g} s",
+                f"synchronise the clocks of {case.hosts[rank]} and {case.host(peer)} "
+                "(enable chrony or systemd-timesyncd on both)", peer,
+            )  # fmt: skip
+        if not off:
+            known = measured or (rank in bounds and len(bounds) > 1)
+            case.say(1, rank, "clock skew", True if known else None, "" if known else "not measured")
+
+
+def judge_hosts(case: Case) -> None:
+    """Layers 2 and 3: what each host says about its engine, kernel, disk and its way to the other hosts."""
+    for name, report in case.bystanders.items():
+        judge_engine(case, -1, name, report.get("host_checks") or {})
+    for rank, host in case.hosts.items():
+        if rank not in case.reports:
+            continue
+        checks = case.checks(rank)
+        engine = checks.get("engine") or {}
+        if not judge_engine(case, rank, host, checks):
+            continue
+        works = checks.get("vxlan")
+        if works is not True and (case.probe(rank).get("clock") or case.limits["network_mode"] == "host"):
+            works = True  # frames have crossed, or none need to
+        if works is not True and len(case.hosts) == 1 and case.probe(rank):
+            works = True
+        case.say(
+            2, rank, "vxlan", works, f"kernel {checks.get('kernel')}", "a kernel with vxlan",
+            f"load the vxlan module on {host} (modprobe vxlan), or boot a kernel that has it",
+        )  # fmt: skip
+        free = checks.get("disk_free_bytes")
+        if free is not None:
+            case.say(
+                2, rank, "disk", free >= case.limits["min_disk"],
+                f"{free / 1e6:.0f} MB free under {engine.get('root')}", f"{case.limits['min_disk'] / 1e6:.0f} MB",
+                f"free space on {host} (docker system df, docker image prune), or lower preflight_min_disk",
+            )  # fmt: skip
+        for port in checks.get("ports") or []:
+            case.say(
+                3, rank, f"port {port['port']}", not port["error"], port["error"],
+                f"{port['host']} answers on {port['port']}/tcp",
+                f"{port['port']}/tcp is closed from {host} to {port['host']}: open 2377/tcp towards managers and "
+                "7946/tcp+udp between all hosts", str(port["host"]),
+            )  # fmt: skip
+        for peer in checks.get("silent_gossip") or []:
+            case.say(
+                3, rank, "port 7946/udp", False, "the engine's gossip is answered by tcp alone", f"{peer} answers on 7946/udp",
+                f"7946/udp is closed between {host} and {peer}, in one direction or both: open 7946/tcp+udp between all hosts, "
+                "else each name of a new task is known many seconds late", str(peer),
+            )  # fmt: skip
+        state = engine.get("swarm_state")
+        case.say(
+            3, rank, "swarm membership", state == "active" and not engine.get("swarm_error"),
+            " ".join(filter(None, [state, engine.get("swarm_error")])), "active",
+            f"run playbooks/swarm.yml: {host} is not an active member of the swarm",
+        )  # fmt: skip
+
+
+def judge_engine(case: Case, rank: int, host: str, checks: Json) -> bool:
+    engine = checks.get("engine") or {}
+    if engine.get("ok"):
+        if rank in case.hosts:
+            case.say(2, rank, "engine", True, engine.get("version"))
+        return True
+    case.say(
+        2, rank, "engine", False, checks.get("error") or engine.get("error") or "no answer", "a running engine",
+        f"start Docker on {host} (systemctl status docker), or run playbooks/docker.yml on it", host=host,
+    )  # fmt: skip
+    return False
+
+
+def judge_nodes(case: Case) -> None:
+    """Layer 3: the swarm would give each rank to the right host, and to no other."""
+    nodes = case.nodes()
+    if not nodes:
+        return
+    name = case.limits["network"]
+    if case.limits["network_mode"] == "overlay" and not case.network() and case.hosts:
+        case.say(3, min(case.hosts), "network", False, f"the swarm has no network {name}", f"the network {name}",
+                 f"run playbooks/swarm.yml, which makes {name} (swarm_network, training_network)")  # fmt: skip
+    for rank, host in case.hosts.items():
+        own = (case.checks(rank).get("engine") or {}).get("node")
+        node = next((n for n in nodes if n["id"] == own), None)
+        if rank not in case.reports or not own:
+            continue
+        if node is None:
+            case.say(3, rank, "node", False, "the first manager's swarm does not know this node", "a node of it",
+                     f"run playbooks/swarm.yml: {host} is in another swarm, or was removed from this one")  # fmt: skip
+            continue
+        if node["state"] != "ready":
+            case.say(
+                3, rank, "node", False, f"{node['state']} {node['message']}".strip(), "ready",
+                f"the managers do not hear from {host}: 2377/tcp to the managers must be open, and its engine running "
+                "(systemctl status docker)",
+            )  # fmt: skip
+        elif node["availability"] != "active":
+            word = {"drain": "drained", "pause": "paused"}.get(node["availability"], node["availability"])
+            case.say(
+                3, rank, "node", False, f"availability {node['availability']}", "availability active",
+                f"{host} is {word}: run 'docker node update --availability active {node['hostname']}' on a manager",
+            )  # fmt: skip
+        else:
+            case.say(3, rank, "node", True, "ready, active", "ready, active")
+        # A machine that left and joined again is two nodes to the swarm, of which the old one is down.
+        carriers = [n for n in nodes if n["rank"] == str(rank) and (n["state"] == "ready" or n["id"] == own)]
+        if [n["id"] for n in carriers] != [own]:
+            seen = " and ".join(str(n["hostname"]) for n in carriers) or "no node"
+            case.say(
+                3, rank, "rank label", False, f"{seen} carries the label {RANK_LABEL}={rank}", f"{host} carries it",
+                f"run playbooks/swarm.yml: rank {rank} needs the node label {RANK_LABEL}={rank} on {host}, and only there",
+            )  # fmt: skip

@@ -1,0 +1,119 @@
+"""Does each rank have a container with a report, and what does the probe in it say?"""
+
+from __future__ import annotations
+
+from ..contract import LAYERS, Json
+from ..remedies import hint_for
+from .case import Case
+from .network import lossy_paths, say_lossy
+
+
+def judge_presence(case: Case) -> None:
+    """A rank without a report: was there no task, no image, no exit, no answer, or not even a host that spoke?"""
+    tasks: dict[str, Json] = {}
+    for rank in case.hosts:
+        for task in case.checks(rank).get("tasks") or []:
+            known = tasks.get(task["name"])
+            if known is None or (task["error"] and not known["error"]):
+                tasks[task["name"]] = task
+    any_service = next((str(case.checks(r)["service"]) for r in case.hosts if case.checks(r).get("service")), "_node0")
+    prefix = any_service.rsplit("_", 1)[0]
+    for rank, host in case.hosts.items():
+        if case.probe(rank):
+            continue
+        checks = case.checks(rank)
+        container = checks.get("container")
+        if container and case.limits["run_id"] and container.get("run_id") not in (None, case.limits["run_id"]):
+            case.say(3, rank, "probe", False, "the container belongs to another check", "this check's container",
+                     "two checks of one stack ran at the same time: run playbooks/preflight.yml again")  # fmt: skip
+            continue
+        if container is None:
+            judge_no_container(case, rank, tasks.get(checks.get("service") or f"{prefix}_node{rank}"))
+            continue
+        state = str(container.get("state"))
+        words = " | ".join(checks.get("log_tail") or [])[-300:]
+        if state in ("exited", "dead", "created", "removing"):
+            code = container.get("exit_code")
+            observed = f"the container is {state} with code {code} {container.get('error') or ''} {words}".strip()
+            hint = f"the image on {host} cannot run the probe, which needs python3 and torch: run playbooks/image.yml there"
+            if container.get("oom_killed"):
+                hint = f"the container ran out of memory on {host}: raise its memory limit, or free memory there"
+            case.say(4, rank, "probe", False, observed, "a report", hint)
+            continue
+        if state == "paused":
+            hint = f"the container on {host} is paused: docker unpause {str(container.get('id'))[:12]}"
+        else:
+            hint = (
+                f"the probe on {host} hangs: its container is {state} and printed no report. Look for a stopped or "
+                "starved process there (ps, uptime, dmesg)"
+            )
+        observed = f"no report, the container is {state}, waited {checks.get('waited_s')} s"
+        case.say(blamed_layer(case, rank), rank, "probe", False, observed, "a report", hint)
+
+
+def judge_no_container(case: Case, rank: int, task: Json | None) -> None:
+    host = case.hosts[rank]
+    error = str((task or {}).get("error") or "")
+    for other, peer, largest in [(o, *lost) for o in case.hosts for lost in lossy_paths(case, o)]:
+        if host in (case.hosts[other], peer) and not error:
+            say_lossy(case, other, peer, largest)
+            return
+    seen = error or (f"task {task['state']} on {task['node'] or 'no node'}" if task else "no task on this host")
+    if "insufficient resources" in error:
+        case.say(
+            5, rank, "task", False, error, "free resources on the node",
+            f"{host} has not the free GPUs (generic resources) or memory that a rank asks for: see what runs there "
+            f"(docker ps), and run playbooks/docker.yml to declare its GPUs",
+        )  # fmt: skip
+    elif "no suitable node" in error:
+        hint = (
+            f"no node takes rank {rank}: {host} is drained, down or without its label. Run playbooks/swarm.yml "
+            f"(docker node ls; docker node inspect {host})"
+        )
+        case.say(3, rank, "task", False, error, "a running task", hint)
+    elif "no such image" in error.lower():
+        case.say(4, rank, "image", False, error, "the image is on the host", f"run playbooks/image.yml --limit {host}")
+    elif "address already in use" in error.lower() or "already allocated" in error.lower():
+        case.say(10, rank, "task", False, error, "a free port", f"free that port on {host}")
+    elif error:
+        case.say(3, rank, "task", False, error, "a running task",
+                 f"the task of rank {rank} cannot start on {host}: docker stack ps --no-trunc tells more")  # fmt: skip
+    else:
+        hint = (
+            f"the swarm gave {host} no task for rank {rank}: see docker node ls (drained, down, or another machine "
+            "carries its label), and run playbooks/swarm.yml"
+        )
+        case.say(3, rank, "task", False, seen, "a running task", hint)
+
+
+def blamed_layer(case: Case, rank: int) -> int:
+    """The first layer at which another rank met trouble with this one."""
+    layers = [
+        int(record["layer"])
+        for other in case.hosts
+        for record in case.probe(other).get("records") or []
+        if record.get("ok") is False and record.get("peer") == rank
+    ]
+    return min(layers, default=8)
+
+
+def judge_records(case: Case, rank: int) -> None:
+    """Take over what the probe has judged itself, with a hint for what failed."""
+    records = case.probe(rank).get("records") or []
+    for layer in LAYERS if case.probe(rank) else ():
+        # Comparisons between the ranks, made below, do not stand in for what the probe should have said itself.
+        if layer >= 4 and not any(record.get("layer") == layer for record in records):
+            case.say(layer, rank, "probe", None, "the probe says nothing about it")
+    for record in records:
+        layer = record.get("layer")
+        if layer not in LAYERS:
+            continue
+        peer = record.get("peer")
+        ok = record.get("ok")
+        observed = record.get("observed")
+        if ok is None:
+            observed = record.get("detail") or "not reached"
+        elif ok is False and record.get("detail") and layer != 8:
+            observed = f"{observed} ({str(record['detail'])[:300]})"
+        hint = hint_for(case, rank, record) if ok is False else ""
+        case.say(layer, rank, str(record.get("name")), ok, observed, record.get("expected"), hint, peer)

@@ -1,0 +1,218 @@
+"""What a host's kernel and engine say about themselves, their networks, containers and tasks."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from ...docker.cli import DockerError
+from ..contract import Json
+
+RANK_LABEL = "ddp_rank"
+# In the environment of a task, by swarm: the generic resources that it was given.
+GPU_VARIABLE = "DOCKER_RESOURCE_NVIDIA-GPU"
+
+
+def vxlan_support(release: str, root: str = "/") -> bool | None:
+    """Whether this kernel can do VXLAN: True, False, or None where nothing says so (a container, a custom kernel)."""
+    if os.path.isdir(os.path.join(root, "sys/module/vxlan")):
+        return True
+    modules = os.path.join(root, "lib/modules", release)
+    seen = False
+    for name in ("modules.builtin", "modules.dep"):
+        try:
+            with open(os.path.join(modules, name), encoding="utf-8", errors="replace") as stream:
+                seen = True
+                if "/vxlan.ko" in stream.read():
+                    return True
+        except OSError:
+            continue
+    return False if seen else None
+
+
+def nvidia_driver(root: str = "/") -> str:
+    """Version of the NVIDIA driver's kernel module, empty where it is not loaded."""
+    try:
+        with open(os.path.join(root, "sys/module/nvidia/version"), encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def nvidia_gpus(root: str = "/") -> int:
+    """How many GPUs the NVIDIA driver has on this host."""
+    try:
+        return len(os.listdir(os.path.join(root, "proc/driver/nvidia/gpus")))
+    except OSError:
+        return 0
+
+
+def engine_facts(docker: Any) -> Json:
+    try:
+        info = json.loads(docker.run("info", "--format", "{{json .}}", timeout=20).stdout)
+    except (DockerError, ValueError) as error:
+        return {"ok": False, "error": str(error)[:500]}
+    problems = "; ".join(info.get("ServerErrors") or [])
+    swarm = info.get("Swarm") or {}
+    return {
+        "ok": not problems,
+        "error": problems,
+        "version": info.get("ServerVersion"),
+        "kernel": info.get("KernelVersion"),
+        "root": info.get("DockerRootDir"),
+        "swarm_state": swarm.get("LocalNodeState"),
+        "swarm_error": swarm.get("Error") or "",
+        "manager": bool(swarm.get("ControlAvailable")),
+        "node": swarm.get("NodeID") or "",
+        "default_runtime": info.get("DefaultRuntime") or "",
+        "data_path_port": (swarm.get("Cluster") or {}).get("DataPathPort") or 0,
+    }
+
+
+def inspected(docker: Any, *args: str) -> list[Json]:
+    """What `docker ... inspect` prints, or nothing."""
+    try:
+        rows = json.loads(docker.run(*args, check=False, timeout=20).stdout or "[]")
+    except (DockerError, ValueError):
+        return []
+    return rows if isinstance(rows, list) else []
+
+
+def swarm_nodes(docker: Any) -> list[Json]:
+    """Every node as a manager sees it."""
+    try:
+        ids = docker.run("node", "ls", "--quiet", timeout=20).stdout.split()
+    except DockerError:
+        return []
+    nodes = []
+    for row in inspected(docker, "node", "inspect", *ids) if ids else []:
+        status, spec = row.get("Status") or {}, row.get("Spec") or {}
+        manager = row.get("ManagerStatus") or {}
+        nodes.append(
+            {
+                "id": row.get("ID"),
+                "hostname": (row.get("Description") or {}).get("Hostname"),
+                "state": status.get("State"),
+                "message": status.get("Message") or "",
+                "availability": spec.get("Availability"),
+                "rank": (spec.get("Labels") or {}).get(RANK_LABEL),
+                "manager": bool(manager),
+                # A manager's own address stands only in its manager status.
+                "address": str(manager.get("Addr") or "").rpartition(":")[0] or status.get("Addr"),
+            }
+        )
+    return nodes
+
+
+def control_peers(nodes: list[Json], ranks: list[Json]) -> list[Json]:
+    """The option `control_peers`: managers listen on 2377, and every node on 7946.
+
+    Left out are workers without a rank, and nodes that are down, unless a rank has no other: machines that have left.
+    """
+    names = {str(entry["rank"]): entry["host"] for entry in ranks}
+    ready = {node["rank"] for node in nodes if node["state"] == "ready"}
+    return [
+        {
+            "host": names.get(node["rank"]) or node["hostname"],
+            "address": node["address"],
+            "ports": [2377, 7946] if node["manager"] else [7946],
+        }
+        for node in nodes
+        if node["address"]
+        and (node["rank"] in names or node["manager"])
+        and (node["state"] == "ready" or (node["rank"] in names and node["rank"] not in ready))
+    ]
+
+
+def network_facts(docker: Any, network: str) -> Json | None:
+    """The training's network, or None when this manager does not know it."""
+    for row in inspected(docker, "network", "inspect", network):
+        configs = (row.get("IPAM") or {}).get("Config") or []
+        options = row.get("Options") or {}
+        return {
+            "subnet": next((c["Subnet"] for c in configs if ":" not in str(c.get("Subnet", ":"))), ""),
+            "mtu": int(options.get("com.docker.network.driver.mtu") or 0),
+            "encrypted": "encrypted" in options,
+            "driver": row.get("Driver"),
+        }
+    return None
+
+
+def container_of(docker: Any, service: str) -> Json | None:
+    """The newest local container of a swarm service, as the engine tells it."""
+    rows = docker.json_lines("ps", "--all", "--no-trunc", "--filter", f"label=com.docker.swarm.service.name={service}")
+    if not rows:
+        return None
+    name = str(rows[0].get("ID"))
+    done = docker.run("inspect", "--type", "container", name, check=False, timeout=20)
+    try:
+        details = json.loads(done.stdout)[0]
+    except (ValueError, IndexError):
+        return None
+    state = details.get("State") or {}
+    return {
+        "id": name,
+        "run_id": environment(details).get("PROBE_RUN_ID", ""),
+        "image": (details.get("Config") or {}).get("Image"),
+        "state": state.get("Status"),
+        "exit_code": state.get("ExitCode"),
+        "error": state.get("Error") or "",
+        "oom_killed": bool(state.get("OOMKilled")),
+        "gpus": given_gpus(details),
+    }
+
+
+def environment(container: Json) -> dict[str, str]:
+    return dict(entry.partition("=")[::2] for entry in (container.get("Config") or {}).get("Env") or [])
+
+
+def given_gpus(container: Json) -> list[str]:
+    """The GPUs that swarm gave to a container, by UUID."""
+    return [gpu for gpu in environment(container).get(GPU_VARIABLE, "").split(",") if gpu]
+
+
+def gpus_of_others(docker: Any, container: Json) -> Json:
+    """Which of this container's GPUs swarm gave to another one too that runs, with the name of that.
+
+    Swarm counts what is free anew when its leader restarts, and can forget what tasks hold.
+    """
+    if not container["gpus"]:
+        return {}
+    try:
+        running = docker.run("ps", "--quiet", "--no-trunc", timeout=20).stdout.split()
+    except DockerError:
+        return {}
+    rows = inspected(
+        docker, "inspect", "--type", "container", *(other for other in running if other != container["id"])
+    )
+    return {gpu: row["Name"].lstrip("/") for row in rows for gpu in given_gpus(row) if gpu in container["gpus"]}
+
+
+def service_tasks(docker: Any, service: str) -> list[Json]:
+    """What the swarm says about the tasks of the whole stack; only a manager knows."""
+    stack = service.rsplit("_", 1)[0]
+    tasks = []
+    try:
+        rows = docker.json_lines("stack", "ps", "--no-trunc", stack)
+    except DockerError:
+        return []
+    for row in rows:
+        tasks.append(
+            {
+                "name": str(row.get("Name", "")).lstrip("\\_ ").rsplit(".", 1)[0],
+                "node": row.get("Node") or "",
+                "desired": row.get("DesiredState"),
+                "state": row.get("CurrentState"),
+                "error": row.get("Error") or "",
+            }
+        )
+    return tasks
+
+
+def stack_services(docker: Any, stack: str) -> list[str]:
+    label = f"label=com.docker.stack.namespace={stack}"
+    try:
+        return list(docker.run("service", "ls", "--quiet", "--filter", label, timeout=20).stdout.split())
+    except DockerError:
+        return []

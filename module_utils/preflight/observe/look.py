@@ -1,0 +1,134 @@
+"""One look at a host, and the report of the probe in its container."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import time
+from typing import Any
+
+from ...docker.cli import DockerError
+from ..contract import MARKER, Json
+from .engine import (
+    container_of,
+    control_peers,
+    engine_facts,
+    gpus_of_others,
+    inspected,
+    network_facts,
+    nvidia_driver,
+    nvidia_gpus,
+    service_tasks,
+    stack_services,
+    swarm_nodes,
+    vxlan_support,
+)
+from .wire import HostNetwork, check_ports, local_networks, path_mtu, silent_gossip
+
+
+def parse_report(text: str, run_id: str = "") -> Json | None:
+    """The probe's last report in a container's output; a line that is cut or of another run is none."""
+    for line in reversed(text.splitlines()):
+        if not line.startswith(MARKER):
+            continue
+        try:
+            report = json.loads(line[len(MARKER) :])
+        except ValueError:
+            continue
+        if isinstance(report, dict) and (not run_id or report.get("run_id") == run_id):
+            return report
+    return None
+
+
+def observe(params: Json, docker: Any) -> Json:
+    """Everything that one host can say. Never raises for a fault that it was sent to find."""
+    checks = look(params, docker)
+    report = {"rank": params["rank"], "host": params["host"] or platform.node(), "probe": None, "host_checks": checks}
+    if params["service"]:
+        report["probe"] = listen(params, docker, checks)
+    return report
+
+
+def look(params: Json, docker: Any) -> Json:
+    """What the host says about itself."""
+    arrived = time.time()
+    own = params["host"] or platform.node()
+    peers = [peer for peer in params["control_peers"] if peer["host"] != own]
+    # Started first: it waits for the other hosts.
+    ranks = {entry["host"] for entry in params["ranks"] or []}
+    others = [peer for peer in peers if peer["host"] in ranks or not ranks]
+    network = HostNetwork(params["host_network_port"], others) if params["host_network_port"] and others else None
+    engine = engine_facts(docker)
+    ports = check_ports(peers)
+    paths = {peer["host"]: path_mtu(peer["address"], params["network_mtu"] or 1500) for peer in peers}
+    try:
+        free: int | None = shutil.disk_usage(engine.get("root") or "/var/lib/docker").free
+    except OSError:
+        free = None
+    kernel = engine.get("kernel") or platform.release()
+    manager = engine["ok"] and engine["manager"]
+    nodes = swarm_nodes(docker) if manager else []
+    present = None
+    if params["image"] and engine["ok"]:
+        present = bool(inspected(docker, "image", "inspect", params["image"]))
+    host_network = network.result() if network else {}
+    silent = silent_gossip(docker, params["network"]) if engine["ok"] and peers else []
+    return {
+        "engine": engine,
+        "kernel": kernel,
+        "vxlan": vxlan_support(kernel),
+        "clock": {"epoch": arrived, "sent_at": params["sent_at"]} if params["sent_at"] else {},
+        "disk_free_bytes": free,
+        "networks": local_networks(),
+        "gpus": nvidia_gpus(),
+        "nvidia_driver": nvidia_driver(),
+        "ports": ports,
+        "paths": paths,
+        "image": {"name": params["image"], "present": present} if present is not None else {},
+        "nodes": nodes,
+        "control_peers": control_peers(nodes, params["ranks"] or []),
+        "network": network_facts(docker, params["network"]) if manager else None,
+        "left_over": bool(stack_services(docker, params["stack"])) if manager and params["stack"] else None,
+        "host_network": host_network,
+        "silent_gossip": [peer["host"] for peer in peers if peer["address"] in silent],
+        "error": engine["error"],
+    }
+
+
+def listen(params: Json, docker: Any, checks: Json) -> Json | None:
+    """Wait for the report of the probe in the service's local container; what is seen on the way goes into `checks`."""
+    service = params["service"]
+    checks.update(service=service, container=None, log_tail=[], tasks=[])
+    probe: Json | None = None
+    began = time.monotonic()
+    appeared: float | None = None
+    while checks["engine"]["ok"]:
+        now = time.monotonic()
+        try:
+            container = container_of(docker, service)
+            if container is not None:
+                checks["container"] = container
+                appeared = appeared or now
+                done = docker.run("logs", container["id"], check=False, timeout=20)
+                probe = parse_report(done.stdout, params["run_id"])
+                # Each by itself: the last line of the first may have no end.
+                log = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+                checks["log_tail"] = [line[:300] for line in log if MARKER not in line][-10:]
+            checks["error"] = ""
+        except DockerError as problem:
+            checks["error"] = str(problem)[:500]
+        if probe is not None:
+            break
+        if appeared is None and now - began > params["start_timeout"]:
+            break
+        # An exited container prints no more, but swarm may be about to replace it: that is worth a moment.
+        over = checks["container"] is not None and checks["container"]["state"] in ("exited", "dead")
+        if appeared is not None and now - appeared > (min(10, params["timeout"]) if over else params["timeout"]):
+            break
+        time.sleep(0.25)
+    checks["waited_s"] = round(time.monotonic() - began, 1)
+    checks["gpus_of_others"] = gpus_of_others(docker, checks["container"]) if probe is not None else {}
+    if checks["engine"].get("manager"):
+        checks["tasks"] = service_tasks(docker, service)
+    return probe

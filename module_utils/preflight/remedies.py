@@ -1,0 +1,239 @@
+"""What to do about a finding."""
+
+from __future__ import annotations
+
+from .contract import Json
+from .judge.case import VXLAN_BYTES, Case
+
+
+def hint_for(case: Case, rank: int, record: Json) -> str:
+    layer, check, peer = record["layer"], str(record.get("name")), record.get("peer")
+    host, other = case.hosts[rank], case.host(peer)
+    said = str(record.get("observed") or "")
+    if layer == 4 and said == "import unfinished":
+        return f"torch was not imported in time on {host}: look for what keeps it busy (uptime), or raise preflight_timeout"
+    if layer == 4:
+        return f"run playbooks/image.yml --limit {host}: its image must have a torch that can be imported"
+    if layer == 5:
+        if check == "gpu":
+            return gpu_hint(case, rank)
+        if check == "memlock":
+            return f"raise memlock for containers on {host}, or set NCCL_IB_DISABLE=1 in training_env"
+        return f"the task on {host} has no /dev/shm: set training_shm_size"
+    if layer == 6:
+        if check == "interface" and "share" in str(record.get("detail")):
+            return f"the subnet of {case.limits['network']} collides with another network of {host}: choose another one"
+        name = case.probe(rank).get("interface") or record.get("expected")
+        if check == "interface":
+            return f"the task on {host} is not attached to {case.limits['network']}: run playbooks/swarm.yml"
+        if check.endswith("_IFNAME"):
+            value = said.split(",")[0]
+            if case.limits["training_interface"] not in ("", value):
+                return f"{check} is {value} in training_env: take it out there, and set training_interface to {name}"
+            return f"set training_interface to {name}: {check} on {host} leads elsewhere"
+        return f"set training_interface to the interface of {case.limits['network']} on {host}"
+    if layer == 7:
+        if check == "own name" and "does not resolve" in said:
+            return (
+                f"the engine on {host} takes no part in the swarm's names: start it again (systemctl restart docker). Its "
+                "log says 'Error in agentInit' if it kept port 7946 of a swarm that it had left"
+            )
+        if check == "own name":
+            return (
+                f"the name does not lead to the task on {host}: the service needs endpoint_mode dnsrr, and an old task "
+                "of the same name must be gone"
+            )
+        if str(record.get("detail")).startswith("not in "):
+            return (
+                f"the name of rank {peer} leads {host} to an address outside of {case.limits['network']}: look for another "
+                "container of that name, and at extra_hosts and the DNS of the task"
+            )
+        return (
+            f"{host} does not learn the name of rank {peer} on {other}: its task never started (docker stack ps), or "
+            f"7946/tcp+udp is blocked between {host} and {other}"
+        )
+    if layer == 8:
+        return tcp_hint(case, rank, check, peer, said)
+    if layer == 9:
+        return mtu_hint(case, rank, peer)
+    if layer == 10:
+        port = case.limits["master_port"]
+        if check == "master port free":
+            return f"another program holds port {port} in the task on {host}: stop it, or set training_master_port"
+        return f"{host} does not reach port {port} of rank 0 on {case.host(0)}: free it, or set training_master_port"
+    if layer == 11:
+        return group_hint(case, rank, record)
+    if layer == 12:
+        if peer is not None:
+            return f"rank {peer} on {other} stopped taking part ({said}): look for a stopped or starved process there"
+        if str(said).startswith("sum"):
+            return f"the sum is wrong on {host}: do not train on it. Suspect memory or the network card of a host"
+        return "the collective did not end: look at the probe's log for the backend's own words"
+    return ""
+
+
+# The oldest driver for each CUDA: https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
+CUDA_DRIVERS = {"11": 450, "12": 525, "13": 580}
+
+
+def old_driver(case: Case, rank: int) -> str:
+    driver = str(case.checks(rank).get("nvidia_driver") or "")
+    cuda = str((case.probe(rank).get("identity") or {}).get("cuda") or "")
+    needed = CUDA_DRIVERS.get(cuda.split(".")[0], 0)
+    if not driver or int(driver.split(".")[0]) >= needed:
+        return ""
+    return (
+        f"the NVIDIA driver {driver} on {case.hosts[rank]} is too old for the image's CUDA {cuda}, which needs {needed} or "
+        "newer: update the driver (and reboot), or build the image for an older CUDA with image_cuda"
+    )
+
+
+def gpu_hint(case: Case, rank: int) -> str:
+    """Why a task sees no GPU, as far as its host can tell."""
+    host, checks = case.hosts[rank], case.checks(rank)
+    runtime = str((checks.get("engine") or {}).get("default_runtime") or "")
+    identity = case.probe(rank).get("identity")
+    if identity and not identity.get("cuda") and checks.get("gpus"):
+        return f"the torch in the image on {host} has no CUDA: build it with one that has, or set training_backend=gloo"
+    if "gpus" in checks and not checks["gpus"]:
+        return (
+            f"the NVIDIA driver on {host} shows no GPU (nvidia-smi): install or load it, or set training_backend=gloo"
+        )
+    if old := old_driver(case, rank):
+        return old
+    if runtime and runtime != "nvidia":
+        return (
+            f"no GPU is visible in the task on {host}, whose default runtime is {runtime}: it must be nvidia, and the GPUs "
+            "generic resources (run playbooks/docker.yml), or set training_backend=gloo"
+        )
+    return (
+        f"no GPU is visible in the task on {host}: nvidia must be the default runtime and the GPUs generic resources "
+        "(playbooks/docker.yml), or set training_backend=gloo"
+    )
+
+
+def tcp_hint(case: Case, rank: int, check: str, peer: int | None, said: str) -> str:
+    host, other = case.hosts[rank], case.host(peer)
+    if check == "listener":
+        return f"the probe's own port is taken on {host}: set PROBE_PORT to a free one"
+    if said.startswith("rank "):
+        return f"the name of rank {peer} leads to another rank's task: run playbooks/swarm.yml (rank labels)"
+    if said.startswith("connected"):
+        return f"the task on {other} accepts connections but does not answer: look for a stopped process there"
+    if "refused" in said:
+        return f"{other} answers, but the probe there does not listen: look at the log of its container"
+    if case.limits["network_mode"] == "host":
+        return f"a firewall between {host} and {other} drops the training's TCP ports: open them in both directions"
+    data = next((c["engine"]["data_path_port"] for c in case.everybody()
+                 if (c.get("engine") or {}).get("data_path_port")), 4789)  # fmt: skip
+    blocked = f"UDP {data} is blocked, or the VXLAN source address does not match, between {host} and {other}"
+    # Datagrams need no way back. Who has heard whom tells the direction that is closed.
+    heard_here = bool((case.probe(rank).get("heard") or {}).get(str(peer)))
+    there = case.probe(peer) if peer is not None else {}
+    if there:
+        heard_there = bool((there.get("heard") or {}).get(str(rank)))
+        if heard_here and not heard_there:
+            blocked += f" (only {host} to {other} is lost)"
+        elif heard_there and not heard_here:
+            blocked += f" (only {other} to {host} is lost)"
+        elif not heard_here:
+            blocked += " (both directions are lost)"
+    encrypted = ", and IP protocol 50 (ESP), since the overlay is encrypted" if case.network().get("encrypted") else ""
+    return f"{blocked}: open {data}/udp both ways{encrypted}"
+
+
+def mtu_hint(case: Case, rank: int, peer: int | None) -> str:
+    host, other = case.hosts[rank], case.host(peer)
+    paths = [
+        int(pair["path_mtu"])
+        for one in case.hosts
+        for pair in (case.probe(one).get("pairs") or {}).values()
+        if pair.get("path_mtu")
+    ]
+    mtu = case.probe(rank).get("mtu")
+    if not paths or (mtu and min(paths) >= min(int(mtu), 9216)):
+        return (
+            f"small messages pass between {host} and {other}, 1 MiB does not: check their links for loss, and "
+            "swarm_network_mtu against the hosts' own MTU"
+        )
+    largest = min(paths)
+    if case.limits["network_mode"] == "host":
+        return (
+            f"small messages pass, packets of {largest + 1} B and more are lost between {host} and {other}: set the "
+            f"hosts' MTU to {largest}"
+        )
+    # The option counts the underlay's packet, the interface has VXLAN's header less.
+    option = int(case.network().get("mtu") or case.limits["network_mtu"] or 1500)
+    overhead = option - int(mtu) if mtu and 0 < option - int(mtu) <= 200 else VXLAN_BYTES
+    return (
+        f"small messages pass, packets of {largest + 1} B and more are lost between {host} and {other}: set the "
+        f"overlay's MTU to {largest + overhead} with swarm_network_mtu (containers get {overhead} B less)"
+    )
+
+
+# What backends say when they do not start, from their sources and their users' reports (the address family: NVIDIA/nccl#1837).
+# The first that fits is taken.
+GROUP_WORDS: dict[tuple[str, ...], str] = {
+    ("no socket interface found", "unable to find address for", "is neither af_inet", "no interface found"): (
+        "the backend finds no such interface on {host}: set training_interface to {interface}"
+    ),
+    ("mismatched nccl version", "version mismatch detected"): (
+        "the ranks have different NCCL versions: run playbooks/image.yml on every host"
+    ),
+    ("duplicate gpu",): (
+        "two ranks were given the same GPU: check the generic resources of the hosts (playbooks/docker.yml)"
+    ),
+    ("driver version is insufficient", "driver/library version mismatch", "nvml"): (
+        "the NVIDIA driver on {host} does not fit the image's CUDA: update the driver (and reboot), or build the image "
+        "with a torch for an older CUDA"
+    ),
+    (
+        "no kernel image is available",
+    ): "the torch in the image does not know the GPU on {host}: use a newer build of it",
+    ("no cuda", "no gpus", "cuda driver", "no nvidia driver", "not compiled with cuda"): "{gpu}",
+    ("cuda error: out of memory", "cuda out of memory", "cuda failure 2 "): (
+        "another program holds the memory of the GPU on {host}: see nvidia-smi there"
+    ),
+    ("/dev/shm", "no space left on device", "shared memory segment"): (
+        "/dev/shm in the task on {host} is too small for NCCL: raise training_shm_size"
+    ),
+    ("ibv_",): (
+        "InfiniBand does not work in the task on {host} (locked memory, devices): set NCCL_IB_DISABLE=1 in training_env"
+    ),
+    ("address already in use",): (
+        "another program holds the master port {port} in the task on {host}: stop it, or set training_master_port"
+    ),
+}
+# These can also mean a firewall between the hosts.
+SILENCE = (
+    "no result", "timed out", "timeout", "connect to", "connection refused", "no route to host", "closed by remote peer",
+)  # fmt: skip
+
+
+def group_hint(case: Case, rank: int, record: Json) -> str:
+    peer, other = record.get("peer"), case.host(record.get("peer"))
+    host, check = case.hosts[rank], str(record.get("name"))
+    interface = str(case.probe(rank).get("interface") or f"the interface of {case.limits['network']}")
+    observed, expected = str(record.get("observed")), str(record.get("expected"))
+    if check in ("connections", "nccl interface"):
+        return f"the process group on {host} talks over {observed}: set training_interface to {interface}"
+    if check == "nccl network" and observed != "IB" and "IB" in expected:
+        return (
+            f"NCCL on {host} took {observed}, though InfiniBand was asked for: swarm gives a task no device, so set "
+            "NCCL_IB_DISABLE=1 in training_env"
+        )
+    if check in ("nccl network", "nccl transport"):
+        return f"NCCL on {host} took {observed}, asked for was {expected}: look at training_env and at /etc/nccl.conf"
+    text = f"{observed} {record.get('detail')}".lower()
+    for words, hint in GROUP_WORDS.items():
+        if any(word in text for word in words):
+            port = case.limits["master_port"]
+            return hint.format(host=host, interface=interface, port=port, gpu=gpu_hint(case, rank))
+    if peer is not None:
+        return f"rank {peer} on {other} is missing from the group: look for a stopped or starved process on {other}"
+    if any(word in text for word in SILENCE):
+        return (
+            f"the probe's own ports pass, those that {case.probe(rank).get('backend')} picks by itself do not: look for "
+            "a firewall that lets only known ports pass between the hosts, and at training_interface"
+        )
+    return "the group did not form: look at the probe's log for the backend's own words (NCCL_DEBUG=INFO)"

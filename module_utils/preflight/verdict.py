@@ -1,0 +1,204 @@
+"""From all that was seen to one verdict: the order of the layers, the sentence and the table."""
+
+from __future__ import annotations
+
+from .contract import LAYERS, Json
+from .judge.case import Case
+from .judge.compare import (
+    judge_bandwidth,
+    judge_host_network,
+    judge_identity,
+    judge_mtu,
+    judge_resources,
+    judge_stragglers,
+    pair_list,
+)
+from .judge.hosts import judge_clock, judge_hosts, judge_nodes, judge_reach
+from .judge.network import judge_host_paths, judge_image, judge_subnet
+from .judge.ranks import judge_presence, judge_records
+
+
+def judge(
+    reports: list[Json], ranks: list[Json], limits: Json, unreachable: Json | None = None, probed: bool = True
+) -> Json:
+    """The verdict over all ranks. A pure function: the same input always has the same answer."""
+    case = Case(reports, ranks, limits)
+    judge_reach(case, unreachable or {})
+    judge_clock(case)
+    judge_hosts(case)
+    judge_nodes(case)
+    judge_image(case)
+    judge_subnet(case)
+    judge_host_paths(case)
+    if not probed:
+        return conclude(case, probed=False)
+    judge_presence(case)
+    for rank in case.hosts:
+        judge_records(case, rank)
+    judge_identity(case)
+    judge_resources(case)
+    judge_mtu(case)
+    judge_bandwidth(case)
+    judge_host_network(case)
+    judge_stragglers(case)
+    return conclude(case)
+
+
+def conclude(case: Case, probed: bool = True) -> Json:
+    failed = [verdict for verdict in case.verdicts if verdict["ok"] is False]
+    first = min((verdict["layer"] for verdict in failed), default=None)
+    grid: dict[int, dict[int, str]] = {}
+    for layer in LAYERS:
+        grid[layer] = {}
+        for rank in case.hosts:
+            marks = [v["ok"] for v in case.verdicts if v["layer"] == layer and v["rank"] == rank]
+            if (first is not None and layer > first) or not marks:
+                grid[layer][rank] = "not reached"
+            elif False in marks:
+                grid[layer][rank] = "fail"
+            else:
+                grid[layer][rank] = "not reached" if None in marks else "ok"
+    findings = [finding(verdict) for verdict in failed if verdict["layer"] == first]
+    if not failed and probed:
+        findings = not_reached(case, grid)
+    ok = bool(case.hosts) and not findings and all(m == "ok" for row in grid.values() for m in row.values())
+    results = [case.probe(rank) for rank in case.hosts]
+    rates = [probe["allreduce"]["bus_bandwidth_mb_s"] for probe in results if probe.get("allreduce")]
+    trips = [probe["allreduce"]["latency_us"] for probe in results if probe.get("allreduce")]
+    backend = next((probe["backend"] for probe in results if probe.get("backend")), None)
+    outcome: Json = {
+        "ok": ok,
+        "findings": findings,
+        "layers": [
+            {"layer": layer, "name": LAYERS[layer], "ranks": {str(rank): mark for rank, mark in row.items()}}
+            for layer, row in grid.items()
+        ],
+        "pairs": pair_list(case),
+        "backend": backend,
+        "backend_reason": name_hosts(case, next((p["backend_reason"] for p in results if p.get("backend")), None)),
+        "bus_bandwidth": min(rates) if rates and len(case.hosts) > 1 else None,
+        "latency": max(trips) if trips and len(case.hosts) > 1 else None,
+    }
+    outcome["table"] = render_table(case, grid, outcome["pairs"])
+    outcome["message"] = message(case, outcome)
+    return outcome
+
+
+def finding(verdict: Json) -> Json:
+    return {key: value for key, value in verdict.items() if key != "ok"}
+
+
+def not_reached(case: Case, grid: dict[int, dict[int, str]]) -> list[Json]:
+    """Nothing failed, yet something was not proven: that is no pass, and must be said."""
+    for layer, row in grid.items():
+        gaps = [rank for rank, mark in row.items() if mark != "ok"]
+        if not gaps:
+            continue
+        found = []
+        for rank in gaps:
+            why = next((v["observed"] for v in case.verdicts
+                        if v["layer"] == layer and v["rank"] == rank and v["ok"] is None), "")  # fmt: skip
+            error = case.probe(rank).get("error")
+            found.append(
+                {
+                    "layer": layer,
+                    "layer_name": LAYERS[layer],
+                    "rank": rank,
+                    "host": case.hosts[rank],
+                    "peer": None,
+                    "check": "not reached",
+                    "observed": error or why or "nothing reported",
+                    "expected": "the check was made",
+                    "hint": "run playbooks/preflight.yml again; if it stays, raise preflight_timeout",
+                }
+            )
+        return found
+    return []
+
+
+def name_hosts(case: Case, reason: str | None) -> str | None:
+    """The probe speaks of service names, people of hosts."""
+    if reason and reason.startswith("no GPU on "):
+        names = {}
+        for rank in case.hosts:
+            for other, name in enumerate(case.probe(rank).get("peers") or []):
+                names[name] = case.host(other)
+        return "no GPU on " + ", ".join(str(names.get(n, n)) for n in reason[len("no GPU on ") :].split(", "))
+    return reason
+
+
+def message(case: Case, outcome: Json) -> str:
+    findings = outcome["findings"]
+    if not case.hosts:
+        return "There is no rank to check."
+    if not outcome["ok"] and not findings:
+        return "Nothing is wrong with the hosts; the probes have not run."
+    if outcome["ok"]:
+        if len(case.hosts) == 1:
+            only = next(iter(case.hosts.values()))
+            return f"1 rank on {only} is ready: {outcome['backend']} ({outcome['backend_reason']})."
+        return (
+            f"{len(case.hosts)} ranks reach each other over {case.limits['network']}: {outcome['backend']} "
+            f"({outcome['backend_reason']}), bus bandwidth {outcome['bus_bandwidth']:.0f} MB/s, "
+            f"all-reduce latency {outcome['latency']:.0f} us."
+        )
+    first = findings[0]
+    common = [
+        host
+        for host in sorted(set(case.hosts.values()))
+        if len(findings) > 2 and all(host in (f["host"], f["peer"]) for f in findings)
+    ]
+    towards = f" towards {first['peer']}" if first["peer"] and first["peer"] != first["host"] else ""
+    what = "" if first["check"] == "not reached" else f", {first['check']}"
+    remedy = first["hint"]
+    if not remedy.startswith(tuple(case.hosts.values())):
+        remedy = remedy[:1].upper() + remedy[1:]
+    who = f" (rank {first['rank']})" if first["rank"] in case.hosts else ""
+    verb = "was not reached" if first["check"] == "not reached" else "fails"
+    text = (
+        f"Layer {first['layer']} ({first['layer_name']}) {verb} on {first['host']}{who}{towards}{what}: "
+        f"{first['observed'].rstrip('.?')}. {remedy.rstrip('.')}."
+    )
+    if common:
+        text += f" Every failing pair has {' and '.join(common)} in it."
+    elif len(findings) > 1:
+        hosts = sorted({f["host"] for f in findings[1:]})
+        text += f" {len(findings) - 1} more at this layer, on {', '.join(hosts)}."
+    return text
+
+
+def render_table(case: Case, grid: dict[int, dict[int, str]], pairs: list[Json], per_block: int = 6) -> str:
+    ranks = list(case.hosts)
+    marks = {"ok": "ok", "fail": "FAIL", "not reached": "-"}
+    lines: list[str] = []
+    for start in range(0, len(ranks), per_block):
+        block = ranks[start : start + per_block]
+        heads = {rank: f"{rank} {case.hosts[rank]}" for rank in block}
+        rows = [["layer", *heads.values()]]
+        rows += [[f"{n:2d} {LAYERS[n]}", *(marks[grid[n][rank]] for rank in block)] for n in LAYERS]
+        lines += [*columns(rows), ""]
+    lines.append("ok: passed, FAIL: failed, -: not reached")
+    known = {(pair["rank"], pair["peer_rank"]): pair for pair in pairs if pair["latency"] is not None}
+    if known:
+        bare = any(pair["host_bandwidth"] for pair in known.values())
+        legend = "latency in us / bandwidth in MB/s" + (" (of the hosts' own network)" if bare else "")
+        lines += ["", f"{legend} of one connection, from the row's rank to the column's"]
+        for start in range(0, len(ranks), per_block):
+            block = ranks[start : start + per_block]
+            rows = [["", *(f"{rank} {case.hosts[rank]}" for rank in block)]]
+            for rank in ranks:
+                cells = []
+                for peer in block:
+                    pair = known.get((rank, peer))
+                    rate = "-" if not pair or not pair["bandwidth"] else f"{pair['bandwidth']:.0f}"
+                    if pair and pair["host_bandwidth"]:
+                        rate += f" ({pair['host_bandwidth']:.0f})"
+                    cells.append("." if peer == rank else f"{pair['latency']:.0f} / {rate}" if pair else "-")
+                rows.append([f"{rank} {case.hosts[rank]}", *cells])
+            lines += columns(rows)
+    return "\n".join(lines)
+
+
+def columns(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]

@@ -1,0 +1,148 @@
+"""Does what a plan says."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from ..docker.cli import DockerCli, DockerError
+from ..masking import hide, mask
+from .compose.canonical import Content, Prepared, network_name
+from .compose.interpolate import escape
+from .live import IMAGE_LABEL, NAMESPACE, Live, list_objects, read_live
+from .plan import Plan
+from .record import record_name, write_record
+from .remove import wait_tasks_gone
+from .wait import POLL, StackFailure
+
+
+def missing_externals(docker: DockerCli, stack: str, prepared: Prepared, live: Live) -> list[str]:
+    """What the definition expects to exist and does not."""
+    missing = []
+    scopes = {row["Name"]: row.get("Scope", "") for row in live.networks.values()}
+    for key, network in prepared.definition["networks"].items():
+        name = network_name(stack, key, network)
+        if not network.get("external") or name in ("host", "bridge", "none"):
+            continue
+        if name not in scopes:
+            missing.append(f"network {name} is external, and there is no such network: create it first")
+        elif scopes[name] != "swarm":
+            missing.append(
+                f"network {name} is external, and of scope {scopes[name]}: tasks need an overlay (scope swarm)"
+            )
+    ours = {content.name for content in prepared.contents}
+    for kind in ("config", "secret"):
+        names = {entry["name"] for entry in prepared.definition[f"{kind}s"].values() if entry.get("external")} - ours
+        if names:
+            for name in sorted(names - set(list_objects(docker, kind))):
+                missing.append(f"{kind} {name} is external, and there is no such {kind}: create it first")
+    return missing
+
+
+def create_contents(docker: DockerCli, stack: str, contents: list[Content], known: dict[str, str]) -> None:
+    """`known` holds the ids of those that this module created: whatever else has such a name goes."""
+    for kind in ("config", "secret"):
+        wanted = [content for content in contents if content.kind == kind]
+        present = list_objects(docker, kind, stack) if wanted else {}
+        for content in wanted:
+            found = present.get(content.name)
+            if found and found != known.get(f"{kind} {content.name}", found):
+                docker.run(kind, "rm", content.name)
+                found = None
+            if not found:
+                options = ("--label", f"{NAMESPACE}={stack}", *content.options)
+                source = "-" if content.path is None else content.path
+                docker.run(kind, "create", *options, content.name, source, input=content.text)
+
+
+def prune_contents(docker: DockerCli, stack: str, definition: dict[str, Any]) -> None:
+    """Remove configs and secrets of the stack that nothing refers to any more."""
+    for kind in ("config", "secret"):
+        keep = {entry.get("name") or f"{stack}_{key}" for key, entry in definition[f"{kind}s"].items()}
+        for name, identifier in list_objects(docker, kind, stack).items():
+            if name not in keep and name != record_name(stack):
+                # Still in use by a service that was not pruned: it stays, and goes with that service.
+                docker.run(kind, "rm", identifier, check=False)
+
+
+def stack_deploy(docker: DockerCli, stack: str, prepared: Prepared, params: dict[str, Any]) -> str:
+    """Hand the definition to the CLI on stdin, as JSON, which is YAML. Returns what the CLI warned about."""
+    text = json.dumps({"version": prepared.version, **escape(prepared.definition)})
+    flags = ["--compose-file", "-", "--resolve-image", params["resolve_image"]]
+    if params["prune"]:
+        flags.append("--prune")
+    if params["with_registry_auth"]:
+        flags.append("--with-registry-auth")
+    # CLIs that know --detach announce that waiting will become the default, and waiting never ends
+    # for tasks that finish (docker/cli#5299). Older ones do not know the option.
+    done = docker.run(
+        "stack", "deploy", "--detach=true", *flags, stack, input=text, check=False, cwd=prepared.directory
+    )
+    if done.rc != 0 and "unknown flag: --detach" in done.stderr:
+        done = docker.run("stack", "deploy", *flags, stack, input=text, check=False, cwd=prepared.directory)
+    # Docker may quote values of the definition.
+    values: dict[str, int] = {}
+    mask(prepared.definition, values)
+    said = hide(done.stderr.strip(), values)
+    if done.rc != 0:
+        raise DockerError(f"docker stack deploy: {said or hide(done.stdout.strip(), values)}")
+    return str(said)
+
+
+def force_restart(docker: DockerCli, full_name: str, with_registry_auth: bool) -> None:
+    flags = ["--with-registry-auth"] if with_registry_auth else []
+    docker.run("service", "update", "--detach", "--quiet", "--force", *flags, full_name)
+
+
+def remove_networks(docker: DockerCli, stack: str, names: list[str], deadline: float) -> None:
+    """A network goes when the last task on it is gone, which is after its service (moby#32552)."""
+    while names:
+        said = ""
+        for name in list(names):
+            done = docker.run("network", "rm", name, check=False)
+            if done.rc == 0 or "not found" in done.stderr.lower() or "no such network" in done.stderr.lower():
+                names.remove(name)
+            else:
+                said = done.stderr.strip()
+        if names:
+            if time.monotonic() > deadline:
+                raise StackFailure(f"Cannot remove network {names[0]} of stack {stack}: {said}")
+            time.sleep(POLL)
+
+
+def execute(docker: DockerCli, stack: str, prepared: Prepared, plan: Plan, live: Live, params: dict[str, Any]) -> str:
+    """Carry out a plan. Returns what docker warned about."""
+    deadline = time.monotonic() + params["wait_timeout"]
+    if plan.detached_services:
+        docker.run("service", "rm", *plan.detached_services)
+        leaving = [task.id for task in live.tasks if f"{stack}_{task.service}" in plan.detached_services]
+        wait_tasks_gone(docker, leaving, deadline)
+    remove_networks(docker, stack, list(plan.recreated_networks), deadline)
+    for content in plan.recreated_contents:
+        kind, _space, name = content.partition(" ")
+        docker.run(kind, "rm", name)
+    warned = ""
+    if plan.deploy:
+        create_contents(docker, stack, prepared.contents, plan.known_contents)
+        for full_name in plan.foreign_images:
+            labels = live.services[full_name]["Spec"].get("Labels") or {}
+            if IMAGE_LABEL in labels and full_name not in plan.detached_services:
+                # Docker would keep the image that somebody else gave the service.
+                docker.run("service", "update", "--detach", "--quiet", "--label-rm", IMAGE_LABEL, full_name)
+        warned = stack_deploy(docker, stack, prepared, params)
+    elif plan.removed_services:
+        docker.run("service", "rm", *plan.removed_services)
+    restarted = list(plan.restarted)
+    if plan.deploy or plan.removed_services or plan.obsolete_networks:
+        now = read_live(docker, stack)
+        # A deployment that changes only labels or replicas does not revive a dead task.
+        still = {state.full_name for state in now.states() if state.failed}
+        restarted += [name for name in plan.failed_before if name in still and name not in restarted]
+        remove_networks(docker, stack, list(plan.obsolete_networks), deadline)
+        if plan.obsolete_networks:
+            now.networks = {key: row for key, row in now.networks.items() if row["Name"] not in plan.obsolete_networks}
+        write_record(docker, stack, prepared.definition, prepared.contents, now)
+    for full_name in restarted:
+        force_restart(docker, full_name, params["with_registry_auth"])
+    return warned

@@ -1,0 +1,247 @@
+"""What has to be done so that a stack is as it is defined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..docker.cli import ANSWER_TIMEOUT, DockerCli
+from ..masking import mask
+from .compose.canonical import Prepared, network_name, service_view
+from .diff import _HIDDEN, differences, make_diff, pick, shorten
+from .live import Live, inspect_all, short_name
+from .record import Record, content_ids, normal_spec, read_config
+from .wait import StackFailure, _task_lines, why_failed
+
+
+@dataclass
+class Plan:
+    """What has to be done. `actions` is for people; the rest is for `execute`."""
+
+    actions: list[str] = field(default_factory=list)
+    deploy: bool = False
+    removed_services: list[str] = field(default_factory=list)
+    recreated_networks: list[str] = field(default_factory=list)
+    recreated_contents: list[str] = field(default_factory=list)
+    known_contents: dict[str, str] = field(default_factory=dict)
+    detached_services: list[str] = field(default_factory=list)
+    foreign_images: list[str] = field(default_factory=list)
+    obsolete_networks: list[str] = field(default_factory=list)
+    restarted: list[str] = field(default_factory=list)
+    failed_before: list[str] = field(default_factory=list)
+    diffs: list[dict[str, str]] = field(default_factory=list)
+
+
+def own_networks(stack: str, definition: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Real name to definition of the networks that the stack creates."""
+    return {
+        network_name(stack, key, network): network
+        for key, network in definition.get("networks", {}).items()
+        if not network.get("external")
+    }
+
+
+def make_plan(
+    stack: str,
+    definition: dict[str, Any],
+    live: Live,
+    record: Record | None,
+    prune: bool,
+    redeploy: str,
+) -> Plan:
+    """Desired against live. Everything that the module will do is decided here."""
+    plan = Plan()
+    _plan_networks(stack, definition, live, record, prune, plan)
+    _plan_contents(definition, live, record, plan)
+    _plan_services(stack, definition, live, record, plan)
+    if prune:
+        for full_name in sorted(live.services):
+            name = short_name(stack, full_name)
+            if name not in definition["services"]:
+                plan.actions.append(f"remove service {name}")
+                plan.removed_services.append(full_name)
+                before = normal_spec(live.services[full_name], live.networks)
+                plan.diffs.append(make_diff(f"service {name}", before, None))
+    kept = set(plan.detached_services) - set(plan.removed_services)
+    strangers = sorted(
+        short_name(stack, name) for name in kept if short_name(stack, name) not in definition["services"]
+    )
+    if strangers:
+        raise StackFailure(
+            f"Stack {stack} cannot be deployed: {', '.join(plan.recreated_networks + plan.recreated_contents)} must be created "
+            f"again, and service {', '.join(strangers)} uses it, which is not described: describe it, or set prune to true"
+        )
+    known = record.definition if record else {}
+    if live.services and known.get("volumes", {}) != definition["volumes"]:
+        plan.diffs.append(make_diff("volumes", known.get("volumes"), definition["volumes"]))
+        if record:
+            plan.actions.append(f"update volumes: {shorten(differences(known.get('volumes'), definition['volumes']))}")
+            plan.deploy = True
+    _plan_restarts(definition, live, redeploy, plan)
+    return plan
+
+
+def _plan_networks(
+    stack: str, definition: dict[str, Any], live: Live, record: Record | None, prune: bool, plan: Plan
+) -> None:
+    wanted = own_networks(stack, definition)
+    known = own_networks(stack, record.definition) if record else {}
+    present = {row["Name"]: row["ID"] for row in live.networks.values() if row.get("Scope") == "swarm"}
+    for name, network in sorted(wanted.items()):
+        if name not in present:
+            plan.actions.append(f"create network {name}")
+            plan.deploy = True
+            plan.diffs.append(make_diff(f"network {name}", None, network or {"driver": "overlay"}))
+        elif record and name in known and (known[name] != network or record.networks.get(name) != present[name]):
+            behind_our_back = "" if known[name] != network else " (it is not the one that was deployed)"
+            plan.actions.append(f"recreate network {name}{behind_our_back}")
+            plan.deploy = True
+            plan.recreated_networks.append(name)
+            plan.diffs.append(make_diff(f"network {name}", known[name] or {"id": "another"}, network or {"id": "new"}))
+    plan.detached_services += attached(live.services, live, plan.recreated_networks)
+    if prune:
+        for name in sorted(live.own_networks):
+            if name not in wanted:
+                plan.actions.append(f"remove network {name}")
+                plan.obsolete_networks.append(name)
+                plan.diffs.append(make_diff(f"network {name}", known.get(name) or {"driver": "overlay"}, None))
+
+
+def attached(services: dict[str, dict[str, Any]], live: Live, networks: list[str]) -> list[str]:
+    """Which of the services are attached to one of the networks."""
+    ids = {identifier for identifier, row in live.networks.items() if row["Name"] in networks}
+    found = []
+    for full_name, service in sorted(services.items()):
+        holders = (service["Spec"].get("TaskTemplate", {}), service["Spec"])
+        if ids & {entry.get("Target") for holder in holders for entry in holder.get("Networks") or []}:
+            found.append(full_name)
+    return found
+
+
+def spare_others(docker: DockerCli, stack: str, plan: Plan, live: Live) -> None:
+    """Refuse to begin what cannot end: swarm removes no network that another stack is attached to."""
+    networks = plan.recreated_networks + plan.obsolete_networks
+    if not networks:
+        return
+    found = inspect_all(docker, docker.run("service", "ls", "--quiet", timeout=ANSWER_TIMEOUT).stdout.split())
+    others = {item["Spec"]["Name"]: item for item in found if item["Spec"]["Name"] not in live.services}
+    users = attached(others, live, networks)
+    if users:
+        raise StackFailure(
+            f"Stack {stack} cannot be deployed: {', '.join(networks)} must be removed, and {', '.join(users)} of another "
+            "stack uses it: remove that first, or make it a network of its own that both name as external"
+        )
+
+
+def content_diffs(docker: DockerCli, prepared: Prepared, record: Record | None) -> list[dict[str, str]]:
+    """Changed configs, line by line. Of secrets nobody should see more than that they have changed."""
+    diffs = []
+    known = (record.definition.get("configs") or {}) if record else {}
+    for content in prepared.contents:
+        old = (known.get(content.key) or {}).get("name")
+        if content.kind != "config" or old in (None, content.name):
+            continue
+        before = read_config(docker, old)
+        after = content.text if content.path is None else _read_text(content.path)
+        if before is not None and after is not None:
+            header = f"config {content.key}"
+            texts = {"before": mask(before, _HIDDEN), "after": mask(after, _HIDDEN)}
+            diffs.append({"before_header": header, "after_header": header, **texts})
+    return diffs
+
+
+def _read_text(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _plan_contents(definition: dict[str, Any], live: Live, record: Record | None, plan: Plan) -> None:
+    """Someone may have put another config or secret in the place of ours, by the same name."""
+    used = content_ids(live)
+    wanted = {
+        f"{kind} {entry.get('name')}" for kind in ("config", "secret") for entry in definition[f"{kind}s"].values()
+    }
+    plan.known_contents = record.contents if record else {}
+    for content, identifier in sorted(plan.known_contents.items()):
+        if content in wanted and used.get(content, identifier) != identifier:
+            plan.actions.append(f"recreate {content} (it is not the one that was deployed)")
+            plan.deploy = True
+            plan.recreated_contents.append(content)
+            plan.diffs.append(make_diff(content, {"id": used[content]}, {"id": "new"}))
+    for full_name, service in sorted(live.services.items()):
+        uses = content_ids(Live(live.stack, services={full_name: service}))
+        if uses.keys() & set(plan.recreated_contents) and full_name not in plan.detached_services:
+            plan.detached_services.append(full_name)
+
+
+def _plan_services(stack: str, definition: dict[str, Any], live: Live, record: Record | None, plan: Plan) -> None:
+    for name in sorted(definition["services"]):
+        full_name = f"{stack}_{name}"
+        after = service_view(definition, name)
+        if full_name not in live.services:
+            plan.actions.append(f"create service {name}")
+            plan.deploy = True
+            plan.diffs.append(make_diff(f"service {name}", None, after))
+            continue
+        spec = normal_spec(live.services[full_name], live.networks)
+        if record is None or name not in record.definition.get("services", {}) or full_name not in record.live:
+            plan.actions.append(f"adopt service {name}")
+            plan.deploy = True
+            if spec["TaskTemplate"]["ContainerSpec"]["Image"].partition("@")[0] != after["image"].partition("@")[0]:
+                plan.foreign_images.append(full_name)
+            plan.diffs.append(make_diff(f"service {name} (not deployed by this module)", spec, after))
+            continue
+        before = service_view(record.definition, name)
+        changed = differences(before, after)
+        drift = differences(record.live[full_name], spec)
+        if "TaskTemplate.ContainerSpec.Image" in drift:
+            plan.foreign_images.append(full_name)
+        if changed:
+            plan.actions.append(f"update service {name}: {shorten(changed)}")
+        if drift:
+            plan.actions.append(f"repair service {name}: {shorten(drift)}")
+            # Masked while the items of a list are still beside each other.
+            before = {**before, "live": pick(mask(spec, _HIDDEN), drift)}
+            after = {**after, "live": pick(mask(record.live[full_name], _HIDDEN), drift)}
+        if changed or drift:
+            plan.deploy = True
+            plan.diffs.append(make_diff(f"service {name}", before, after))
+        elif full_name in plan.detached_services:
+            plan.actions.append(f"recreate service {name}: what it uses is recreated")
+
+
+def _plan_restarts(definition: dict[str, Any], live: Live, redeploy: str, plan: Plan) -> None:
+    if redeploy == "never":
+        return
+    touched = {action.split()[2].rstrip(":") for action in plan.actions if action.split()[1] == "service"}
+    for state in live.states():
+        if state.name not in definition["services"] or state.full_name in plan.detached_services:
+            continue
+        if state.failed:
+            plan.failed_before.append(state.full_name)
+        if state.name in touched:
+            continue
+        if redeploy == "always":
+            plan.actions.append(f"restart service {state.name}")
+        elif state.failed:
+            plan.actions.append(f"restart service {state.name}: {why_failed(state)}")
+        else:
+            continue
+        plan.restarted.append(state.full_name)
+        plan.diffs.append(
+            make_diff(f"service {state.name}", {"tasks": _task_lines(state)}, {"tasks": ["started again"]})
+        )
+
+
+def endless_services(definition: dict[str, Any]) -> list[str]:
+    """Services that `wait_for: complete` would wait for in vain: what always restarts never ends."""
+    endless = []
+    for name, service in definition["services"].items():
+        deploy = service["deploy"]
+        condition = (deploy.get("restart_policy") or {}).get("condition", "any")
+        if condition == "any" and not str(deploy.get("mode", "")).endswith("job"):
+            endless.append(name)
+    return sorted(endless)

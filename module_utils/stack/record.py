@@ -1,0 +1,110 @@
+"""What was deployed last, kept as a config of the swarm."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..docker.cli import ANSWER_TIMEOUT, DockerCli, DockerError
+from .compose.canonical import Content
+from .diff import without_empty
+from .live import NAMESPACE, Live, only_gone
+
+RECORD_FORMAT = 1
+RECORD_SUFFIX = ".swarm-stack"
+
+
+@dataclass
+class Record:
+    """What was asked for at the last deployment, and what the swarm made of it."""
+
+    definition: dict[str, Any] = field(default_factory=dict)
+    live: dict[str, dict[str, Any]] = field(default_factory=dict)
+    networks: dict[str, str] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps({"format": RECORD_FORMAT, **self.__dict__}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Record | None:
+        try:
+            data = json.loads(text)
+            if data.pop("format") != RECORD_FORMAT:
+                return None
+            return cls(**data)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+
+def normal_spec(service: dict[str, Any], networks: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A live Spec without what says nothing about it: ids become names, restarts do not count."""
+    spec: dict[str, Any] = json.loads(json.dumps(service["Spec"]))
+    template = spec.get("TaskTemplate", {})
+    template.pop("ForceUpdate", None)
+    for holder in (spec, template):
+        for attachment in holder.get("Networks") or []:
+            target = attachment.get("Target")
+            attachment["Target"] = networks[target]["Name"] if target in networks else f"missing network {target}"
+    container = template.get("ContainerSpec", {})
+    for kind in ("Config", "Secret"):
+        for reference in container.get(f"{kind}s") or []:
+            reference.pop(f"{kind}ID", None)
+    cleaned: dict[str, Any] = without_empty(spec)
+    return cleaned
+
+
+def content_ids(live: Live) -> dict[str, str]:
+    """Kind and name to id of the configs and secrets that the live services use."""
+    found = {}
+    for service in live.services.values():
+        container = service["Spec"].get("TaskTemplate", {}).get("ContainerSpec", {})
+        for kind in ("Config", "Secret"):
+            for reference in container.get(f"{kind}s") or []:
+                found[f"{kind.lower()} {reference.get(f'{kind}Name')}"] = str(reference.get(f"{kind}ID"))
+    return found
+
+
+def record_name(stack: str) -> str:
+    return f"{stack}{RECORD_SUFFIX}"
+
+
+def read_config(docker: DockerCli, name: str) -> str | None:
+    """The text of a config, if there is such a config and it is a text."""
+    done = docker.run("config", "inspect", name, check=False, timeout=ANSWER_TIMEOUT)
+    if done.rc != 0 and not only_gone(done.stderr):
+        raise DockerError(f"docker config inspect: {done.stderr.strip()}")
+    try:
+        return base64.b64decode(json.loads(done.stdout)[0]["Spec"]["Data"]).decode("utf-8")
+    except (ValueError, KeyError, IndexError, TypeError):
+        return None
+
+
+def read_record(docker: DockerCli, stack: str) -> Record | None:
+    text = read_config(docker, record_name(stack))
+    return None if text is None else Record.from_json(text)
+
+
+def write_record(
+    docker: DockerCli, stack: str, definition: dict[str, Any], contents: list[Content], live: Live
+) -> None:
+    record = Record(
+        definition=definition,
+        # What swarm is taking back already is not what was asked for: the next run will find it unknown.
+        live={
+            name: normal_spec(service, live.networks)
+            for name, service in live.services.items()
+            if not str((service.get("UpdateStatus") or {}).get("State", "")).startswith("rollback")
+        },
+        networks=live.own_networks,
+        contents={
+            name: identifier
+            for name, identifier in content_ids(live).items()
+            if name.partition(" ")[2] in {content.name for content in contents}
+        },
+    )
+    name = record_name(stack)
+    docker.run("config", "rm", name, check=False)
+    docker.run("config", "create", "--label", f"{NAMESPACE}={stack}", name, "-", input=record.to_json())

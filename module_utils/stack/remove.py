@@ -1,0 +1,108 @@
+"""Removes a stack, and waits until nothing is left of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from ..docker.cli import ANSWER_TIMEOUT, DockerCli
+from .live import inspect_all, list_objects, list_services, list_tasks, stack_filter
+from .wait import POLL, StackFailure
+
+
+@dataclass
+class Remains:
+    """What is left of a stack."""
+
+    services: dict[str, str] = field(default_factory=dict)
+    tasks: list[str] = field(default_factory=list)
+    networks: dict[str, str] = field(default_factory=dict)
+    configs: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    containers: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return any(self.__dict__.values())
+
+    def sentences(self) -> list[str]:
+        named = [
+            f"{kind} {name}"
+            for kind, names in (
+                ("service", self.services),
+                ("network", self.networks),
+                ("config", self.configs),
+                ("secret", self.secrets),
+            )
+            for name in sorted(names)
+        ]
+        return named + self.tasks + [f"container {name}" for name in self.containers]
+
+
+def find_remains(docker: DockerCli, stack: str) -> Remains:
+    return Remains(
+        services={name: identifier for identifier, name in list_services(docker, stack).items()},
+        networks=list_objects(docker, "network", stack),
+        configs=list_objects(docker, "config", stack),
+        secrets=list_objects(docker, "secret", stack),
+    )
+
+
+def unreachable_nodes(docker: DockerCli) -> dict[str, str]:
+    """Id to host name of nodes that cannot report that a task has ended."""
+    rows = docker.json_lines("node", "ls")
+    return {row["ID"]: row["Hostname"] for row in rows if row.get("Status") not in ("Ready", None)}
+
+
+def wait_tasks_gone(docker: DockerCli, ids: list[str], deadline: float) -> list[str]:
+    """Swarm forgets a removed service's task when its container has ended. Returns warnings about what it cannot know."""
+    while True:
+        left = inspect_all(docker, ids)
+        if not left:
+            return []
+        lost = unreachable_nodes(docker)
+        if all(task.get("NodeID") in lost for task in left):
+            hosts = ", ".join(sorted({lost[task["NodeID"]] for task in left}))
+            return [f"{len(left)} tasks are left to {hosts}: not reachable now, they end when it comes back"]
+        if time.monotonic() > deadline:
+            names = ", ".join(f"task {task['ID']} ({task.get('Status', {}).get('State')})" for task in left)
+            raise StackFailure(f"Not all tasks have ended in time: {names}")
+        ids = [task["ID"] for task in left]
+        time.sleep(POLL / 2)
+
+
+def remove_stack(docker: DockerCli, stack: str, timeout: int, check_mode: bool) -> tuple[list[str], list[str]]:
+    """Remove a stack until nothing of it is left. Returns actions and warnings."""
+    remains = find_remains(docker, stack)
+    actions = [f"remove {what}" for what in remains.sentences()]
+    if check_mode or not remains:
+        return actions, []
+    deadline = time.monotonic() + timeout
+    task_ids = [row["ID"] for row in list_tasks(docker, stack)]
+    # Its exit code is of no use: it fails for a network that is still in use, and returns 0 before tasks are gone.
+    docker.run("stack", "rm", stack, check=False)
+    while find_services_left(docker, stack):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(POLL / 2)
+    try:
+        warnings = wait_tasks_gone(docker, task_ids, deadline)
+    except StackFailure as error:
+        raise StackFailure(f"Stack {stack} is not gone after {timeout} s. {error}") from error
+    said = ""
+    while True:
+        remains = find_remains(docker, stack)
+        containers = docker.run("ps", "--all", *stack_filter(stack), "--format", "{{.Names}}", timeout=ANSWER_TIMEOUT)
+        remains.containers = containers.stdout.split()
+        if not remains:
+            return actions, warnings
+        if time.monotonic() > deadline:
+            left = ", ".join(remains.sentences())
+            raise StackFailure(f"Stack {stack} is not gone after {timeout} s: left are {left}. {said}".strip())
+        for kind in ("service", "network", "config", "secret"):
+            for identifier in getattr(remains, f"{kind}s").values():
+                said = docker.run(kind, "rm", identifier, check=False).stderr.strip() or said
+        time.sleep(POLL / 2)
+
+
+def find_services_left(docker: DockerCli, stack: str) -> bool:
+    return bool(list_services(docker, stack))

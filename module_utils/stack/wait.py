@@ -1,0 +1,194 @@
+"""Waits until a stack has reached its goal, or says what it waited for."""
+
+from __future__ import annotations
+
+import calendar
+import re
+import time
+from typing import Any
+
+from ..docker.cli import DockerCli
+from .explain import describe_task, find_failures, hint_for, sentence, task_log
+from .live import Live, ServiceState, Slot, Task, read_live, same_template
+
+POLL = 1.0
+READY_LOG_LINES = 2000
+
+
+class StackFailure(Exception):
+    """The stack is not as asked; `failures` is the structured why."""
+
+    def __init__(self, message: str, failures: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(message)
+        self.failures = failures or []
+
+
+def why_failed(state: ServiceState) -> str:
+    slot = next((slot for slot in state.slots if slot.verdict == "failed"), None)
+    if slot is None:
+        return f"update {state.update_state}"
+    where = f" on {slot.task.node}" if slot.task.node else ""
+    if slot.task.exit_code:
+        return f"failed{where} with exit code {slot.task.exit_code}"
+    return f"{slot.task.state}{where}" + (f" ({slot.task.error})" if slot.task.error else "")
+
+
+def _task_lines(state: ServiceState) -> list[str]:
+    return [f"{slot.name} {slot.verdict}" for slot in state.slots]
+
+
+class Waiter:
+    """Looks at the stack again and again until it is as asked, has failed, or time is up."""
+
+    def __init__(self, docker: DockerCli, stack: str, services: list[str], params: dict[str, Any]) -> None:
+        self.docker = docker
+        self.stack = stack
+        self.wanted = sorted(f"{stack}_{name}" for name in services)
+        self.params = params
+        self.goal: str = params["wait_for"]
+        self.pattern = re.compile(params["ready_pattern"]) if params.get("ready_pattern") else None
+        self.ready: set[str] = set()
+        self.stable_tasks: frozenset[str] = frozenset()
+        self.stable_since = time.monotonic()
+
+    def until_reached(self, live: Live, old_updates: set[str], settled: bool) -> Live:
+        """`settled`: nothing was done, so that what has been running for long enough need not be watched again."""
+        deadline = time.monotonic() + self.params["wait_timeout"]
+        while True:
+            live = self._only_wanted(live)
+            if find_failures(None, live, 0, old_updates):
+                raise self._failed(live, old_updates)
+            if self._reached(live) and (self._stable(live) or (settled and self._old_enough(live))):
+                return live
+            if time.monotonic() >= deadline:
+                raise self._timed_out(live)
+            time.sleep(POLL)
+            live = read_live(self.docker, self.stack, networks=False)
+
+    def _only_wanted(self, live: Live) -> Live:
+        live.services = {name: service for name, service in live.services.items() if name in self.wanted}
+        return live
+
+    def _reached(self, live: Live) -> bool:
+        states = live.states()
+        good = len(states) == len(self.wanted) and all(state.reached(self.goal) for state in states)
+        return good and not self._unready(states)
+
+    def _unready(self, states: list[ServiceState]) -> list[Slot]:
+        """The running tasks whose log has not said yet that they are ready."""
+        if self.pattern is None or self.goal != "running":
+            return []
+        unready = []
+        for state in states:
+            for slot in state.slots:
+                if slot.verdict == "running" and slot.task.id not in self.ready:
+                    lines = task_log(self.docker, slot.task.id, READY_LOG_LINES)
+                    if any(self.pattern.search(line) for line in lines):
+                        self.ready.add(slot.task.id)
+                    else:
+                        unready.append(slot)
+        return unready
+
+    def _stable(self, live: Live) -> bool:
+        if self.goal == "complete":
+            return True
+        running = frozenset(
+            slot.task.id for state in live.states() for slot in state.slots if slot.verdict == "running"
+        )
+        now = time.monotonic()
+        # A task that went from running to complete has not become unstable.
+        if not running <= self.stable_tasks:
+            self.stable_since = now
+        self.stable_tasks = running
+        return not running or now - self.stable_since >= self.params["stability_period"]
+
+    def _old_enough(self, live: Live) -> bool:
+        """Stable by the clock: saves watching a stack that has been up for long. Hosts' clocks may differ a little."""
+        now = time.time()
+        return all(
+            now - epoch(slot.task.updated) >= self.params["stability_period"]
+            for state in live.states()
+            for slot in state.slots
+            if slot.verdict == "running"
+        )
+
+    def _failed(self, live: Live, old_updates: set[str]) -> StackFailure:
+        # A moment later swarm knows more: the task that broke an update, the peers that failed with it.
+        time.sleep(POLL)
+        now = self._only_wanted(read_live(self.docker, self.stack, networks=False))
+        lines: int = self.params["log_lines"]
+        failures = find_failures(self.docker, now, lines, old_updates) or find_failures(
+            self.docker, live, lines, old_updates
+        )
+        several = any(state.wanted > 1 for state in live.states())
+        return StackFailure("\n".join(sentence(failure, several) for failure in failures), failures)
+
+    def _timed_out(self, live: Live) -> StackFailure:
+        states = live.states()
+        failures: list[dict[str, Any]] = []
+        waits: list[str] = [f"{name} does not exist" for name in self.wanted if name not in live.services]
+        for state in states:
+            waits += [f"{state.full_name} lacks {state.missing} of {state.wanted} tasks"] if state.missing else []
+            for slot in state.slots:
+                good = slot.verdict == "complete" or (
+                    self.goal == "running" and slot.verdict == "running" and self._is_ready(slot)
+                )
+                if good:
+                    continue
+                text = waiting_for(slot, live.tasks, self.goal, self.pattern.pattern if self.pattern else "")
+                hint = hint_for(state, slot.task) or hint_for(state, last_failed(slot, live.tasks) or slot.task)
+                name = f"{state.full_name}.{slot.name}" if state.wanted > 1 else state.full_name
+                waits.append(f"{name} {text}" + (f" - {hint}" if hint else ""))
+                entry = describe_task(self.docker, state, slot.task, self.params["log_lines"])
+                entry["error"] = entry["error"] or text
+                entry["hint"] = hint
+                failures.append(entry)
+        if not waits:
+            waits.append("its tasks have not been running for stability_period yet")
+        goal = "complete" if self.goal == "complete" else "running"
+        message = f"Stack {self.stack} is not {goal} after {self.params['wait_timeout']} s: {'; '.join(waits)}"
+        for failure in failures:
+            if failure["log"]:
+                message += f"\nLast {len(failure['log'])} log lines of {failure['service']} on {failure['node']}:\n"
+                message += "\n".join(f"  {line}" for line in failure["log"])
+        return StackFailure(message, failures)
+
+    def _is_ready(self, slot: Slot) -> bool:
+        return self.pattern is None or slot.task.id in self.ready
+
+
+def waiting_for(slot: Slot, tasks: list[Task], goal: str, pattern: str) -> str:
+    """What one task is waiting for, as the end of a sentence."""
+    task = slot.task
+    where = f" on {task.node}" if task.node else ""
+    since = f" since {task.updated[:19]}Z" if task.updated else ""
+    if slot.verdict == "outdated":
+        return f"still runs the previous definition{where}"
+    if task.state in ("new", "allocated", "pending"):
+        return f"is not scheduled: {task.error or 'swarm gives no reason'}"
+    if task.state == "preparing":
+        return f"is preparing{where}{since} (fetching or checking the image)"
+    if task.state == "running":
+        if goal == "running" and pattern:
+            return f"is running{where}, but its log has no line that matches {pattern!r}"
+        return f"is still running{where}{since}"
+    earlier = last_failed(slot, tasks)
+    text = f"is {'about to be restarted' if slot.verdict == 'restarting' else task.state}{where}{since}"
+    if earlier:
+        code = f" with exit code {earlier.exit_code}" if earlier.exit_code else ""
+        text += f"; its last attempt {earlier.state}{code}" + (f": {earlier.error}" if earlier.error else "")
+    return text
+
+
+def last_failed(slot: Slot, tasks: list[Task]) -> Task | None:
+    bad = ("failed", "rejected", "orphaned")
+    own = (t for t in tasks if t.service == slot.task.service and t.slot == slot.name)
+    return next((t for t in own if t.state in bad and same_template(t.spec, slot.task.spec)), None)
+
+
+def epoch(stamp: str) -> float:
+    """Seconds since 1970 of an RFC 3339 time in UTC, as the engine writes it; now, if there is none."""
+    try:
+        return calendar.timegm(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S"))
+    except ValueError:
+        return time.time()
