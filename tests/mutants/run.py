@@ -212,7 +212,7 @@ class Copy:
         shutil.rmtree(data, ignore_errors=True)
         data.mkdir()
         settings = data / "settings"
-        include = [f"{self.tree}/*", "*/ansible/legacy/*", "*/ansible/module_utils/*", "*/ansible_collections/*"]
+        include = [f"{self.tree}/*", "*/ansible/legacy/*", "*/ansible_collections/ddp/*"]
         settings.write_text(
             f"[run]\nparallel = true\npatch = subprocess, _exit\ndata_file = {data}/python\n"
             "disable_warnings = no-data-collected, module-not-measured, module-not-imported\n"
@@ -238,10 +238,13 @@ class Copy:
 
     def named(self, path: str) -> str:
         """A file's path in the tree; Ansible and ansible-test copy modules before they run them."""
-        folder = {"legacy": "library", "modules": "library", "module_utils": "module_utils"}.get(Path(path).parent.name)
-        if path.startswith(f"{self.tree}/"):
-            return path.removeprefix(f"{self.tree}/")
-        return f"{folder}/{Path(path).name}"
+        real = Path(path).resolve()
+        if real.is_relative_to(self.tree.resolve()):
+            return str(real.relative_to(self.tree.resolve()))
+        for packed, folder in (("/module_utils/", "module_utils"), ("/modules/", "library"), ("/legacy/", "library")):
+            if packed in path:
+                return f"{folder}/{path.rpartition(packed)[2]}"
+        return path
 
     def survives(self, mutant: Mutant, tests: dict[str, float]) -> bool:
         file = self.tree / mutant.path
