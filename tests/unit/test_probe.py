@@ -23,6 +23,7 @@ pytest.importorskip("torch")
 
 import forked
 import torch.distributed as dist
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.verdict import judge
 from ansible_collections.ddp.swarm.plugins.modules import nccl_check
 
 probe = load("roles/preflight/files/probe.py")
@@ -128,7 +129,7 @@ def test_two_ranks_pass_every_layer(swarm):
     healthy = {"engine": {"ok": True, "swarm_state": "active", "manager": False}, "vxlan": True}
     seen = [{"rank": r["rank"], "host": r["host"], "probe": r, "host_checks": healthy} for r in reports]
     limits = {name: nccl_check.argument_spec()[name].get("default") for name in nccl_check.LIMITS}
-    verdict = nccl_check.judge(seen, [{"rank": r["rank"], "host": r["host"]} for r in reports], limits)
+    verdict = judge(seen, [{"rank": r["rank"], "host": r["host"]} for r in reports], limits)
     assert verdict["ok"], verdict["table"]
     assert "no GPU on host1, host2" in verdict["message"]
 

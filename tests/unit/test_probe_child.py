@@ -223,7 +223,7 @@ def test_connections_are_found_by_the_sockets_of_the_process(monkeypatch):
 
     mapped = "0: 0000000000000000FFFF0000" + row("10.0.1.9", "01", 14)[3:]
     head = row("10.0.1.1", "01", 11)  # the first line of a table is its head, whatever it says
-    tables = {"tcp": [head, row("10.0.1.7", "01", 11), row("10.0.1.3", "01", 12), row("10.0.1.4", "0A", 12), row("10.0.1.5", "01", 99)],
+    tables = {"tcp": [head, row("10.0.1.7", "01", 11), row("10.0.1.200", "01", 12), row("10.0.1.4", "0A", 12), row("10.0.1.5", "01", 99)],
               "tcp6": [head, mapped]}  # fmt: skip
 
     def opened(path, encoding):
@@ -242,7 +242,7 @@ def test_connections_are_found_by_the_sockets_of_the_process(monkeypatch):
 
     monkeypatch.setattr(probe, "os", Instead(os, listdir=lambda path: ["1", "11", "12", "14"], readlink=readlink))
     monkeypatch.setattr(probe, "open", opened, raising=False)
-    assert probe.own_connections() == ["10.0.1.3", "10.0.1.7", "10.0.1.9"]
+    assert probe.own_connections() == ["10.0.1.200", "10.0.1.7", "10.0.1.9"]
     del tables["tcp"]  # a machine without one of them has the other
     assert probe.own_connections() == ["10.0.1.9"]
 

@@ -164,6 +164,12 @@ def test_two_interfaces_of_the_subnet_are_told(monkeypatch):
     assert (one.address, one.mtu) == ("10.0.1.9", 9000)
 
 
+def test_of_two_interfaces_of_the_subnet_the_first_is_to_be_named(monkeypatch):
+    one = looked(monkeypatch, ("eth1", "10.0.1.9", 9000), ETH0, ("eth2", "172.18.0.3", 1500), NCCL_SOCKET_IFNAME="eth")
+    also = "it also stands for eth2, which is not in 10.0.1.0/24"
+    assert one.report.records[1] == variable("NCCL_SOCKET_IFNAME", False, "eth, which is eth0, eth1, eth2", also)
+
+
 def test_without_an_address_in_the_subnet_nothing_more_is_said(monkeypatch):
     one = looked(monkeypatch, LO, ETH1)
     assert one.report.records == [

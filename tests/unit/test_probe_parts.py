@@ -9,7 +9,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.modules import nccl_check
+from ansible_collections.ddp.swarm.plugins.module_utils.preflight.contract import LAYERS
 from by_path import load
 from preflight_ranks import Ranks
 
@@ -17,7 +17,7 @@ probe = load("roles/preflight/files/probe.py")
 
 
 def test_probe_and_judge_have_the_same_layers():
-    assert {layer: name for layer, name in nccl_check.LAYERS.items() if layer >= 4} == probe.LAYERS
+    assert {layer: name for layer, name in LAYERS.items() if layer >= 4} == probe.LAYERS
 
 
 # ---------------------------------------------------------------- layer 4

@@ -32,7 +32,7 @@ class Network:
         self.probe = alone(probe, size, rank, **{"PROBE_PORT": "7", "PROBE_APPEAR_TIMEOUT": "1", **env})
         self.peer = next(iter(self.probe.peers.values()))
         self.peer.address = "10.0.1.4"
-        self.probe.resolve = lambda name: [f"address of {name}"]
+        self.probe.resolve = lambda name: [f"address of {name}", "another"]
 
     def connect(self, address, timeout):
         self.called.append((*address, timeout))

@@ -1183,8 +1183,8 @@ class Probe:
         )
         return self.report.close(why)
 
-    def linger(self, stop: threading.Event) -> None:
-        """Stay to answer the ranks that are not done yet; leave when they are, or are gone."""
+    def linger(self, told: list[int]) -> None:
+        """Stay to answer the ranks that are not done yet; leave when they are, or are gone, or at a signal in `told`."""
         present = [peer for peer in self.peers.values() if peer.reached and peer.address]
         for peer in present:
             try:
@@ -1192,13 +1192,13 @@ class Probe:
             except (OSError, ValueError):
                 pass
         gone: dict[int, int] = {}
-        while self.listener is not None and time.monotonic() < self.deadline and not stop.is_set():
+        while self.listener is not None and time.monotonic() < self.deadline and not told:
             waiting = [
                 peer for peer in present if peer.rank not in self.listener.goodbyes and gone.get(peer.rank, 0) < 3
             ]
             if not waiting:
                 # The last answer may still be on its way.
-                stop.wait(0.3)
+                time.sleep(0.3)
                 return
             for peer in waiting:
                 try:
@@ -1206,7 +1206,7 @@ class Probe:
                     gone[peer.rank] = 0
                 except (OSError, ValueError):
                     gone[peer.rank] = gone.get(peer.rank, 0) + 1
-            stop.wait(0.3)
+            time.sleep(0.3)
 
 
 def settled(rates: list[float]) -> bool:
@@ -1577,19 +1577,21 @@ def main() -> int:
         child_main(int(sys.argv[2]))
         return 0
     probe = Probe(Settings(dict(os.environ)))
-    stop = threading.Event()
+    told: list[int] = []
 
     def leave(signum: int, frame: Any) -> None:
-        stop.set()
-        probe.finished.set()
+        # No event: the main thread may hold its lock just now.
+        told.append(signum)
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
     threading.Thread(target=probe.run, daemon=True).start()
-    probe.finished.wait(max(0.1, probe.deadline - 0.5 - time.monotonic()))
+    # In short turns: a signal just before a long wait would be heard only after it.
+    while not told and not probe.finished.wait(0.2) and time.monotonic() < probe.deadline - 0.5:
+        pass
     if probe.blocked_by:
         why = probe.blocked_by
-    elif stop.is_set():
+    elif told:
         why = "the probe was told to stop"
     elif probe.report.first_failure() is not None:
         why = "an earlier layer failed"
@@ -1601,8 +1603,8 @@ def main() -> int:
     if probe.status == "busy":
         probe.status = "gave up"
     probe.child.kill()
-    if not stop.is_set():
-        probe.linger(stop)
+    if not told:
+        probe.linger(told)
     sys.stdout.flush()
     # Threads may still hang in a system call, and must not keep the container.
     os._exit(0)
