@@ -341,7 +341,7 @@ class Trainer:
         self.path = Path(args.snapshot_path).absolute()
         self.metrics = Metrics(Path(args.metrics_path))
         self.stop_requested = self.first_step_done = False
-        self.comm_seconds, self.epoch, self.global_step = 0.0, 0, 0
+        self.epoch = self.global_step = 0
         self.run = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
 
         task = self.task = build_task(args.task, args.seed, args.hidden)

@@ -9,7 +9,7 @@ from ansible_collections.ddp.swarm.plugins.module_utils.swarm.cluster import Clu
 from ansible_collections.ddp.swarm.plugins.module_utils.swarm.plan.hosts import diagnose_stranded
 from swarm_as_seen import PAIR, TRIO, Seen, address, bare, headless, judge, node, swarm
 
-DISTURBS = "But {} runs there and would be ended: wait until it is done, or say swarm_disturb_training=true"
+DISTURBS = "But {} runs there and would be ended: wait for the end, or say swarm_disturb_training=true"
 
 
 def done(seen: Seen, host: str = "host2", shape: Any = PAIR, **settings: bool) -> Any:
@@ -103,7 +103,7 @@ def test_all_jobs_that_are_in_the_way_are_named() -> None:
     seen = swarm(*PAIR)
     seen["host2"]["wanted"]["rank"] = 5
     seen["host2"]["services"] = ["a", "b", "c"]
-    assert "But a, b and c runs there" in done(seen)["refusal"]
+    assert "But a, b and c run there" in done(seen)["refusal"]
 
 
 # The nodes that a host was before.

@@ -68,7 +68,7 @@ def test_a_job_is_in_the_way_unless_it_may_be_disturbed() -> None:
     seen["host4"]["services"] = ["job"]
     (refusal,) = remove(seen, "host4")["refusals"]
     assert refusal == (
-        "host4 is asked to leave. But job runs there and would be ended: wait until it is done, or say swarm_disturb_training=true (a job "
+        "host4 is asked to leave. But job runs there and would be ended: wait for the end, or say swarm_disturb_training=true (a job "
         "goes on from its snapshot)."
     )
     assert remove(seen, "host4", disturb_training=True)["refusals"] == []

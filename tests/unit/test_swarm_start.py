@@ -156,11 +156,11 @@ def test_a_lost_quorum_is_told_with_what_brings_it_back() -> None:
     assert (plan["lead"], plan["start"], plan["lead_address"]) == ("host1", "", "192.0.2.1")
     seen, away = lost("host2", "host3")
     assert judge(seen, *TRIO, unreachable=away)["refusals"] == [
-        "The swarm has lost its quorum: host2 and host3 finds no majority of managers, and no help comes from host1. "
+        "The swarm has lost its quorum: host2 and host3 find no majority of managers, and no help comes from host1. "
         + REPAIR.format("host2")
     ]
     seen, _ = lost("host1", "host2", "host3")
-    assert "finds no majority of managers. Bring" in judge(seen, *TRIO)["refusals"][0]
+    assert "find no majority of managers. Bring" in judge(seen, *TRIO)["refusals"][0]
 
 
 def test_one_manager_goes_on_alone_if_that_is_allowed() -> None:
@@ -168,7 +168,7 @@ def test_one_manager_goes_on_alone_if_that_is_allowed() -> None:
     plan = judge(seen, *TRIO, unreachable=away, force_new_cluster=True)
     assert (plan["lead"], plan["start"], plan["lead_address"], plan["refusals"]) == ("host2", "force", "192.0.2.2", [])
     assert plan["hosts"]["host2"]["sentence"] == (
-        "The swarm has lost its quorum: host2 and host3 finds no majority of managers, and no help comes from host1. host2 goes on as the "
+        "The swarm has lost its quorum: host2 and host3 find no majority of managers, and no help comes from host1. host2 goes on as the "
         "only manager, with all that it knows, and the others join it again."
     )
     # Also where only day-2 work is done.

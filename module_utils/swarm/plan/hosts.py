@@ -126,7 +126,7 @@ def refuse_disturbance(cluster: Cluster, host: str, steps: Steps, settings: Sett
 
 def in_the_way(services: list[str]) -> str:
     return (
-        f"But {join_names(services)} runs there and would be ended: wait until it is done, or say "
+        f"But {join_names(services)} {'runs' if len(services) == 1 else 'run'} there and would be ended: wait for the end, or say "
         "swarm_disturb_training=true (a job goes on from its snapshot)."
     )
 

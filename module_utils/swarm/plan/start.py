@@ -56,7 +56,7 @@ def save_swarm(
     """The quorum is lost: one manager may go on alone, and nobody else's word is taken for it."""
     saviour = headless[0]
     others = [host for host in cluster.managers if host not in headless]
-    why = f"The swarm has lost its quorum: {join_names(headless)} finds no majority of managers"
+    why = f"The swarm has lost its quorum: {join_names(headless)} {'finds' if len(headless) == 1 else 'find'} no majority of managers"
     why += f", and no help comes from {join_names(others)}" if others else ""
     asleep = [host for host in others if host in cluster.seen and not cluster.answers(host)]
     if settings.check and (len(headless) + len(asleep)) * 2 > len(cluster.managers):
