@@ -15,6 +15,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -213,7 +214,8 @@ def set_aside(root: int, run: str, keep: list[str]) -> str:
     runs = folder_in(root, "runs")
     try:
         taken = set(os.listdir(runs))
-        free = next(name for name in (run, *(f"{run}.{number}" for number in range(1, 10**6))) if name not in taken)
+        names_of_run = chain([run], (f"{run}.{number}" for number in count(1)))
+        free = next(name for name in names_of_run if name not in taken)
         place = folder_in(runs, free)
         try:
             for name in names:

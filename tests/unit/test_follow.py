@@ -223,3 +223,10 @@ def test_check_mode_waits_for_nothing(swarm, call, follow):
     with pytest.raises(AnsibleActionSkip):
         follow(check=True)
     assert follow.looks == 0
+
+
+def test_after_looks_at_a_stack_that_runs_the_end_takes_two_as_well(swarm, call, follow):
+    started(swarm, call)
+    follow.instead = {number: {"failed_for_good": True, "exists": True, "tasks": []} for number in (3, 4)}
+    assert not follow().get("failed")
+    assert follow.looks == 4

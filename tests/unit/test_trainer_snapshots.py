@@ -120,6 +120,8 @@ def test_a_damaged_snapshot_is_named_and_the_one_before_it_is_used(
     assert named.startswith(f"[GPU0] snapshot {path} cannot be used: ")
     assert moved == f"[GPU0] {path} was kept as {path}.bad"
     assert using == f"[GPU0] using the previous good snapshot {path}.1"
+    assert (tmp_path / "snapshot.pt.bad").read_bytes() == damage
+    assert not path.exists()
 
 
 def test_a_snapshot_is_handed_out_in_pieces(tmp_path: Path) -> None:

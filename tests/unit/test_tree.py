@@ -253,6 +253,25 @@ def laid_out(root: Path, *patterns: str) -> list[dict[str, Any]]:
         os.close(descriptor)
 
 
+def test_a_name_outside_that_comes_up_meanwhile_is_seen(root: Path) -> None:
+    """The names that files are given here are not taken for somebody else's, nor somebody else's for ours."""
+    put(root, "a")
+    (root / "b").hardlink_to(root / "a")
+    (root.parent / "stage").mkdir()
+
+    class Linking(Tree):
+        def files(self, patterns):  # type: ignore[no-untyped-def]
+            for file in super().files(patterns):
+                yield file
+                (root.parent / "outside" / "new").hardlink_to(root / "a")
+
+    descriptor = os.open(root.parent / "stage", FOLDER)
+    with Linking(root) as found:
+        assert [entry["name"] for entry in lay_out(found, ["*"], descriptor, os.getuid())] == ["a"]
+        assert [entry["name"] for entry in found.left_out] == ["b"]
+    os.close(descriptor)
+
+
 def test_files_without_content_are_not_laid_out(root: Path) -> None:
     put(root, "a", "c")
     (root / "b").write_text("")
