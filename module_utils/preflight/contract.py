@@ -1,4 +1,4 @@
-"""What the probe in a rank's container and the judge on the controller agree on. The probe reads this very file."""
+"""What the probe in a rank's container and the judge on the controller agree on. The probe has a copy of its own, so far."""
 
 from __future__ import annotations
 
