@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help demo demo-clean lab test lint types unit roles mutants integration rounds e2e molecule molecule-all faults faults-clean lifecycle field hardening scripts image lock bench bench-image gpu-stand-in test-gpu clean
+.PHONY: help demo demo-clean lab test lint types unit roles mutants integration rounds e2e molecule molecule-all faults faults-clean lifecycle field distributions hardening scripts image lock readmes bench bench-image gpu-stand-in test-gpu clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -30,14 +30,19 @@ demo: lab ## the whole way: two lab hosts, Docker, swarm, image, check, training
 	ansible-playbook -i .lab/inventory.yml site.yml -e training_wait_for=complete
 	@echo
 	@echo "Results:       artifacts/simple-training/"; ls artifacts/simple-training
-	@echo "Again:         $(BIN)/ansible-playbook -i .lab/inventory.yml site.yml   (says changed=0)"
+	@echo "Again:         $(BIN)/ansible-playbook -i .lab/inventory.yml site.yml   (says \"nothing to change\")"
 	@echo "Look:          $(BIN)/ansible-playbook -i .lab/inventory.yml playbooks/status.yml"
 	@echo "Remove:        make demo-clean"
 
 demo-clean: .venv/.installed ## remove the lab's hosts, disks and network, and nothing else
 	ansible-playbook -i localhost, playbooks/lab.yml -e lab_state=absent
 
-test: lint unit roles integration e2e molecule ## everything
+# In the order of what they cost. What a landing need not see runs nightly (.github/workflows/test.yml).
+SUITES := lint unit roles integration e2e molecule
+
+test: ## what every change must pass; says at its end how long each suite took
+	@set -e; trap 'printf "$$took"' EXIT; for suite in $(SUITES); do began=$$SECONDS; $(MAKE) --no-print-directory $$suite; \
+	  took+="$$(printf '%-12s %5d s' $$suite $$((SECONDS - began)))\n"; done
 
 lint: .venv/.tested ## ansible-lint, yamllint, ruff, mypy
 	yamllint .
@@ -48,12 +53,14 @@ lint: .venv/.tested ## ansible-lint, yamllint, ruff, mypy
 
 types: .venv/.tested ## mypy alone
 	MYPYPATH=collections mypy -p ansible_collections.ddp.swarm.plugins
+	MYPYPATH=training mypy -p ddp_trainer -m training_code
+	MYPYPATH=roles/preflight/files/probe mypy roles/preflight/files/probe
 
 unit: .venv/.tested ## modules, template, trainer and probe; no hosts needed
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile tests/unit
 
 roles: .venv/.tested ## roles and playbooks on this machine, with stand-ins for docker and systemctl; no hosts needed
-	$(BIN)/python -m pytest tests/roles
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile tests/roles
 
 mutants: .venv/.tested ## MUTANTS=300 small mistakes, one at a time: do the unit tests notice? FILES=, TESTS=, SEED=, MINUTES=60, JOBS=2
 	$(BIN)/python tests/mutants/run.py
@@ -67,12 +74,15 @@ rounds: .venv/.tested ## thirty times a stack deployed and removed, and nothing 
 e2e: .venv/.tested ## the playbooks on a lab of their own, driven through ansible-runner
 	$(BIN)/python -m pytest tests/e2e
 
-molecule: .venv/.tested ## the molecule scenarios
-	molecule test --all
+SCENARIOS ?= docker training
 
-molecule-all: molecule ## the scenarios also with all hosts on Debian 12, all on 13, and Debian 13 with workers of 12: an hour
-	set -e; for releases in bookworm trixie mixed; do for scenario in swarm image preflight training lifecycle default; do \
-	  DDP_RELEASES=$$releases molecule test --scenario-name $$scenario; done; done
+molecule: .venv/.tested ## molecule's scenarios for each role; SCENARIOS="default lifecycle" are those of the site and of repair
+	set -e; for scenario in $(SCENARIOS); do molecule test --scenario-name $$scenario; done
+
+molecule-all: ## every scenario, also with all hosts on Debian 12, all on 13, and Debian 13 with workers of 12: an hour
+	$(MAKE) molecule SCENARIOS="docker image swarm training lifecycle default"
+	set -e; for releases in bookworm trixie mixed; do \
+	  DDP_RELEASES=$$releases $(MAKE) molecule SCENARIOS="image swarm training lifecycle default"; done
 
 faults: .venv/.tested ## plant faults on a lab of their own, one at a time: is each one named?
 	$(BIN)/python -m pytest tests/faults
@@ -83,14 +93,17 @@ faults-clean: .venv/.tested ## RUNS=50 checks of a healthy lab in a row: is ther
 field: .venv/.tested ## situations from the field, each with its good outcome, on a lab of their own
 	$(BIN)/python -m pytest tests/field
 
+distributions: .venv/.tested ## from bare to a finished training on hosts that stand in for Ubuntu 24.04 and Rocky Linux 9
+	$(BIN)/python -m pytest -x tests/distributions
+
 hardening: .venv/.tested ## a training that was taken over: where do its names, links and bytes lead?
 	$(BIN)/python -m pytest tests/hardening
 
 scripts: .venv/.tested ## programs that know nothing of this project, on a lab of their own
 	$(BIN)/python -m pytest tests/scripts
 
-bench: .venv/.tested ## samples/s on a lab of its own: the swarm beside torchrun by hand, overlay beside host, bfloat16
-	$(BIN)/python -m pytest tests/bench/test_throughput.py
+bench: .venv/.tested ## on labs of its own: a run with nothing to do beside pings; samples/s of the swarm beside torchrun by hand
+	$(BIN)/python -m pytest tests/bench/test_rerun.py tests/bench/test_throughput.py
 
 bench-image: .venv/.tested ## what build, ship and registry cost, with HOSTS=2,4
 	$(BIN)/python -m pytest tests/bench/test_image.py
@@ -101,6 +114,9 @@ image: .venv/.tested ## build, ship, registry, pruning and what goes wrong with 
 lock: .venv/.tested ## training/requirements.lock anew: every package of the image, with its hashes, after a change of requirements.txt
 	uv pip compile training/requirements.txt --output-file training/requirements.lock --universal --generate-hashes \
 	  --python-version 3.11 --no-annotate --custom-compile-command 'make lock' --quiet
+
+readmes: .venv/.tested ## the roles' READMEs anew, out of their argument_specs
+	for role in roles/*; do aar-doc --output-mode replace $$role markdown; done
 
 lifecycle: .venv/.tested ## repair, day 2, interruptions, eight hosts: on labs of their own, about an hour
 	$(BIN)/python -m pytest tests/lifecycle

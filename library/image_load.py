@@ -11,7 +11,8 @@ description:
   - Makes an archive for C(docker load) of the files that C(image_save) wrote, and lets the engine take the other layers from
     what it has. It does so for a layer whose chain ID it knows, whether or not the archive holds the layer (moby,
     image/tarexport/load.go).
-  - What C(image_save) could only save as a whole is loaded as it is.
+  - What C(image_save) could only save as a whole is loaded with all files that are in it. First its manifest is read, and nothing is
+    loaded if that names another image than O(ref) and O(tags), which would take the name of an image that the host has.
   - The files come from another host. Their names and their directory are checked, and no file is read or written through a link.
   - The engine recomputes the diff ID of every layer that it reads, and makes the image last. So there is the whole image,
     the same as at the source, or none.
@@ -67,7 +68,7 @@ RETURN = r""" # """
 import base64
 import io
 import json
-import shutil
+import posixpath
 import subprocess
 import tarfile
 import tempfile
@@ -78,7 +79,6 @@ from typing import IO, Any
 
 from ..module_utils.docker.cli import DockerCli, DockerError
 from ..module_utils.image_layers import (
-    MEBIBYTE,
     file_sha256,
     folder_problem,
     in_containerd,
@@ -87,7 +87,14 @@ from ..module_utils.image_layers import (
     saved_problem,
     streamed,
 )
+from ..module_utils.names import shown
 from ..module_utils.reporting import ReportingModule
+
+# What tells an engine the names of the images in an archive: those of `docker save`, of the OCI layout, and of engines before 1.10.
+NAMING = ("manifest.json", "index.json", "repositories")
+IMAGE_NAME, REF_NAME = "io.containerd.image.name", "org.opencontainers.image.ref.name"
+LARGEST_NAMING = 1 << 22
+MEMBERS = 10_000
 
 
 class LoadModule(ReportingModule):  # type: ignore[misc,unused-ignore]
@@ -135,13 +142,111 @@ def write_archive(stream: IO[bytes], params: dict[str, Any], source: Path, unpac
         add(archive, "manifest.json", len(text), io.BytesIO(text))
 
 
+def full_name(name: str) -> str:
+    """As engines spell it out: my-image is docker.io/library/my-image:latest."""
+    first, slash, rest = name.partition("/")
+    if not slash or not ("." in first or ":" in first or first == "localhost"):
+        first, rest = "docker.io", name
+    if first == "docker.io" and "/" not in rest:
+        rest = f"library/{rest}"
+    return f"{first}/{rest}" + ("" if ":" in rest else ":latest")
+
+
+def names_in(file: str, text: bytes) -> Iterator[tuple[str, str]]:
+    """The images' names in one of NAMING, each with a word that an image of that name may be called instead."""
+    told = json.loads(text)
+    if file == "manifest.json":
+        for image in checked(told, list):
+            for name in checked(checked(image, dict).get("RepoTags") or [], list):
+                yield checked(name, str), ""
+    elif file == "repositories":
+        for repository, tags in checked(told, dict).items():
+            for tag in checked(tags, dict):
+                yield f"{repository}:{tag}", ""
+    else:
+        for image in checked(checked(told, dict).get("manifests") or [], list):
+            notes = checked(checked(image, dict).get("annotations") or {}, dict)
+            name, tag = (checked(notes.get(key, ""), str) for key in (IMAGE_NAME, REF_NAME))
+            if name:
+                yield name, ""
+            if tag:
+                yield tag, full_name(name).rpartition(":")[2] if name else ""
+
+
+def checked(value: Any, kind: type) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{shown(value)} is no {kind.__name__}")
+    return value
+
+
+def members_of(archive: tarfile.TarFile) -> Iterator[tuple[str, tarfile.TarInfo]]:
+    """The files of a whole image, by the names under which an engine unpacks them."""
+    known: set[str] = set()
+    for number, member in enumerate(archive):
+        name = posixpath.normpath(f"/{member.name}").lstrip("/")
+        if number == MEMBERS:
+            raise DockerError(f"the archive holds more than {MEMBERS} files")
+        if not member.isfile() and not member.isdir():
+            raise DockerError(f"the archive holds {shown(name)}, which is neither a file nor a directory")
+        if member.isdir():
+            continue
+        if name in known:
+            raise DockerError(f"the archive holds {name if name in NAMING else shown(name)} twice")
+        known.add(name)
+        yield name, member
+
+
+def check_whole(path: Path, wanted: list[str]) -> None:
+    """Refuse an archive that would give a name to more than the image that is wanted: the name of another image of this host."""
+    allowed, found = {full_name(name) for name in wanted}, set()
+    with opened(path, unpacked=True) as content, whole_archive(content) as archive:
+        for file, member in members_of(archive):
+            if file not in NAMING:
+                continue
+            found.add(file)
+            stream = archive.extractfile(member)
+            if member.size > LARGEST_NAMING or not stream:
+                raise DockerError(f"its {file} is larger than {LARGEST_NAMING} bytes")
+            try:
+                names = list(names_in(file, stream.read()))
+            except (ValueError, TypeError, RecursionError) as error:
+                raise DockerError(f"its {file} is not as docker writes it ({type(error).__name__})") from error
+            for name, short in names:
+                if name != short and full_name(name) not in allowed:
+                    raise DockerError(f"its {file} names {shown(name)}, which was not asked for")
+    if not found & {"manifest.json", "index.json"}:
+        raise DockerError("the archive holds neither manifest.json nor index.json")
+
+
+@contextmanager
+def whole_archive(content: IO[bytes]) -> Iterator[tarfile.TarFile]:
+    """Uncompressed, so that what an engine would unpack first is not taken for an archive."""
+    try:
+        with tarfile.open(fileobj=content, mode="r|", bufsize=1 << 16) as archive:
+            yield archive
+    except tarfile.TarError as error:
+        raise DockerError(f"the archive cannot be read ({error})") from error
+
+
+def write_whole(stream: IO[bytes], path: Path) -> None:
+    """The files that check_whole() has seen, in an archive of our own: engines may read the other one in another way."""
+    with (
+        opened(path, True) as content,
+        whole_archive(content) as archive,
+        tarfile.open(fileobj=stream, mode="w|") as own,
+    ):
+        for name, member in members_of(archive):
+            file = archive.extractfile(member)
+            assert file
+            add(own, name, member.size, file)
+
+
 def load(command: list[str], params: dict[str, Any], source: Path, whole: str, unpacked: bool) -> None:
     with streamed(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdin
         try:
             if whole:
-                with opened(source / whole, unpacked=True) as content:
-                    shutil.copyfileobj(content, process.stdin, MEBIBYTE)
+                write_whole(process.stdin, source / whole)
             else:
                 write_archive(process.stdin, params, source, unpacked)
         except BrokenPipeError:
@@ -179,6 +284,8 @@ def have(module: ReportingModule, source: Path) -> None:
                     msg=f"A layer of {ref} did not arrive as it was sent ({layer['file']}, wrong checksum): run this again."
                 )
         whole = next((layer["file"] for layer in module.params["layers"] if not layer["diff_id"]), "")
+        if whole:
+            check_whole(source / whole, [ref, *module.params["tags"]])
         info = json.loads(docker.run("info", "--format", "{{json .}}").stdout)
         # Engines read layers in zstd themselves since 23, which saves copying what is unpacked from one process to the next.
         unpacked = in_containerd(info) or int(info["ServerVersion"].split(".")[0]) < 23

@@ -65,6 +65,13 @@ options:
       - Name of the probe's stack. A manager says whether it exists, which is so when an earlier check was interrupted.
     type: str
     default: ""
+  own_stacks:
+    description:
+      - Stacks that the check, or the training after it, takes the place of. A manager leaves them out when it counts the
+        addresses of O(network) that others hold.
+    type: list
+    elements: str
+    default: []
   control_peers:
     description:
       - Swarm control ports to connect to from this host. An entry with this host's own name is left out.
@@ -198,6 +205,18 @@ options:
       - Smallest accepted bus bandwidth of a 16 MiB all-reduce, in MB/s (10^6 bytes per second). V(0) accepts any.
     type: float
     default: 0
+  min_pair_bandwidth:
+    description:
+      - Smallest accepted bandwidth of one connection between two ranks, the best of several tries, in MB/s. A wire of
+        100 Mbit/s cannot reach 12.5, one of 1 Gbit/s reaches more than 100. V(0) accepts any.
+    type: float
+    default: 20
+  min_speed_fraction:
+    description:
+      - Smallest accepted part of what is there, that a pair must reach of the slower of its two links' speed (of which no
+        more than 100 MB/s are asked), and all ranks together of what the slowest pair reaches alone. V(0) accepts any.
+    type: float
+    default: 0.25
   min_network_fraction:
     description:
       - Smallest accepted bandwidth of a connection over the training's network, as a fraction of what the same two hosts
@@ -372,7 +391,7 @@ from ..module_utils.preflight.verdict import judge
 
 LIMITS = (
     "network", "network_mode", "network_mtu", "expected_mtu", "training_interface", "max_clock_skew", "min_disk",
-    "min_shm", "min_gpus", "min_bus_bandwidth", "min_network_fraction", "straggler_factor", "master_port", "backend",
+    "min_shm", "min_gpus", "min_bus_bandwidth", "min_pair_bandwidth", "min_speed_fraction", "min_network_fraction", "straggler_factor", "master_port", "backend",
     "run_id",
 )  # fmt: skip
 
@@ -388,6 +407,7 @@ def argument_spec() -> Json:
         "sent_at": {"type": "float"},
         "image": {"type": "str", "default": ""},
         "stack": {"type": "str", "default": ""},
+        "own_stacks": {"type": "list", "elements": "str", "default": []},
         "host_network_port": {"type": "int", "default": 0},
         "control_peers": {
             "type": "list",
@@ -421,6 +441,8 @@ def argument_spec() -> Json:
         "min_shm": {"type": "int", "default": 67108864},
         "min_gpus": {"type": "int", "default": 0},
         "min_bus_bandwidth": {"type": "float", "default": 0},
+        "min_pair_bandwidth": {"type": "float", "default": 20},
+        "min_speed_fraction": {"type": "float", "default": 0.25},
         "min_network_fraction": {"type": "float", "default": 0.1},
         "straggler_factor": {"type": "float", "default": 3},
         **CONNECTION_ARGUMENTS,

@@ -29,8 +29,9 @@ options:
     default: []
   seen:
     description:
-      - What M(ansible.legacy.swarm_node_info) returned, by host. Only a host whose C(wanted) is not empty is repaired.
-      - C(wanted) holds C(address) (the address to advertise), C(availability), C(rank) (an integer, or -1 for none).
+      - What M(ansible.legacy.swarm_node_info) returned, by host, each with C(wanted), what the inventory asks of that host. One
+        of which nothing is asked is not repaired.
+      - C(wanted) holds C(address) (the address to advertise), C(why) (why that one, where people would expect another), C(availability), C(rank) (an integer, or -1 for none).
     type: dict
     required: true
   unreachable:
@@ -78,6 +79,22 @@ options:
       - A key is at hand for managers that are locked.
     type: bool
     default: false
+  data_path_port:
+    description:
+      - The swarm's UDP port for what containers send each other, 0 for any.
+    type: int
+    default: 0
+  default_addr_pool:
+    description:
+      - The networks of which the swarm's overlays get their subnets, none for any.
+    type: list
+    elements: str
+    default: []
+  subnet_size:
+    description:
+      - The length of the prefix, in bits, of each subnet that is taken from O(default_addr_pool), 0 for any.
+    type: int
+    default: 0
   remove:
     description:
       - Hosts that are to leave. A host that the inventory no longer has is known by the name of its node.
@@ -114,11 +131,15 @@ hosts:
   description:
     - By host, C(sentence) (what is wrong and what is done about it), C(refusal) (why nothing may be done), C(node_id),
       C(repairs) (the first of the following steps are to be taken), the steps C(unlock), C(leave), C(forget) (identifiers of its former nodes) and C(join) (manager or worker), then C(settle)
-      (options of community.docker.docker_node) and C(demote).
+      (options of M(ddp.swarm.swarm_node)) and C(demote).
   returned: without O(remove)
   type: dict
 repairs:
   description: Some host has to leave, join or be unlocked, or the lead has to start the swarm. Ask again afterwards.
+  returned: without O(remove)
+  type: bool
+settles:
+  description: Some node gets other labels, another availability or role, or one that is a stranger loses its rank.
   returned: without O(remove)
   type: bool
 wait_for:
@@ -144,36 +165,46 @@ refusals:
 """
 
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.swarm.cluster import Cluster, Settings
 from ..module_utils.swarm.plan.hosts import diagnose, unwise
 from ..module_utils.swarm.plan.removal import plan_removal
 
+SWITCHES = ("waited", "rejoin", "rebuild", "force_new_cluster", "disturb_training", "unlock_key")
+# What a swarm has from its beginning.
+SETTLED = ("data_path_port", "default_addr_pool", "subnet_size")
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "managers": {"type": "list", "elements": "str", "required": True},
+    "workers": {"type": "list", "elements": "str", "default": []},
+    "seen": {"type": "dict", "required": True},
+    "unreachable": {"type": "dict", "default": {}},
+    "addresses": {"type": "dict", "default": {}},
+    "network": {"type": "str", "default": "ddp-net"},
+    "data_path_port": {"type": "int", "default": 0},
+    "default_addr_pool": {"type": "list", "elements": "str", "default": []},
+    "subnet_size": {"type": "int", "default": 0},
+    "remove": {"type": "list", "elements": "str", "default": []},
+    **{name: {"type": "bool", "default": False} for name in SWITCHES},
+}
+
+
+def decide(params: dict[str, Any], check: bool) -> dict[str, Any]:
+    """The module's result, with its warnings."""
+    settings = Settings(check=check, **{name: params[name] for name in ("network", *SWITCHES, *SETTLED)})
+    cluster = Cluster(params["managers"], params["workers"], params["seen"], params["unreachable"], params["addresses"])
+    plan = plan_removal(cluster, params["remove"], settings) if params["remove"] else diagnose(cluster, settings)
+    return {"changed": False, "warnings": unwise(params["managers"]), **plan}
+
 
 def main() -> None:
-    switches = ("waited", "rejoin", "rebuild", "force_new_cluster", "disturb_training", "unlock_key")
-    module = AnsibleModule(
-        argument_spec=dict(
-            managers={"type": "list", "elements": "str", "required": True},
-            workers={"type": "list", "elements": "str", "default": []},
-            seen={"type": "dict", "required": True},
-            unreachable={"type": "dict", "default": {}},
-            addresses={"type": "dict", "default": {}},
-            network={"type": "str", "default": "ddp-net"},
-            remove={"type": "list", "elements": "str", "default": []},
-            **{name: {"type": "bool", "default": False} for name in switches},
-        ),
-        supports_check_mode=True,
-    )
-    params = module.params
-    settings = Settings(network=params["network"], check=module.check_mode, **{name: params[name] for name in switches})
-    cluster = Cluster(params["managers"], params["workers"], params["seen"], params["unreachable"], params["addresses"])
-    for warning in unwise(params["managers"]):
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    result = decide(module.params, module.check_mode)
+    for warning in result.pop("warnings"):
         module.warn(warning)
-    if params["remove"]:
-        module.exit_json(changed=False, **plan_removal(cluster, params["remove"], settings))
-    module.exit_json(changed=False, **diagnose(cluster, settings))
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

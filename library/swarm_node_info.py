@@ -32,11 +32,11 @@ options:
       - Name of a network that a manager looks up.
     type: str
     default: ""
-  wanted:
+  jobs:
     description:
-      - What the inventory asks of this host. Handed through, for the module swarm_diagnosis.
-    type: dict
-    default: {}
+      - Whether a manager tells which jobs are in O(network).
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -63,7 +63,8 @@ swarm:
   description:
     - The node's own view, with C(state) (inactive, pending, active, error or locked), C(error), C(node_id), C(address),
       C(manager), C(quorum) (it is a manager and can change the swarm), C(cluster) (identifier of the swarm, empty when unknown),
-      C(autolock) (managers are locked when their engine starts) and C(remotes) (addresses of the managers that it knows).
+      C(autolock) (managers are locked when their engine starts), C(data_path_port), C(default_addr_pool) and C(subnet_size)
+      (what a manager's swarm has of them from its beginning) and C(remotes) (addresses of the managers that it knows).
   returned: always
   type: dict
 nodes:
@@ -74,19 +75,30 @@ nodes:
   type: list
   elements: dict
 networks:
-  description: Driver and scope of every network called O(network), on a manager with a quorum.
+  description: C(driver), C(scope), C(attachable), C(subnet) and C(mtu) of every network called O(network), on a manager with a quorum.
   returned: always
   type: list
   elements: dict
+jobs:
+  description: Names of the services called C(..._node0) that have a replica and are in O(network), on a manager with a quorum, if O(jobs).
+  returned: always
+  type: list
+  elements: str
+addresses:
+  description: As the module host_info tells them.
+  returned: always
+  type: dict
+  sample: {interfaces: {eth0: [192.168.1.10/24]}, default: 192.168.1.10}
 services:
   description: Names of the swarm services of which a container runs on this host.
   returned: always
   type: list
   elements: str
-wanted:
-  description: What O(wanted) said.
+containers:
+  description: Names of the containers that run on this host and are not the swarm's.
   returned: always
-  type: dict
+  type: list
+  elements: str
 """
 
 import json
@@ -96,37 +108,40 @@ from pathlib import Path
 from typing import Any
 
 from ..module_utils.docker.cli import DockerCli, DockerError
+from ..module_utils.docker.info import TIMEOUT, ask
+from ..module_utils.docker.running import running
+from ..module_utils.host import addresses
 from ..module_utils.reporting import ReportingModule
-
-# A manager without a leader answers after 20 s at the latest (swarmRequestTimeout in moby's daemon/cluster).
-TIMEOUT = 40
+from ..module_utils.swarm.network import described, find
+from ..module_utils.text import first_line
 
 
 def observe(module: Any, docker: DockerCli) -> dict[str, Any]:
     seen: dict[str, Any] = {
         "engine": "",
         "error": "",
+        "addresses": addresses.look(module),
         "root": "",
         "swarm": {},
         "nodes": [],
         "networks": [],
+        "jobs": [],
         "services": [],
-        "wanted": module.params["wanted"],
+        "containers": [],
     }
-    try:
-        info = json.loads(docker.run("info", "--format", "{{json .}}", timeout=TIMEOUT).stdout or "{}")
-    except (DockerError, ValueError) as error:
-        return {**seen, "error": first_line(str(error))}
-    if info.get("ServerErrors") or not info.get("ServerVersion"):
-        return {**seen, "error": first_line("; ".join(info.get("ServerErrors") or ["the engine does not answer"]))}
+    info, problem = ask(docker)
+    if problem:
+        return {**seen, "error": problem}
     seen["engine"] = info["ServerVersion"]
     seen["root"] = str(info.get("DockerRootDir") or "/var/lib/docker")
     seen["swarm"] = own_view(module, info)
     try:
         if seen["swarm"]["quorum"]:
             seen["nodes"] = list_nodes(docker)
-            seen["networks"] = find_networks(docker, module.params["network"])
-        seen["services"] = running_services(docker)
+            networks = find(docker, module.params["network"]) if module.params["network"] else []
+            seen["networks"] = [described(network) for network in networks]
+            seen["jobs"] = jobs_in(docker, networks) if module.params["jobs"] and networks else []
+        seen.update(running(docker))
     except DockerError as error:
         # The quorum was lost between two questions.
         seen["swarm"].update(quorum=False, error=first_line(str(error)))
@@ -137,7 +152,8 @@ def own_view(module: Any, info: dict[str, Any]) -> dict[str, Any]:
     swarm = info.get("Swarm") or {}
     state = str(swarm.get("LocalNodeState") or "inactive")
     manager = bool(swarm.get("ControlAvailable"))
-    cluster = str((swarm.get("Cluster") or {}).get("ID") or "")
+    cluster_info = swarm.get("Cluster") or {}
+    cluster = str(cluster_info.get("ID") or "")
     if not cluster and state != "inactive":
         cluster = cluster_of_certificate(module, Path(info.get("DockerRootDir") or "/var/lib/docker"))
     return {
@@ -148,10 +164,19 @@ def own_view(module: Any, info: dict[str, Any]) -> dict[str, Any]:
         "manager": manager,
         "quorum": manager and not swarm.get("Error") and bool(swarm.get("Nodes")),
         "cluster": cluster,
-        "autolock": bool(
-            (((swarm.get("Cluster") or {}).get("Spec") or {}).get("EncryptionConfig") or {}).get("AutoLockManagers")
-        ),
+        "autolock": bool(((cluster_info.get("Spec") or {}).get("EncryptionConfig") or {}).get("AutoLockManagers")),
+        **beginning(cluster_info),
         "remotes": [host_of(remote.get("Addr", "")) for remote in swarm.get("RemoteManagers") or []],
+    }
+
+
+def beginning(cluster: dict[str, Any]) -> dict[str, Any]:
+    """What a swarm has since its beginning, on a manager. Where nothing was asked for, the engine says nothing of its pool."""
+    pool, size = (["10.0.0.0/8"], 24) if cluster else ([], 0)
+    return {
+        "data_path_port": int(cluster.get("DataPathPort") or 0),
+        "default_addr_pool": [str(network) for network in cluster.get("DefaultAddrPool") or pool],
+        "subnet_size": int(cluster.get("SubnetSize") or size),
     }
 
 
@@ -199,26 +224,26 @@ def count_resources(entries: list[dict[str, Any]]) -> dict[str, int]:
     return counts
 
 
-def find_networks(docker: DockerCli, name: str) -> list[dict[str, Any]]:
-    if not name:
+def jobs_in(docker: DockerCli, networks: list[dict[str, Any]]) -> list[str]:
+    """Services called ..._node0 that have a replica and are in one of these networks."""
+    rows = docker.json_lines("service", "ls")
+    names = [row["Name"] for row in rows if row["Name"].endswith("_node0") and not row["Replicas"].startswith("0")]
+    if not names:
         return []
-    rows = docker.json_lines("network", "ls", "--filter", f"name={name}")
-    return [{"driver": row["Driver"], "scope": row["Scope"]} for row in rows if row["Name"] == name]
-
-
-def running_services(docker: DockerCli) -> list[str]:
-    label = "com.docker.swarm.service.name"
-    listing = docker.run("ps", "--filter", f"label={label}", "--format", f'{{{{.Label "{label}"}}}}', timeout=TIMEOUT)
-    return sorted(set(listing.stdout.split()))
+    ids = {network["Id"] for network in networks}
+    found = json.loads(docker.run("service", "inspect", *names, timeout=TIMEOUT).stdout)
+    attached = {
+        service["Spec"]["Name"]: {
+            network["Target"] for network in service["Spec"]["TaskTemplate"].get("Networks") or []
+        }
+        for service in found
+    }
+    return sorted(name for name, targets in attached.items() if targets & ids)
 
 
 def host_of(address: str) -> str:
     """The host in HOST:PORT, where HOST may be an IPv6 address in brackets."""
     return address.rpartition(":")[0].strip("[]")
-
-
-def first_line(text: str) -> str:
-    return text.strip().splitlines()[0] if text.strip() else ""
 
 
 def settled(seen: dict[str, Any], wait_for: list[str]) -> bool:
@@ -235,7 +260,7 @@ def main() -> None:
             "wait": {"type": "float", "default": 0},
             "wait_for": {"type": "list", "elements": "str", "default": []},
             "network": {"type": "str", "default": ""},
-            "wanted": {"type": "dict", "default": {}},
+            "jobs": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

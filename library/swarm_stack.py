@@ -12,7 +12,6 @@ description:
     Drift made behind its back (a scaled, edited or removed service, a recreated network) is noticed and repaired.
   - Can wait until the stack runs, or until it has finished, and says why when it does not, with the log of what failed.
   - Refuses what C(docker stack deploy) would silently ignore.
-  - Needs the docker command line (20.10 or newer) and Python 3.9 on the target, nothing else.
     Compose files in YAML on the target also need PyYAML there; inline definitions do not.
 author:
   - ddp-swarm contributors (@ddp-swarm)
@@ -29,8 +28,11 @@ options:
       - V(absent) removes it, and returns when its services, tasks, networks, configs and secrets are gone.
         Volumes are kept. Removal always waits, for O(wait_timeout) at most. The other nodes remove the containers of
         tasks that have ended a moment later.
+      - V(stopped) ends its tasks with SIGTERM and their grace period, and returns when they have ended, after O(wait_timeout) at most.
+        Their containers stay until the stack is removed, so that their logs can be collected. Its services start nothing more.
+      - V(resumed) lets the services of a stopped stack start again, and those that were scaled down to none. It does not wait.
     type: str
-    choices: [present, absent]
+    choices: [present, stopped, resumed, absent]
     default: present
   compose:
     description:
@@ -40,8 +42,8 @@ options:
       - Variables in values (C($NAME), C(${NAME:-default})) are replaced from the environment of the module on the
         target, as C(docker stack deploy) does. Write C($$) for a dollar sign, also in inline definitions.
       - Top-level C(configs) and C(secrets) may have C(file) (a path on the target) or C(content) (a text, not
-        interpolated). They are created under a name that ends in a hash of their content, so that a new content is a
-        change of each service that uses it. What is no longer used is removed afterwards if O(prune=true).
+        interpolated), and configs C(content_base64) (any bytes). They are created under a name that ends in a hash of their
+        content, so that a new content is a change of each service that uses it. What is no longer used is removed afterwards if O(prune=true).
       - Only networks, volumes, configs and secrets that a service uses are created.
       - No text of a secret is in the result, the messages and the logs that they show, also if the definition is refused and if
         the secret is not where it belongs. One of less than eight characters is hidden where it stands alone, one of a single
@@ -85,7 +87,7 @@ options:
     default: none
   wait_timeout:
     description:
-      - How many seconds to wait, for O(wait_for) as for O(state=absent).
+      - How many seconds to wait, for O(wait_for) as for O(state=absent) and O(state=stopped).
     type: int
     default: 300
   stability_period:
@@ -275,12 +277,7 @@ calls:
 
 from typing import Any
 
-from ..module_utils.docker.cli import (
-    CONNECTION_ARGUMENTS,
-    CONNECTION_MUTUALLY_EXCLUSIVE,
-    DockerCli,
-    DockerError,
-)
+from ..module_utils.docker.cli import DockerError
 from ..module_utils.stack.compose.shapes import ComposeError
 from ..module_utils.stack.live import (
     Live,
@@ -288,44 +285,40 @@ from ..module_utils.stack.live import (
     explain_unavailable,
     lost_quorum,
 )
-from ..module_utils.stack.module import StackModule, absent, check_parameters, describe, present
+from ..module_utils.stack.module import StackModule, absent, check_parameters, describe, present, resumed, stopped
 from ..module_utils.stack.wait import StackFailure
 
 
 def main() -> None:
     module = StackModule(
-        argument_spec=dict(
-            name={"type": "str", "required": True},
-            state={"type": "str", "choices": ["present", "absent"], "default": "present"},
-            compose={"type": "raw"},
-            prune={"type": "bool", "default": True},
-            resolve_image={"type": "str", "choices": ["always", "changed", "never"], "default": "never"},
-            with_registry_auth={"type": "bool", "default": False},
-            strict={"type": "bool", "default": True},
-            wait_for={"type": "str", "choices": ["none", "running", "complete"], "default": "none"},
-            wait_timeout={"type": "int", "default": 300},
-            stability_period={"type": "int", "default": 3},
-            ready_pattern={"type": "str"},
-            redeploy={"type": "str", "choices": ["never", "failed", "always"], "default": "failed"},
-            log_lines={"type": "int", "default": 20},
-            **CONNECTION_ARGUMENTS,
-        ),
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "stopped", "resumed", "absent"], "default": "present"},
+            "compose": {"type": "raw"},
+            "prune": {"type": "bool", "default": True},
+            "resolve_image": {"type": "str", "choices": ["always", "changed", "never"], "default": "never"},
+            "with_registry_auth": {"type": "bool", "default": False},
+            "strict": {"type": "bool", "default": True},
+            "wait_for": {"type": "str", "choices": ["none", "running", "complete"], "default": "none"},
+            "wait_timeout": {"type": "int", "default": 300},
+            "stability_period": {"type": "int", "default": 3},
+            "ready_pattern": {"type": "str"},
+            "redeploy": {"type": "str", "choices": ["never", "failed", "always"], "default": "failed"},
+            "log_lines": {"type": "int", "default": 20},
+        },
         required_if=[("state", "present", ["compose"])],
-        mutually_exclusive=CONNECTION_MUTUALLY_EXCLUSIVE,
         supports_check_mode=True,
     )
     check_parameters(module)
-    docker = DockerCli(module)
+    docker = module.docker
     result: dict[str, Any] = {"changed": False, "actions": [], "failures": [], **describe(Live(module.params["name"]))}
 
     def fail(said: str) -> None:
         module.fail_json(msg=said, calls=docker.calls, **result)
 
     try:
-        if module.params["state"] == "present":
-            present(module, docker, result)
-        else:
-            absent(module, docker, result)
+        steps = {"present": present, "stopped": stopped, "resumed": resumed, "absent": absent}
+        steps[module.params["state"]](module, docker, result)
     except StackFailure as error:
         result["failures"] = error.failures
         fail(str(error))

@@ -9,7 +9,6 @@ module: swarm_stack_info
 short_description: Tell what a Docker Swarm stack is doing
 description:
   - Lists the services and tasks of a stack, says whether it has converged or finished, and what failed.
-  - Needs the docker command line (20.10 or newer) and Python 3.9 on the target, nothing else.
 author:
   - ddp-swarm contributors (@ddp-swarm)
 extends_documentation_fragment: [ddp.swarm.docker_cli]
@@ -96,23 +95,21 @@ calls:
   type: int
 """
 
-from ..module_utils.docker.cli import CONNECTION_ARGUMENTS, CONNECTION_MUTUALLY_EXCLUSIVE, DockerCli, DockerError
-from ..module_utils.reporting import ReportingModule
+from ..module_utils.docker.cli import DockerError
+from ..module_utils.docker.module import DockerModule
 from ..module_utils.stack.explain import find_failures, summary
 from ..module_utils.stack.live import SwarmUnavailable, read_live
 
 
 def main() -> None:
-    module = ReportingModule(
-        argument_spec=dict(
-            name={"type": "str", "required": True},
-            log_lines={"type": "int", "default": 0},
-            **CONNECTION_ARGUMENTS,
-        ),
-        mutually_exclusive=CONNECTION_MUTUALLY_EXCLUSIVE,
+    module = DockerModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "log_lines": {"type": "int", "default": 0},
+        },
         supports_check_mode=True,
     )
-    docker = DockerCli(module)
+    docker = module.docker
     try:
         live = read_live(docker, module.params["name"], networks=False)
         failures = find_failures(docker, live, module.params["log_lines"])

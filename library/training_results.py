@@ -105,6 +105,7 @@ from ..module_utils.image_layers import streamed
 from ..module_utils.login import login_user
 from ..module_utils.names import is_name, refusal
 from ..module_utils.reporting import ReportingModule
+from ..module_utils.text import lines_of
 from ..module_utils.tree import FOLDER, NEW, Tree, lay_out, pack, set_aside, tail
 
 LAST_LINES = 65536  # bytes
@@ -126,10 +127,10 @@ def results(module: Any, docker: DockerCli) -> Iterator[Tree | None]:
 
 def run_name(tree: Tree) -> str:
     """Of lines that a container wrote: the last that names a run decides."""
-    for line in reversed(tail(tree, "metrics.jsonl", LAST_LINES).decode(errors="replace").splitlines()):
+    for line in reversed(lines_of(tail(tree, "metrics.jsonl", LAST_LINES).decode(errors="replace"))):
         try:
             run = json.loads(line).get("run")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             continue
         if run is not None:
             return str(run) if is_name("run", run) else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .text import printable
@@ -53,16 +53,19 @@ NAMED = [
     ),
     # "Server=db;Password=a b;", "host=db password=x", {"user": "a", "password": "x"}, ?token=x&, --password=x, export TOKEN=x
     re.compile(r"(?:^|;)[ \t]*(?P<name>[\w.-]+(?: [\w.-]+){0,3})[ \t]*=[ \t]*(?P<value>[^;\n]+)(?=;)", re.MULTILINE),
-    re.compile(rf"""(?={NAME}["']?[ \t]*=[ \t]*(?P<value>{QUOTED}|[^\s;&]+))"""),
-    re.compile(rf"(?={NAME}{COLON}(?P<value>{QUOTED}|[^\s,;&}}\]]+))"),
+    re.compile(rf"""(?={NAME}["']?[ \t]*=[ \t]*(?P<value>{QUOTED}|(?P<assigned>[^\s;&]{{1,200}})))"""),
+    re.compile(rf"(?={NAME}{COLON}(?P<value>{QUOTED}|(?P<told>[^\s,;&}}\]]{{1,200}})))"),
     # "run --token x", "-pass x"
     re.compile(rf"(?=(?<![\w.-])(?P<name>--?[\w.-]+)(?:[ \t]|\\\n)+(?P<value>{QUOTED}|\S+))"),
 ]
+# What such a value goes on with: to look at all of it from each name in it would take too long.
+RESTS = {"assigned": re.compile(r"[^\s;&]*"), "told": re.compile(r"[^\s,;&}\]]*")}
+# A user's name, or a token in its place, a password, and what of them should have been quoted.
+ADDRESS = re.compile(r"""://(?P<run>[^\s"']+)""")
+QUERY = re.compile(r"""[?&](?P<name>[\w.-]+)=(?P<value>[^\s&#"']+)""")
+QUERY_NAME = re.compile(r"(?:.*[_.-])?(?:key|sig|signature)", re.IGNORECASE)
 # What is secret by its form.
 FORMS = [
-    re.compile(r"://[^/\s:@]*:(?P<value>[^/\s]+)(?=@)"),
-    # A token in the place of a user's name.
-    re.compile(r"://(?P<value>[^/\s:@]{20,})(?=@)"),
     re.compile(r"""(?i)authorization\\?["']?[ \t]*[:=][ \t]*\\?["']?(?:[a-z]+[ \t]+)?(?P<value>[^\s"']+)"""),
     re.compile(r"(?i)\bbearer[ \t]+(?P<value>[\w.~+/=-]+)"),
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<value>.+?)(?=-----END|\Z)", re.DOTALL),
@@ -155,14 +158,31 @@ class _Mask:
         return value if value is None or isinstance(value, bool) or value == "" else self.number(str(value))
 
     def text(self, text: str) -> str:
-        spans = [
+        spans = [span for pattern in NAMED for span in _named(pattern, text)]
+        for found in ADDRESS.finditer(text):
+            start, end = found.start("run"), text.rfind("@", *found.span("run"))
+            if end > start:
+                spans.append((start, end))
+        spans += [
             found.span("value")
-            for pattern in NAMED
-            for found in pattern.finditer(text)
-            if is_secret_name(found["name"])
+            for found in QUERY.finditer(text)
+            if QUERY_NAME.fullmatch(found["name"]) or is_secret_name(found["name"])
         ]
         spans += [found.span("value") for pattern in FORMS for found in pattern.finditer(text)]
         return _replace(text, spans, self.number)
+
+
+def _named(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
+    """Where the values of secrets are. Those within one another have the same end, which is looked for once."""
+    kind = next((kind for kind in RESTS if kind in pattern.groupindex), "")
+    reach = 0
+    for found in pattern.finditer(text):
+        if is_secret_name(found["name"]):
+            start, end = found.span("value")
+            if kind and found[kind]:
+                rest = RESTS[kind].match(text, end) if end > reach else None
+                end = reach = rest.end() if rest else reach
+            yield start, end
 
 
 def _replace(text: str, spans: Iterable[Span], replacement: Callable[[str], str]) -> str:

@@ -6,6 +6,7 @@ Standard library only, Python 3.9 or newer.
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 
 # For each kind of name its pattern, and the words for it.
 NAME = r"[0-9A-Za-z][0-9A-Za-z_.-]{0,127}"
@@ -23,9 +24,22 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
     # A trainer's name of its run: a folder of the results.
     "run": (r"[0-9A-Za-z_-][0-9A-Za-z_.-]{0,127}", "letters, digits, '_', '-' and '.', no '.' first, 128 characters at most"),
+    # identity.NewID in moby/swarmkit: 25 digits to the base of 36.
+    "node ID": ("[0-9a-z]{25}", "25 small letters and digits"),
     # A layer of an image, as image_save writes it.
     "layer": (r"[0-9a-f]{64}\.tar(?:\.zst)?", "64 hexadecimal digits and .tar or .tar.zst"),
 }  # fmt: skip
+
+# What the stack of a job's check is called, after the job's name.
+CHECK = "-preflight"
+
+
+def is_address(value: object) -> bool:
+    """Whether a text is an IP address. One with a scope, as fe80::1%eth0, is none here: a scope may be any text."""
+    try:
+        return isinstance(value, str) and "%" not in value and bool(ip_address(value))
+    except ValueError:
+        return False
 
 
 def is_name(kind: str, value: object) -> bool:

@@ -13,7 +13,7 @@ SEQUENCE = re.compile(
     r"|\x1b[ -/]*[0-~]?"
 )
 # C0 but tab and line feed, DEL, C1, and what changes the direction of text (https://trojansource.codes).
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 COLOURS = re.compile(r"(\x1b\[[0-9;]*m)")
@@ -24,6 +24,12 @@ def printable(text: str, colours: bool = False) -> str:
     if colours:
         return "".join(part if COLOURS.fullmatch(part) else printable(part) for part in COLOURS.split(text))
     return CONTROL.sub("", SEQUENCE.sub("", text.replace("\r\n", "\n")).replace("\r", "\n"))
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines as the engine ends them: str.splitlines() lets a container end its line within, and begin one that is another's."""
+    lines = text.split("\n")
+    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
 
 
 def last_state(text: str) -> str:
@@ -41,3 +47,8 @@ def printable_all(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [printable_all(item) for item in value]
     return value
+
+
+def first_line(text: str) -> str:
+    """The first line with anything in it, without blanks around it; empty if there is none."""
+    return text.strip().splitlines()[0] if text.strip() else ""

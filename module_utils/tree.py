@@ -29,6 +29,8 @@ NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 STAGED = re.compile(r"(?:log)?[0-9]{5}")
 DEPTH = 32
 FILES = 10_000
+LEFT_OUT = 100
+TOO_DEEP = f"it lies more than {DEPTH} directories deep"
 KINDS = {stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
@@ -58,7 +60,7 @@ def kind(mode: int) -> str:
 
 
 class Tree:
-    """A directory. `left_out` says what was not taken and why: mappings of `name` and `why`.
+    """A directory. `left_out` says what was not taken and why: mappings of `name` and `why`, and at most LEFT_OUT of them.
 
     `linked` counts the names that files were given here, which are not those of somebody else.
     """
@@ -77,8 +79,10 @@ class Tree:
 
     def leave_out(self, name: str, why: str) -> None:
         entry = {"name": name if name.isprintable() else ascii(name), "why": why}
-        if entry not in self.left_out:
-            self.left_out.append(entry)
+        if len(self.left_out) > LEFT_OUT or entry in self.left_out:
+            return
+        full = {"name": "others", "why": f"more than {LEFT_OUT} are left out"}
+        self.left_out.append(full if len(self.left_out) == LEFT_OUT else entry)
 
     def files(self, patterns: list[str]) -> Iterator[Found]:
         """Regular files that match, as a shell's patterns do, or lie below a directory that matches."""
@@ -114,7 +118,7 @@ class Tree:
                     if whole:
                         yield Found(path, descriptor, status)
                     if depth == DEPTH:
-                        self.leave_out(path, f"it lies more than {DEPTH} directories deep")
+                        self.leave_out(path, TOO_DEEP)
                         continue
                     inner = os.open(".", FOLDER, dir_fd=descriptor)
                     try:
@@ -136,13 +140,25 @@ class Tree:
 
     def _has_name_outside(self, status: os.stat_result) -> bool:
         if not self.inodes:
-            for _path, _folders, names, folder in os.fwalk(".", dir_fd=self.root):
-                for name in names:
-                    with suppress(OSError):  # it is gone meanwhile
-                        other = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                        self.inodes[other.st_dev, other.st_ino] += 1
+            self._count(self.root, "")
         inode = (status.st_dev, status.st_ino)
         return status.st_nlink > self.inodes[inode] + self.linked[inode]
+
+    def _count(self, folder: int, prefix: str, depth: int = 0) -> None:
+        """Take the names of all files below into `inodes`, but those that are too deep."""
+        for name in sorted(os.listdir(folder)):
+            with suppress(OSError):  # it is gone meanwhile
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if not stat.S_ISDIR(status.st_mode):
+                    self.inodes[status.st_dev, status.st_ino] += 1
+                elif depth == DEPTH:
+                    self.leave_out(prefix + name, TOO_DEEP)
+                else:
+                    inner = os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+                    try:
+                        self._count(inner, f"{prefix}{name}/", depth + 1)
+                    finally:
+                        os.close(inner)
 
 
 def matches(name: str, pattern: str) -> bool:

@@ -1,4 +1,4 @@
-"""Python files that are no modules of this project: plugins of roles, and the probe."""
+"""Python files that are no modules of this project: the trainer."""
 
 import importlib.util
 from pathlib import Path

@@ -9,16 +9,12 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
-from types import ModuleType
 from unittest import mock
 
 import torch
 import torch.distributed as dist
-
-# An optimizer loads torch's compiler: once here, not once in each rank. It refuses what Ansible puts in sys.intern's place.
-with mock.patch.object(sys, "intern", getattr(sys.intern, "unpatched_implementation", sys.intern)):
-    import torch._dynamo
 
 
 @dataclass
@@ -27,18 +23,27 @@ class Ended:
     output: str
 
 
+@cache
+def load_compiler() -> None:
+    """What an optimizer loads: once here, which takes seconds, and not once in each rank."""
+    # It refuses what Ansible puts in sys.intern's place.
+    with mock.patch.object(sys, "intern", getattr(sys.intern, "unpatched_implementation", sys.intern)):
+        import torch._dynamo  # noqa: F401
+
+
 def run(
-    trainer: ModuleType, ranks: int, work: Callable[[int], object], folder: Path, group: bool = True
+    ranks: int, work: Callable[[int], object], folder: Path, group: bool = True, optimizer: bool = False
 ) -> list[Ended]:
     """Call work(rank) in a process per rank. Without `group` it is left to the work to form the process group."""
+    if optimizer:
+        load_compiler()
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     fork, logs = multiprocessing.get_context("fork"), [folder / f"rank{rank}.log" for rank in range(ranks)]
     started = [
-        fork.Process(target=be_rank, args=(trainer, rank, ranks, work, log, port, group))
-        for rank, log in enumerate(logs)
+        fork.Process(target=be_rank, args=(rank, ranks, work, log, port, group)) for rank, log in enumerate(logs)
     ]
     for process in started:
         process.start()
@@ -52,9 +57,7 @@ def run(
     return ended
 
 
-def be_rank(
-    trainer: ModuleType, rank: int, ranks: int, work: Callable[[int], object], log: Path, port: int, group: bool
-) -> None:
+def be_rank(rank: int, ranks: int, work: Callable[[int], object], log: Path, port: int, group: bool) -> None:
     code = 1
     try:
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
@@ -62,7 +65,6 @@ def be_rank(
         os.dup2(file, 2)
         sys.stdout = sys.stderr = os.fdopen(file, "w", buffering=1)
         torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
-        trainer.RANK, trainer.WORLD_SIZE = rank, ranks
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(ranks), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         if group:

@@ -1,9 +1,11 @@
 """A lab of real hosts for a suite of tests, and playbooks driven on it through ansible-runner.
 
 `DDP_KEEP_LAB=1` keeps a suite's lab, in `.lab-SUITE`, and uses it again: for whoever works on the tests.
+`DDP_NEWER_ENGINES=host1,host2` gives these hosts the engine of Debian's next release (28.5), if they are Debian 13.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +18,15 @@ from typing import Any
 import ansible_runner
 
 ROOT = Path(__file__).resolve().parents[1]
+# A newer engine than Debian 13 has, from Debian's next release; nothing with Python is taken from there.
+NEWER_ENGINE = r"""set -e
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-apt zstd
+mirror=$(grep -rhoE 'https?://[^ ]*debian/?' /etc/apt/sources.list /etc/apt/sources.list.d | head -1)
+echo "deb $mirror forky main" > /etc/apt/sources.list.d/forky.list
+echo 'Acquire::Check-Valid-Until "false";' > /etc/apt/apt.conf.d/99forky
+printf 'Package: *\nPin: release n=forky\nPin-Priority: 100\n' > /etc/apt/preferences.d/forky
+apt-get update -qq && apt-get install -y -qq --no-install-recommends -t forky docker.io docker-cli"""
 
 
 class Run:
@@ -36,6 +47,10 @@ class Run:
         # Of a task with no_log, only the recap tells that it changed something.
         left = Counter(self.stats.get("changed", {})) - Counter(host for host, _ in told)
         return [f"{host}: {task}" for host, task in told] + [f"{host}: a task with no_log" for host in left.elements()]
+
+    def said(self) -> str:
+        """All that was printed, in one line, without colours: long messages are wrapped."""
+        return re.sub(r"\s+", " ", re.sub(r"\x1b\[[0-9;]*m", "", self.stdout))
 
     def failure(self) -> str:
         """The message of the task that ended the run; of a loop, those of the items that failed."""
@@ -105,10 +120,21 @@ class Lab:
         self._remove()
         try:
             self._have("present")
+            for host in filter(None, os.environ.get("DDP_NEWER_ENGINES", "").split(",")):
+                self.install_newer_engine(host)
             self.run(*playbooks)
             yield self
         finally:
             self._remove()
+
+    def install_newer_engine(self, host: str) -> None:
+        """On a host of Debian 13, before the role docker, which keeps it then."""
+        self.on(host, "sh", "-c", NEWER_ENGINE, timeout=600)
+
+    def read(self, host: str, path: str) -> bytes:
+        """A file of a host."""
+        argv = ["docker", "exec", f"{self.name}-{host}", "cat", path]
+        return subprocess.run(argv, capture_output=True, check=True, timeout=120).stdout
 
     def on(self, host: str, *command: str, check: bool = True, timeout: float = 120) -> str:
         """Standard output of a command on a host, as root."""

@@ -4,6 +4,7 @@ Each is a context manager that yields the variables with which to run a playbook
 has to report for it.
 """
 
+import ipaddress
 import json
 import re
 import subprocess
@@ -36,6 +37,8 @@ class Fault:
     where: set[Where]
     hint: str
     perhaps: set[Where] = field(default_factory=set)
+    # Whether doing what the hint says, and nothing else, makes the next check pass (cures.py).
+    cured: bool = False
 
     def missed_by(self, verdict: Variables) -> str:
         """What is wrong with a verdict for this fault; empty when it has layer, hosts and knob."""
@@ -162,14 +165,44 @@ def large_packets_dropped(
 
 
 @contextmanager
-def slow_link(lab: Lab) -> Iterator[Variables]:
-    """1 Gbit/s for host1, a tenth of it for host2."""
+def slow_links(lab: Lab, burst: str = "64kb", **rates: str) -> Iterator[Variables]:
+    """What a host sends passes no faster than this."""
     with ExitStack() as healing:
-        for host, rate in (("host1", "1gbit"), ("host2", "100mbit")):
-            shape = ["root", "tbf", "rate", rate, "burst", "128kb", "latency", "50ms"]
+        for host, rate in rates.items():
+            shape = ["root", "tbf", "rate", rate, "burst", burst, "latency", "50ms"]
             lab.on(host, "tc", "qdisc", "add", "dev", "eth0", *shape)
             healing.callback(lab.on, host, "tc", "qdisc", "del", "dev", "eth0", "root")
         yield {}
+
+
+def lossy(share: float, way: str = VXLAN) -> Callable[[Lab], AbstractContextManager[Variables]]:
+    """A part of what host2 sends is lost. The kernel has no netem; each datagram is one packet here, a segment often is not."""
+    return lambda lab: dropped(lab, ("host2", f"OUTPUT {way} -m statistic --mode random --probability {share}"))
+
+
+@contextmanager
+def nat_flushed(lab: Lab, host: str, *command: str) -> Iterator[Variables]:
+    lab.on(host, *command)
+    try:
+        yield {}
+    finally:
+        lab.on(host, "systemctl", "restart", "docker")
+        wait_until(partial(swarm_is_healthy, lab))
+        wait_until(partial(names_are_known, lab), 180)
+
+
+@contextmanager
+def site_network(lab: Lab, network: str) -> Iterator[Variables]:
+    """A network of the site that host1 reaches through host2, with the addresses of one of Docker's networks."""
+    subnet = lab.on(
+        "host1", "docker", "network", "inspect", network, "--format", "{{(index .IPAM.Config 0).Subnet}}"
+    ).strip()
+    part = str(next(ipaddress.IPv4Network(subnet).subnets(new_prefix=25)))
+    lab.on("host1", "ip", "route", "add", part, "via", address(lab, "host2"))
+    try:
+        yield {}
+    finally:
+        lab.on("host1", "ip", "route", "del", part)
 
 
 # ---------------------------------------------------------------- settings
@@ -189,6 +222,20 @@ def network(lab: Lab, *options: str) -> Iterator[Variables]:
     finally:
         # A task that has just ended may still hold it.
         wait_until(lambda: "planted" in lab.on("host1", "docker", "network", "rm", "planted", check=False))
+
+
+@contextmanager
+def network_replaced(lab: Lab, *options: str) -> Iterator[Variables]:
+    """The training's network made anew, otherwise."""
+    create = ["docker", "network", "create", "--driver", "overlay", "--attachable"]
+    remove = ["docker", "network", "rm", "ddp-net"]
+    lab.on("host1", *remove)
+    lab.on("host1", *create, *options, "ddp-net")
+    try:
+        yield {}
+    finally:
+        wait_until(lambda: "ddp-net" in lab.on("host1", *remove, check=False))
+        lab.on("host1", *create, "ddp-net")
 
 
 @contextmanager
@@ -359,30 +406,52 @@ FAULTS = [
     Fault("VXLAN packets over 1400 bytes dropped", partial(large_packets_dropped, kind=VXLAN), 9, BOTH,
           r"MTU to 1400 with swarm_network_mtu"),
     Fault("NCCL_SOCKET_IFNAME names no interface", partial(variables, training_env={"NCCL_SOCKET_IFNAME": "eth7"}), 6, EACH,
-          r"eth7 in training_env.* training_interface to eth0"),
+          r"eth7 in training_env.* training_interface to eth0", cured=True),
     Fault("NCCL_SOCKET_IFNAME names the gwbridge", partial(variables, training_interface="eth1"), 6, EACH,
-          r"training_interface to eth0"),
-    Fault("image missing on one host", image_missing, 4, {("host2", None)}, r"playbooks/image.yml --limit host2"),
+          r"training_interface to eth0", cured=True),
+    Fault("image missing on one host", image_missing, 4, {("host2", None)}, r"playbooks/image.yml --limit host2", cured=True),
     Fault("other torch under the same tag (torch/version.py edited in a derived image)",
-          partial(image_changed, host="host2", command=OTHER_TORCH), 4, {("host2", None)}, r"image.yml --limit host2.*same"),
+          partial(image_changed, host="host2", command=OTHER_TORCH), 4, {("host2", None)}, r"image.yml --limit host2.*same", cured=True),
     Fault("other training code under the same tag",
           partial(image_changed, host="host2", command="echo '# changed' >> training_code.py"), 4, {("host2", None)},
-          r"image.yml --limit host2.*same"),
+          r"image.yml --limit host2.*same", cured=True),
     Fault("master port taken in the task of rank 0",
           partial(image_changed, host="host1", change=PORT_TAKEN), 10, {("host1", None)},
-          r"port 12355 in the task on host1.*training_master_port", {("host2", "host1")}),
-    Fault("/dev/shm of 64 KiB", partial(variables, training_shm_size=65536), 5, EACH, r"training_shm_size"),
+          r"port 12355 in the task on host1.*training_master_port", {("host2", "host1")}, cured=True),
+    Fault("/dev/shm of 64 KiB", partial(variables, training_shm_size=65536), 5, EACH, r"training_shm_size", cured=True),
     Fault("no node with the label of rank 1",
           partial(node_updated, plant=["--label-rm", "ddp_rank"], heal=["--label-add", "ddp_rank=1"]), 3, {("host2", None)},
-          r"ddp_rank=1 on host2"),
+          r"ddp_rank=1 on host2", cured=True),
     Fault("engine stopped on the worker", partial(engine_stopped, host="host2"), 2, {("host2", None)},
-          r"start Docker on host2"),
+          r"start Docker on host2", cured=True),
     Fault("engine stopped on the manager", partial(engine_stopped, host="host1"), 2, {("host1", None)},
-          r"start Docker on host1"),
+          r"start Docker on host1", cured=True),
     Fault("worker drained",
           partial(node_updated, plant=["--availability", "drain"], heal=["--availability", "active"]), 3, {("host2", None)},
-          r"host2 is drained.*--availability active host2"),
-    Fault("host2 at a tenth of the bandwidth", slow_link, 14, {("host2", None)}, r"host2 sends slower"),
+          r"host2 is drained.*--availability active host2", cured=True),
+    Fault("host2 at a tenth of the bandwidth", partial(slow_links, burst="128kb", host2="1gbit"), 14, {("host2", None)},
+          r"host2 sends slower"),
+    # Row 34 of the situations from the field.
+    Fault("both links at 100 Mbit/s", partial(slow_links, host1="100mbit", host2="100mbit"), 13, BOTH,
+          r"slow.*ethtool eth0.*preflight_min_pair_bandwidth"),
+    Fault("both links at 10 Mbit/s", partial(slow_links, host1="10mbit", host2="10mbit"), 13, BOTH,
+          r"slow.*ethtool eth0.*preflight_min_pair_bandwidth"),
+    Fault("host2 sends at 100 Mbit/s", partial(slow_links, host2="100mbit"), 13, {("host2", "host1")},
+          r"from host2 to host1 is slow"),
+    # Row 33.
+    Fault("10 % of what host2 sends in VXLAN is lost", lossy(0.1), 13, {("host2", "host1")}, r"lost on the way from host2 to host1"),
+    Fault("2 % of what host2 sends in VXLAN is lost", lossy(0.02), 13, {("host2", "host1")}, r"lost on the way from host2 to host1"),
+    # Row 32.
+    Fault("an overlay of /30 for two ranks", lambda lab: network_replaced(lab, "--subnet", "10.98.0.0/30"), 6, {("host1", None)},
+          r"needs? a /28.*swarm_network_subnet to 10\.", cured=True),
+    # Row 9.
+    Fault("NAT rules flushed (iptables -t nat -F)", lambda lab: nat_flushed(lab, "host2", "iptables", "-t", "nat", "-F"), 2, {("host2", None)},
+          r"systemctl restart docker' on host2", cured=True),
+    # Row 10.
+    Fault("a routed network of the site within the overlay's subnet", partial(site_network, network="ddp-net"), 6,
+          {("host1", None)}, r"swarm_network_subnet to 10\."),
+    Fault("a routed network of the site within docker_gwbridge's subnet", partial(site_network, network="docker_gwbridge"), 6,
+          {("host1", None)}, r"swarm_gwbridge_subnet to 10\..*playbooks/remove.yml -e host=host1"),
     Fault("a hogged core on host2", core_hogged, 14, {("host2", None)}, r"host2 computes slower"),
     Fault("disk full (a full file system over the engine's data)", disk_full, 2, {("host2", None)}, r"free space on host2"),
     Fault("rank 1 hangs during the check (SIGSTOP)", rank_stopped, (7, 8, 11, 12), {("host1", "host2")}, r"host2.*stopped",
@@ -390,7 +459,7 @@ FAULTS = [
     Fault("the overlay's subnet is the hosts' own", colliding_subnet, 6, EACH, r"swarm_network_subnet to 10\."),
     Fault("the clock on host2 is 30 s ahead (libfaketime in its task)", partial(clock_ahead, host="host2", seconds=30), 1, BOTH,
           r"synchronise the clocks of host"),
-    Fault("worker out of reach over SSH", partial(unreachable, host="host2"), 2, {("host2", None)}, r"ssh host2"),
-    Fault("manager out of reach over SSH", partial(unreachable, host="host1"), 2, {("host1", None)}, r"ssh host1"),
+    Fault("worker out of reach over SSH", partial(unreachable, host="host2"), 2, {("host2", None)}, r"ansible host2 --become"),
+    Fault("manager out of reach over SSH", partial(unreachable, host="host1"), 2, {("host1", None)}, r"ansible host1 --become"),
 ]  # fmt: skip
 QUICK = [fault for fault in FAULTS if fault.name in QUICK_NAMES]

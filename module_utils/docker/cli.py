@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from dataclasses import dataclass
 from typing import Any
 
+from ..text import lines_of
+
 # A manager that has lost its peers answers late or never; nothing that only asks may hang with it.
 ANSWER_TIMEOUT = 60.0
+# Swarm changes nodes and services by itself, and refuses what a client has read before such a change (store.ErrSequenceConflict in
+# moby/swarmkit). The command line reads anew when it is called again.
+LOST_RACE = "update out of sequence"
+RACES = 5
 # The connection options have the names that community.docker users know.
 CONNECTION_ARGUMENTS: dict[str, dict[str, Any]] = {
     "docker_cli": {"type": "path"},
@@ -48,17 +55,34 @@ class DockerCli:
         self,
         *args: str,
         check: bool = True,
-        input: str | None = None,
+        input: str | bytes | None = None,
         timeout: float | None = None,
         cwd: str | None = None,
     ) -> CompletedDocker:
-        """Run `docker ARGS`. With `check`, a non-zero exit raises DockerError. Input is never part of an error."""
+        """Run `docker ARGS`, again where it lost a race against the swarm itself.
+
+        With `check`, a non-zero exit raises DockerError. Input is never part of an error.
+        """
+        result = self._run_once(args, input, timeout, cwd)
+        for _ in range(RACES):
+            if result.rc == 0 or LOST_RACE not in result.stderr:
+                break
+            time.sleep(0.5)
+            result = self._run_once(args, input, timeout, cwd)
+        if check and result.rc != 0:
+            said = result.stderr.strip() or result.stdout.strip() or f"exit code {result.rc}"
+            raise DockerError(f"{_title(args)}: {said}")
+        return result
+
+    def _run_once(
+        self, args: tuple[str, ...], input: str | bytes | None, timeout: float | None, cwd: str | None
+    ) -> CompletedDocker:
         command = [*self._base_command(), *args]
         self.calls += 1
         try:
             done = subprocess.run(
                 command,
-                input=None if input is None else input.encode("utf-8"),
+                input=input.encode("utf-8") if isinstance(input, str) else input,
                 stdin=subprocess.DEVNULL if input is None else None,
                 capture_output=True,
                 env=self._environment(),
@@ -71,13 +95,9 @@ class DockerCli:
         except OSError as error:
             raise DockerError(f"{_title(args)}: {error}") from error
         # Containers log arbitrary bytes, and a module's result must be valid UTF-8.
-        result = CompletedDocker(
+        return CompletedDocker(
             done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
         )
-        if check and result.rc != 0:
-            said = result.stderr.strip() or result.stdout.strip() or f"exit code {result.rc}"
-            raise DockerError(f"{_title(args)}: {said}")
-        return result
 
     def json_lines(self, *args: str) -> list[dict[str, Any]]:
         """Run a listing command (`ls`, `ps`) and return its rows, one mapping for each."""
@@ -125,12 +145,12 @@ def connection_options(params: dict[str, Any]) -> list[str]:
 def parse_json_lines(text: str) -> list[dict[str, Any]]:
     """Parse one JSON object per line; anything else in the text (a CLI's warning) is an error that shows the line."""
     rows: list[dict[str, Any]] = []
-    for line in text.splitlines():
+    for line in lines_of(text):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DockerError(f"docker printed a line that is not JSON: {line[:200]}") from error
         if not isinstance(row, dict):
             raise DockerError(f"docker printed a line that is not a JSON object: {line[:200]}")

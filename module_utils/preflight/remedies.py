@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from .contract import Json
-from .judge.case import VXLAN_BYTES, Case
+from ..cuda import oldest_driver
+from .contract import (
+    IMPORT_UNFINISHED,
+    NO_GREETING,
+    NO_INFINIBAND,
+    NO_RESULT,
+    NO_VERBS,
+    OTHER_RANK,
+    OUTSIDE_SUBNET,
+    REFUSED,
+    SHARED_SUBNET,
+    UNRESOLVED,
+    WRONG_SUM,
+    Json,
+)
+from .judge.case import VXLAN_BYTES, Case, slowest_pair
 
 
 def hint_for(case: Case, rank: int, record: Json) -> str:
     layer, check, peer = record["layer"], str(record.get("name")), record.get("peer")
     host, other = case.hosts[rank], case.host(peer)
-    said = str(record.get("observed") or "")
-    if layer == 4 and said == "import unfinished":
+    code = record.get("code")
+    if layer == 4 and code == IMPORT_UNFINISHED:
         return f"torch was not imported in time on {host}: look for what keeps it busy (uptime), or raise preflight_timeout"
     if layer == 4:
         return f"run playbooks/image.yml --limit {host}: its image must have a torch that can be imported"
@@ -19,21 +33,24 @@ def hint_for(case: Case, rank: int, record: Json) -> str:
             return gpu_hint(case, rank)
         if check == "memlock":
             return f"raise memlock for containers on {host}, or set NCCL_IB_DISABLE=1 in training_env"
-        return f"the task on {host} has no /dev/shm: set training_shm_size"
+        return f"the task on {host} has no /dev/shm: set training_shm_size to {case.limits['min_shm']} (bytes)"
     if layer == 6:
-        if check == "interface" and "share" in str(record.get("detail")):
-            return f"the subnet of {case.limits['network']} collides with another network of {host}: choose another one"
+        if check == "interface" and code == SHARED_SUBNET:
+            return (
+                f"the subnet of {case.limits['network']} collides with another network of {host}: choose another one with "
+                f"swarm_network_subnet, remove the network (docker network rm {case.limits['network']}) and run playbooks/swarm.yml"
+            )
         name = case.probe(rank).get("interface") or record.get("expected")
         if check == "interface":
             return f"the task on {host} is not attached to {case.limits['network']}: run playbooks/swarm.yml"
         if check.endswith("_IFNAME"):
-            value = said.split(",")[0]
+            value = str(record.get("value") or "").lstrip("=")
             if case.limits["training_interface"] not in ("", value):
                 return f"{check} is {value} in training_env: take it out there, and set training_interface to {name}"
             return f"set training_interface to {name}: {check} on {host} leads elsewhere"
         return f"set training_interface to the interface of {case.limits['network']} on {host}"
     if layer == 7:
-        if check == "own name" and "does not resolve" in said:
+        if check == "own name" and code == UNRESOLVED:
             return (
                 f"the engine on {host} takes no part in the swarm's names: start it again (systemctl restart docker). Its "
                 "log says 'Error in agentInit' if it kept port 7946 of a swarm that it had left"
@@ -41,45 +58,52 @@ def hint_for(case: Case, rank: int, record: Json) -> str:
         if check == "own name":
             return (
                 f"the name does not lead to the task on {host}: the service needs endpoint_mode dnsrr, and an old task "
-                "of the same name must be gone"
+                "of the same name must be gone (docker ps --all on each host)"
             )
-        if str(record.get("detail")).startswith("not in "):
+        if code == OUTSIDE_SUBNET:
             return (
                 f"the name of rank {peer} leads {host} to an address outside of {case.limits['network']}: look for another "
-                "container of that name, and at extra_hosts and the DNS of the task"
+                "container of that name (docker ps), and at extra_hosts and the DNS of the task (docker exec ... getent hosts)"
             )
         return (
             f"{host} does not learn the name of rank {peer} on {other}: its task never started (docker stack ps), or "
             f"7946/tcp+udp is blocked between {host} and {other}"
         )
     if layer == 8:
-        return tcp_hint(case, rank, check, peer, said)
+        return tcp_hint(case, rank, check, peer, code)
     if layer == 9:
         return mtu_hint(case, rank, peer)
     if layer == 10:
         port = case.limits["master_port"]
         if check == "master port free":
-            return f"another program holds port {port} in the task on {host}: stop it, or set training_master_port"
+            # Not the probe's own, which is the next one.
+            return f"another program holds port {port} in the task on {host}: set training_master_port to {port + 10}, or stop it"
         return f"{host} does not reach port {port} of rank 0 on {case.host(0)}: free it, or set training_master_port"
     if layer == 11:
         return group_hint(case, rank, record)
     if layer == 12:
         if peer is not None:
-            return f"rank {peer} on {other} stopped taking part ({said}): look for a stopped or starved process there"
-        if str(said).startswith("sum"):
-            return f"the sum is wrong on {host}: do not train on it. Suspect memory or the network card of a host"
-        return "the collective did not end: look at the probe's log for the backend's own words"
-    return ""
+            said = record.get("observed") or ""
+            return f"rank {peer} on {other} stopped taking part ({said}): look for a stopped or starved process there (ps, uptime, dmesg)"
+        if code == WRONG_SUM:
+            return f"the sum is wrong on {host}: do not train on it. Suspect memory (journalctl --dmesg for MCE and EDAC) or the network card (ethtool -S) of a host"
+    return hang_hint(case, rank)
 
 
-# The oldest driver for each CUDA: https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
-CUDA_DRIVERS = {"11": 450, "12": 525, "13": 580}
+def hang_hint(case: Case, rank: int) -> str:
+    """A collective that did not end, whichever it was: what is known of the way between the ranks, and where to look."""
+    slowest = slowest_pair(case)
+    seen = f" ({slowest})" if slowest else ""
+    return (
+        f"the collective did not end on {case.hosts[rank]}{seen}: look for a link that is slow or loses packets (ethtool, ip -s "
+        "link, tc -s qdisc on each host), for a busy host (uptime), or raise preflight_timeout"
+    )
 
 
 def old_driver(case: Case, rank: int) -> str:
     driver = str(case.checks(rank).get("nvidia_driver") or "")
     cuda = str((case.probe(rank).get("identity") or {}).get("cuda") or "")
-    needed = CUDA_DRIVERS.get(cuda.split(".")[0], 0)
+    needed = oldest_driver(cuda)
     if not driver or int(driver.split(".")[0]) >= needed:
         return ""
     return (
@@ -91,6 +115,10 @@ def old_driver(case: Case, rank: int) -> str:
 def gpu_hint(case: Case, rank: int) -> str:
     """Why a task sees no GPU, as far as its host can tell."""
     host, checks = case.hosts[rank], case.checks(rank)
+    said = str(case.probe(rank).get("gpu_error") or "").lower()
+    for words, hint in GROUP_WORDS.items():
+        if any(word in said for word in words) and hint != "{gpu}":
+            return hint.format(host=host, interface="", port="")
     runtime = str((checks.get("engine") or {}).get("default_runtime") or "")
     identity = case.probe(rank).get("identity")
     if identity and not identity.get("cuda") and checks.get("gpus"):
@@ -112,16 +140,16 @@ def gpu_hint(case: Case, rank: int) -> str:
     )
 
 
-def tcp_hint(case: Case, rank: int, check: str, peer: int | None, said: str) -> str:
+def tcp_hint(case: Case, rank: int, check: str, peer: int | None, code: str | None) -> str:
     host, other = case.hosts[rank], case.host(peer)
     if check == "listener":
         return f"the probe's own port is taken on {host}: set PROBE_PORT to a free one"
-    if said.startswith("rank "):
+    if code == OTHER_RANK:
         return f"the name of rank {peer} leads to another rank's task: run playbooks/swarm.yml (rank labels)"
-    if said.startswith("connected"):
-        return f"the task on {other} accepts connections but does not answer: look for a stopped process there"
-    if "refused" in said:
-        return f"{other} answers, but the probe there does not listen: look at the log of its container"
+    if code == NO_GREETING:
+        return f"the task on {other} accepts connections but does not answer: look for a stopped process there (ps, uptime, dmesg)"
+    if code == REFUSED:
+        return f"{other} answers, but the probe there does not listen: look at its log (docker logs) and at what it printed last"
     if case.limits["network_mode"] == "host":
         return f"a firewall between {host} and {other} drops the training's TCP ports: open them in both directions"
     data = next((c["engine"]["data_path_port"] for c in case.everybody()
@@ -187,9 +215,10 @@ GROUP_WORDS: dict[tuple[str, ...], str] = {
         "the NVIDIA driver on {host} does not fit the image's CUDA: update the driver (and reboot), or build the image "
         "with a torch for an older CUDA"
     ),
-    (
-        "no kernel image is available",
-    ): "the torch in the image does not know the GPU on {host}: use a newer build of it",
+    ("no kernel image is available",): (
+        "the torch in the image is not built for the GPU on {host}: see its compute_cap in nvidia-smi, and build the image with "
+        "an older torch for an older GPU, with a newer one for a newer (image_cuda)"
+    ),
     ("no cuda", "no gpus", "cuda driver", "no nvidia driver", "not compiled with cuda"): "{gpu}",
     ("cuda error: out of memory", "cuda out of memory", "cuda failure 2 "): (
         "another program holds the memory of the GPU on {host}: see nvidia-smi there"
@@ -206,7 +235,7 @@ GROUP_WORDS: dict[tuple[str, ...], str] = {
 }
 # These can also mean a firewall between the hosts.
 SILENCE = (
-    "no result", "timed out", "timeout", "connect to", "connection refused", "no route to host", "closed by remote peer",
+    "timed out", "timeout", "connect to", "connection refused", "no route to host", "closed by remote peer",
 )  # fmt: skip
 
 
@@ -214,26 +243,34 @@ def group_hint(case: Case, rank: int, record: Json) -> str:
     peer, other = record.get("peer"), case.host(record.get("peer"))
     host, check = case.hosts[rank], str(record.get("name"))
     interface = str(case.probe(rank).get("interface") or f"the interface of {case.limits['network']}")
-    observed, expected = str(record.get("observed")), str(record.get("expected"))
+    observed, code = str(record.get("observed")), record.get("code")
     if check in ("connections", "nccl interface"):
         return f"the process group on {host} talks over {observed}: set training_interface to {interface}"
-    if check == "nccl network" and observed != "IB" and "IB" in expected:
+    if check == "nccl network" and code == NO_VERBS:
+        return (
+            f"the image on {host} lacks the library of InfiniBand (libibverbs1, of rdma-core): install it in the image, or set "
+            "NCCL_IB_DISABLE=1 in training_env"
+        )
+    if check == "nccl network" and code == NO_INFINIBAND:
         return (
             f"NCCL on {host} took {observed}, though InfiniBand was asked for: swarm gives a task no device, so set "
             "NCCL_IB_DISABLE=1 in training_env"
         )
     if check in ("nccl network", "nccl transport"):
-        return f"NCCL on {host} took {observed}, asked for was {expected}: look at training_env and at /etc/nccl.conf"
+        return f"NCCL on {host} took {observed}, asked for was {record.get('expected')}: look at training_env and at /etc/nccl.conf"
     text = f"{observed} {record.get('detail')}".lower()
     for words, hint in GROUP_WORDS.items():
         if any(word in text for word in words):
             port = case.limits["master_port"]
             return hint.format(host=host, interface=interface, port=port, gpu=gpu_hint(case, rank))
     if peer is not None:
-        return f"rank {peer} on {other} is missing from the group: look for a stopped or starved process on {other}"
-    if any(word in text for word in SILENCE):
+        return f"rank {peer} on {other} is missing from the group: look for a stopped or starved process there (ps, uptime, dmesg)"
+    if code == NO_RESULT or any(word in text for word in SILENCE):
         return (
             f"the probe's own ports pass, those that {case.probe(rank).get('backend')} picks by itself do not: look for "
             "a firewall that lets only known ports pass between the hosts, and at training_interface"
         )
-    return "the group did not form: look at the probe's log for the backend's own words (NCCL_DEBUG=INFO)"
+    return (
+        "the group did not form: what was seen has the backend's own words, and more of them with TORCH_DISTRIBUTED_DEBUG=DETAIL (and "
+        "NCCL_DEBUG=TRACE) in training_env. Look for a busy or stopped host as well (uptime, dmesg)"
+    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .contract import LAYERS, Json
-from .judge.case import Case
+from .contract import ALL_GPUS, ASKED_FOR, LAYERS, NO_GPU, Json
+from .judge.case import Case, pair_list
 from .judge.compare import (
     judge_bandwidth,
     judge_host_network,
@@ -11,9 +11,10 @@ from .judge.compare import (
     judge_mtu,
     judge_resources,
     judge_stragglers,
-    pair_list,
 )
+from .judge.gpus import judge_gpus
 from .judge.hosts import judge_clock, judge_hosts, judge_nodes, judge_reach
+from .judge.links import judge_links
 from .judge.network import judge_host_paths, judge_image, judge_subnet
 from .judge.ranks import judge_presence, judge_records
 
@@ -37,7 +38,9 @@ def judge(
         judge_records(case, rank)
     judge_identity(case)
     judge_resources(case)
+    judge_gpus(case)
     judge_mtu(case)
+    judge_links(case)
     judge_bandwidth(case)
     judge_host_network(case)
     judge_stragglers(case)
@@ -75,7 +78,7 @@ def conclude(case: Case, probed: bool = True) -> Json:
         ],
         "pairs": pair_list(case),
         "backend": backend,
-        "backend_reason": name_hosts(case, next((p["backend_reason"] for p in results if p.get("backend")), None)),
+        "backend_reason": why(case, next((probe for probe in results if probe.get("backend")), {})),
         "bus_bandwidth": min(rates) if rates and len(case.hosts) > 1 else None,
         "latency": max(trips) if trips and len(case.hosts) > 1 else None,
     }
@@ -116,15 +119,13 @@ def not_reached(case: Case, grid: dict[int, dict[int, str]]) -> list[Json]:
     return []
 
 
-def name_hosts(case: Case, reason: str | None) -> str | None:
-    """The probe speaks of service names, people of hosts."""
-    if reason and reason.startswith("no GPU on "):
-        names = {}
-        for rank in case.hosts:
-            for other, name in enumerate(case.probe(rank).get("peers") or []):
-                names[name] = case.host(other)
-        return "no GPU on " + ", ".join(str(names.get(n, n)) for n in reason[len("no GPU on ") :].split(", "))
-    return reason
+def why(case: Case, probe: Json) -> str | None:
+    """Why the probes took this backend."""
+    reason = probe.get("backend_reason") or {}
+    if reason.get("code") == NO_GPU:
+        return "no GPU on " + ", ".join(str(case.host(rank)) for rank in reason["ranks"])
+    words = {ASKED_FOR: f"PROBE_BACKEND={probe.get('backend')}", ALL_GPUS: "every rank has a GPU"}
+    return words.get(str(reason.get("code")))
 
 
 def message(case: Case, outcome: Json) -> str:

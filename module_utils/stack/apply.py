@@ -53,7 +53,7 @@ def create_contents(docker: DockerCli, stack: str, contents: list[Content], know
             if not found:
                 options = ("--label", f"{NAMESPACE}={stack}", *content.options)
                 source = "-" if content.path is None else content.path
-                docker.run(kind, "create", *options, content.name, source, input=content.text)
+                docker.run(kind, "create", *options, content.name, source, input=content.data)
 
 
 def prune_contents(docker: DockerCli, stack: str, definition: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..docker.cli import DockerCli, DockerError
+from ..text import lines_of
 from .live import BAD_UPDATES, FAILED_STATES, Live, ServiceState, Slot, Task, time_key
 
 LOG_TIMEOUT = 20.0
@@ -54,13 +55,12 @@ def merge_streams(*streams: str) -> list[str]:
     rows: list[tuple[str, str]] = []
     for stream in streams:
         stamp = ""
-        for line in stream.splitlines():
+        for line in lines_of(stream):
             first, _space, rest = line.partition(" ")
             if re.match(r"\d{4}-\d\d-\d\dT", first):
-                stamp = time_key(first)
-                rows.append((stamp, rest))
-            else:
-                rows.append((stamp, line))
+                stamp, line = time_key(first), rest
+            # Each state of a progress bar is shown as a line.
+            rows += [(stamp, part) for part in line.split("\r")]
     return [line for _stamp, line in sorted(rows, key=lambda row: row[0])]
 
 

@@ -20,6 +20,15 @@ def list_objects(docker: DockerCli, kind: str, stack: str | None = None) -> dict
 NAMESPACE = "com.docker.stack.namespace"
 # The image as the definition has it. While it is the same, docker stack keeps the service's own, which may be a digest.
 IMAGE_LABEL = "com.docker.stack.image"
+# No node has this label: swarm ends the tasks of a service with this constraint, and starts none.
+NOWHERE = "node.labels.ddp_stopped==true"
+
+
+def rests(spec: dict[str, Any]) -> bool:
+    """Whether what a task is made of (Spec.TaskTemplate of a service, Spec of a task) fits no node, as that of a stopped service."""
+    return NOWHERE in ((spec.get("Placement") or {}).get("Constraints") or [])
+
+
 # A stack whose tasks come and go all the time is taken as it was seen last.
 LOOKS = 5
 # Swarm retries a rejected task for ever when no max_attempts is set; after so many in a row nothing new will be learned.
@@ -55,9 +64,12 @@ class Task:
     updated: str
     spec: dict[str, Any] = field(default_factory=dict, compare=False)
     job_iteration: int = 0
+    node_id: str = ""
 
     @property
     def active(self) -> bool:
+        if not self.node_id and rests(self.spec):
+            return False
         return self.state in ACTIVE_STATES and self.desired in ("running", "ready", "accepted", "complete")
 
     def as_result(self) -> dict[str, Any]:
@@ -184,7 +196,7 @@ def explain_unavailable(docker: DockerCli, error: DockerError) -> str:
     host = platform.node()
     try:
         info = json.loads(docker.run("info", "--format", "{{json .}}", timeout=ANSWER_TIMEOUT).stdout)
-    except (DockerError, ValueError):
+    except (DockerError, ValueError, RecursionError):
         return _silent(host, str(error))
     if info.get("ServerErrors"):
         return _silent(host, "; ".join(info["ServerErrors"]))
@@ -303,6 +315,7 @@ def parse_tasks(
                 updated=str(status.get("Timestamp", "")),
                 spec=item.get("Spec", {}),
                 job_iteration=int((item.get("JobIteration") or {}).get("Index", 0)),
+                node_id=str(item.get("NodeID", "")),
             )
         )
     return sorted(tasks, key=lambda task: time_key(task.created), reverse=True)

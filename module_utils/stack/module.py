@@ -1,4 +1,4 @@
-"""The two states of swarm_stack: present and absent."""
+"""The states of swarm_stack: present, stopped, resumed and absent."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from ..docker.cli import DockerCli
+from ..docker.module import DockerModule
 from ..masking import secrets_of
-from ..reporting import ReportingModule
 from .apply import execute, missing_externals, prune_contents
 from .compose.canonical import NAME_LIMIT, prepare
 from .compose.load import is_path
@@ -19,10 +19,11 @@ from .live import Live, read_live
 from .plan import content_diffs, endless_services, make_plan, spare_others
 from .record import RECORD_SUFFIX, read_record
 from .remove import remove_stack
+from .stop import resume_stack, stop_stack
 from .wait import StackFailure, Waiter
 
 
-class StackModule(ReportingModule):  # type: ignore[misc,unused-ignore]
+class StackModule(DockerModule):  # type: ignore[misc,unused-ignore]
     # The option compose may hold secrets that are in a file, and not known yet.
     logs = False
 
@@ -124,6 +125,19 @@ def absent(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
     if module._diff and actions:
         before = {"parts": [action[len("remove ") :] for action in actions]}
         result["diff"] = [make_diff(f"stack {params['name']}", before, None)]
+
+
+def stopped(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
+    params = module.params
+    actions, warnings = stop_stack(docker, params["name"], params["wait_timeout"], module.check_mode)
+    result.update(actions=actions, changed=bool(actions))
+    for warning in warnings:
+        module.warn(warning)
+
+
+def resumed(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
+    actions = resume_stack(docker, module.params["name"], module.check_mode)
+    result.update(actions=actions, changed=bool(actions))
 
 
 def check_parameters(module: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli
 from ..masking import mask
-from .compose.canonical import Prepared, network_name, service_view
+from .compose.canonical import Content, Prepared, network_name, service_view
 from .diff import _HIDDEN, differences, make_diff, pick, shorten
 from .live import Live, inspect_all, short_name
 from .record import Record, content_ids, normal_spec, read_config
@@ -142,7 +142,7 @@ def content_diffs(docker: DockerCli, prepared: Prepared, record: Record | None) 
         if content.kind != "config" or old in (None, content.name):
             continue
         before = read_config(docker, old)
-        after = content.text if content.path is None else _read_text(content.path)
+        after = _text_of(content)
         if before is not None and after is not None:
             header = f"config {content.key}"
             texts = {"before": mask(before, _HIDDEN), "after": mask(after, _HIDDEN)}
@@ -150,9 +150,11 @@ def content_diffs(docker: DockerCli, prepared: Prepared, record: Record | None) 
     return diffs
 
 
-def _read_text(path: str) -> str | None:
+def _text_of(content: Content) -> str | None:
     try:
-        with open(path, encoding="utf-8") as stream:
+        if content.data is not None:
+            return content.data.decode("utf-8")
+        with open(str(content.path), encoding="utf-8") as stream:
             return stream.read()
     except (OSError, UnicodeDecodeError):
         return None

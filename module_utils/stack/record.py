@@ -35,7 +35,7 @@ class Record:
             if data.pop("format") != RECORD_FORMAT:
                 return None
             return cls(**data)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
 
@@ -78,7 +78,7 @@ def read_config(docker: DockerCli, name: str) -> str | None:
         raise DockerError(f"docker config inspect: {done.stderr.strip()}")
     try:
         return base64.b64decode(json.loads(done.stdout)[0]["Spec"]["Data"]).decode("utf-8")
-    except (ValueError, KeyError, IndexError, TypeError):
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..names import is_address
+
 RANK = "ddp_rank"
 # Tells which host of the inventory a node is, also when that host does not answer or has been installed anew.
 NAME = "ddp_host"
@@ -20,6 +22,9 @@ class Settings:
     disturb_training: bool = False
     unlock_key: bool = False
     check: bool = False
+    data_path_port: int = 0
+    default_addr_pool: list[str] = field(default_factory=list)
+    subnet_size: int = 0
 
 
 @dataclass
@@ -118,8 +123,13 @@ class Cluster:
         return True
 
     def _choose_lead(self) -> str:
-        """The first manager that can change the swarm in which most of the inventory's hosts are."""
-        able = [host for host in self.names if self.swarm(host)["quorum"] and self._is_ours(host)]
+        """The first manager that can change the swarm in which most of the inventory's hosts are.
+
+        A host that is to be a worker is believed only if it is the manager that the inventory's managers, which are workers so far, know.
+        """
+        able = [host for host in self.managers if self.swarm(host)["quorum"]]
+        if not any(self.swarm(host)["manager"] for host in self.managers):
+            able = [host for host in self.names if self.swarm(host)["quorum"] and self._is_known_to_managers(host)]
         ids = {self.swarm(host)["node_id"] for host in self.names}
 
         def members(host: str) -> int:
@@ -130,10 +140,18 @@ class Cluster:
 
         return max(able, key=members, default="")
 
-    def _is_ours(self, host: str) -> bool:
-        """A host that is to be a worker may lead a swarm of its own, which is not to be taken for the inventory's."""
-        own = next((node for node in self.seen[host]["nodes"] if node["id"] == self.swarm(host)["node_id"]), None)
-        return host in self.managers or (own is not None and own["labels"].get(NAME) == host)
+    def _is_known_to_managers(self, host: str) -> bool:
+        """Whether a manager of the inventory is in this host's swarm, and names its address among those that lead it."""
+        said, address = self.swarm(host), self.addresses.get(host, "")
+        # The inventory may have a name, of which only the host tells the address.
+        known = address if is_address(address) else said["address"]
+        own = next((node for node in self.seen[host]["nodes"] if node["id"] == said["node_id"]), None)
+        members = [self.swarm(manager) for manager in self.managers if self.swarm(manager)["state"] == "active"]
+        return (
+            own is not None
+            and own["labels"].get(NAME) == host
+            and any(member["cluster"] == said["cluster"] and known in member["remotes"] for member in members)
+        )
 
 
 def nodes_of(cluster: Cluster, name: str) -> list[dict[str, Any]]:

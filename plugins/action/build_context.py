@@ -1,8 +1,8 @@
 """Packs a Docker build context reproducibly and names it by its content, on the controller.
 
 Arguments:
-- `path`: the directory to build from, read as `docker build` would, honouring its `.dockerignore`. It holds a Dockerfile, or
-  `fallback` does.
+- `path`: the directory to build from, read as `docker build` would, by its `.dockerignore`. One without such a file is sent without what
+  Python, git and test tools leave behind, which is another on each machine. It holds a Dockerfile, or `fallback` does.
 - `add`: further directories or lists of files, by the name of the folder in the context to put them in.
 - `fallback`: files to put into the context where the directory has none of the same name.
 - `args`: the build arguments. They are part of the fingerprint.
@@ -12,8 +12,7 @@ Arguments:
 - `inline`: where the files take no more bytes than this (default 0), the archive is returned instead of written.
 
 Without `dest` returns `fingerprint` (SHA-256 of names, execute bits, bytes and build arguments, in hexadecimal), which is the same on
-every machine and at every time; with it `archive` (gzip, in base64), empty where a file was written, and in check mode. Needs the
-Python package `docker` on the controller, for the rules of `.dockerignore`.
+every machine and at every time; with it `archive` (gzip, in base64), empty where a file was written, and in check mode.
 """
 
 from __future__ import annotations
@@ -30,26 +29,19 @@ from typing import IO, Any
 
 from ansible.plugins.action import ActionBase
 
-ALWAYS_LEFT_OUT = ["**/__pycache__", "**/.git", "**/.*_cache"]
+from ..module_utils.dockerignore import BadPattern, Ignored, patterns_of
+
+WITHOUT_A_FILE = "**/__pycache__\n**/.git\n**/.*_cache\n"
 
 
-def context_files(root: Path, ignored: list[str]) -> dict[str, Path]:
+def context_files(root: Path) -> dict[str, Path]:
     """Every file that `docker build` would send, by its name in the context."""
-    from docker.utils.build import exclude_paths
-
-    names = exclude_paths(str(root), [*ignored, *ALWAYS_LEFT_OUT], dockerfile="Dockerfile")
-    return {name: root / name for name in names if is_sent(root / name)}
-
-
-def is_sent(path: Path) -> bool:
-    """A file, a symbolic link wherever it leads, or a directory that no file in it would bring along."""
-    return path.is_symlink() or path.is_file() or (path.is_dir() and not any(path.iterdir()))
-
-
-def read_ignored(root: Path) -> list[str]:
     file = root / ".dockerignore"
-    lines = file.read_text().splitlines() if file.is_file() else []
-    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    try:
+        text = file.read_text(encoding="utf-8") if file.is_file() else WITHOUT_A_FILE
+        return {name: root / name for name in Ignored(patterns_of(text)).kept(root)}
+    except (BadPattern, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} cannot be read: {error}. Correct it, as docker build refuses it too.") from error
 
 
 def added_files(add: dict[str, Any]) -> dict[str, Path]:
@@ -65,7 +57,7 @@ def context(path: str, add: dict[str, Any], fallback: list[str], max_size: int) 
     root = Path(path)
     if not root.is_dir():
         raise ValueError(f"There is no directory {root}, so no image can be built from it.")
-    own = context_files(root, read_ignored(root))
+    own = context_files(root)
     missing = {Path(p).name: Path(p) for p in fallback if not (root / Path(p).name).is_file()}
     files = {**own, **missing, **added_files(add)}
     if "Dockerfile" not in files:
@@ -152,8 +144,6 @@ class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
             else:
                 found = {"archive": "" if self._task.check_mode else packed(files, Path(dest), inline)}
             return {**result, "changed": False, **found}
-        except ImportError:
-            problem = "The Python package 'docker' is missing on the controller: pip install docker."
         except OSError as error:
             problem = f"The build context cannot be read: {error}."
         except ValueError as error:

@@ -14,9 +14,11 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ..module_utils.text import printable
+from ..module_utils.text import lines_of, printable
 
 display = Display()
+# As the engine writes it. The last one becomes an argument of a command.
+STAMP = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z", re.ASCII)
 SHOWN_AT_ONCE = 20
 SILENCE = 120.0  # seconds after which a sign of life is shown
 PATIENCE = 12  # looks in a row that may fail, as while the manager's engine restarts
@@ -76,8 +78,10 @@ class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
         since = ["--since", self.seen] if self.seen else ["--tail", "1"]
         command = ["docker", "service", "logs", "--raw", "--timestamps", *since, self.service]
         answer = self.look("ansible.legacy.command", {"_uses_shell": False, "argv": command}, task_vars)
-        said = f"{answer.get('stdout', '')}\n{answer.get('stderr', '')}".splitlines()
-        rows = sorted((stamp, text) for stamp, _, text in (line.partition(" ") for line in said) if stamp[:2] == "20")
+        said = lines_of(f"{answer.get('stdout', '')}\n{answer.get('stderr', '')}")
+        rows = sorted(
+            (stamp, text) for stamp, _, text in (line.partition(" ") for line in said) if STAMP.fullmatch(stamp)
+        )
         rows = [(stamp, text) for stamp, text in rows if stamp > self.seen]
         self.seen = rows[-1][0] if rows else self.seen
         return [text for _, text in rows if self.pattern.search(text)]

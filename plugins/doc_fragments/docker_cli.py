@@ -3,6 +3,9 @@
 
 class ModuleDocFragment:
     DOCUMENTATION = r"""
+requirements:
+  - The docker command line, 20.10 or newer
+  - Python 3.9 or newer, without a Docker SDK
 options:
   docker_cli:
     description:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..module_utils.text import lines_of
+
 # What Python and torchrun write when a process ends badly.
 TROUBLE = re.compile(r"Traceback \(most recent call last\)|failed \(exitcode: |terminate called|Fatal Python error")
 DECIMALS = re.compile(r"(?:\.(\d+))?Z$")
@@ -34,7 +36,7 @@ def first_failure(seen: list[dict[str, Any]], before: int = 10, after: int = 70)
     failures = []
     for rank, entry in enumerate(seen):
         containers: dict[str, list[tuple[str, str]]] = {}
-        for line in entry.get("stdout", "").splitlines():
+        for line in lines_of(entry.get("stdout", "")):
             container, stamp, text = ([*line.split(" ", 2), "", ""])[:3]
             containers.setdefault(container, []).append((stamp, text))
         found = (failure_of(rank, entry["item"], lines, before, after) for lines in containers.values())

@@ -2,12 +2,11 @@
 
 import base64
 import re
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from ..module_utils.image_layers import saved_problem
-from ..module_utils.names import shown
+from ..module_utils.names import is_address, is_name, shown
 
 CA = b"ddp-swarm registry CA"
 OURS = {"ca.crt", "client.cert", "client.key"}
@@ -20,17 +19,9 @@ def node_problem(node: Any) -> str:
     address, name = node.get("NodeAddr", ""), node.get("NodeID", "")
     if address != "" and not is_address(address):
         return f"its address is {shown(address)}, which is no IP address"
-    if name != "" and not re.fullmatch("[0-9a-z]{25}", str(name)):
+    if name != "" and not is_name("node ID", name):
         return f"its node ID is {shown(name)}, which is not 25 small letters and digits"
     return ""
-
-
-def is_address(value: Any) -> bool:
-    try:
-        # A scope, as in fe80::1%eth0, may be any text.
-        return isinstance(value, str) and "%" not in value and bool(ip_address(value))
-    except ValueError:
-        return False
 
 
 def registry_leftovers(certificates: list[dict[str, Any]], files: list[str]) -> list[str]:

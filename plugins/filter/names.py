@@ -49,8 +49,6 @@ KINDS: dict[str, tuple[str, str]] = {
     **names.KINDS,
 }  # fmt: skip
 
-PREFLIGHT = "-preflight"
-
 
 def problem(what: str, kind: str, value: object) -> str:
     """A sentence about a value that is no name of this kind; empty for what is one."""
@@ -95,8 +93,8 @@ def problems(variable: str, held: str | dict[str, str], value: Any) -> list[str]
         said = [problem(f"An entry of {variable}", kind, entry) for entry in entries]
     else:
         said = [problem(variable, kind, value)]
-        if kind == "stack" and not said[0] and not names.is_name("stack", str(value) + PREFLIGHT):
-            why = f"it has {52 - len(PREFLIGHT)} characters at most, for the preflight adds {PREFLIGHT}"
+        if kind == "stack" and not said[0] and not names.is_name("stack", str(value) + names.CHECK):
+            why = f"it has {52 - len(names.CHECK)} characters at most, for the preflight adds {names.CHECK}"
             said = [f"{variable} is {names.shown(str(value))}: {why}"]
     return list(dict.fromkeys(filter(None, said)))
 

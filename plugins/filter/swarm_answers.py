@@ -1,13 +1,32 @@
-"""Filter: which hosts answer about their swarm as no engine does. What they say becomes part of commands, some of them on other hosts."""
+"""Filters: which hosts answer about their swarm as no engine does, and what is asked of each beside its answer.
+
+What they say becomes part of commands, some of them on other hosts.
+"""
 
 import re
 from collections.abc import Iterator
 from typing import Any
 
-# identity.NewID in moby/swarmkit: 25 digits to the base of 36. Not known yet, it is empty.
-ID = r"[0-9a-z]{0,64}"
-ADDRESS = r"[0-9A-Za-z.:%_-]{0,255}"
+from ..module_utils.names import KINDS
+from ..module_utils.swarm.cluster import NAME
+from .swarm_addresses import swarm_addresses
+
+# Not known yet, it is empty. A host name or "self" would be one for docker.
+ID = rf"(?:{KINDS['node ID'][0]})?"
+ADDRESS = r"(?:[0-9A-Za-z:][0-9A-Za-z.:%_-]{0,254})?"
 DIRECTORY = r"(?:/[^\x00-\x1f\x7f-\x9f]*)?"
+Seen = dict[str, dict[str, Any]]
+
+
+def swarm_answer_problems(seen: Seen, managers: list[str]) -> list[str]:
+    """A sentence for each host, from what all of them answered to the module swarm_node_info; `managers` are those of the inventory."""
+    odd = {host: list(odd_values(answer)) for host, answer in seen.items()}
+    said = [
+        f"{host} does not answer as an engine does: it says {ascii(values[0])[:100]}. Look at 'docker info' and 'docker node ls' there."
+        for host, values in odd.items()
+        if values
+    ]
+    return said or [*claimed_twice(seen), *claimed_of_another(seen, managers)]
 
 
 def odd_values(seen: dict[str, Any]) -> Iterator[Any]:
@@ -21,16 +40,80 @@ def odd_values(seen: dict[str, Any]) -> Iterator[Any]:
             yield value
 
 
-def swarm_answer_problems(seen: dict[str, Any]) -> list[str]:
-    """A sentence for each host, from what all of them answered to the module swarm_node_info."""
-    odd = {host: list(odd_values(answer)) for host, answer in seen.items()}
-    return [
-        f"{host} does not answer as an engine does: it says {ascii(values[0])[:100]}. Look at 'docker info' and 'docker node ls' there."
-        for host, values in odd.items()
-        if values
-    ]
+def own_ids(seen: Seen) -> dict[str, str]:
+    """By host, the node that it says it is."""
+    return {
+        host: answer["swarm"]["node_id"] for host, answer in seen.items() if (answer.get("swarm") or {}).get("node_id")
+    }
+
+
+def claimed_twice(seen: Seen) -> Iterator[str]:
+    hosts_of: dict[str, list[str]] = {}
+    for host, node_id in own_ids(seen).items():
+        hosts_of.setdefault(node_id, []).append(host)
+    for node_id, hosts in hosts_of.items():
+        if len(hosts) > 1:
+            yield (
+                f"{' and '.join(hosts)} both say that they are the node {node_id}: one is a copy of the other, or lies. Let the copy leave its "
+                "swarm ('docker swarm leave --force' there), and run this again."
+            )
+
+
+def claimed_of_another(seen: Seen, managers: list[str]) -> Iterator[str]:
+    """A node bears the name of its host as a label, which managers alone can set."""
+    ids = own_ids(seen)
+    for manager in managers:
+        for node in (seen.get(manager) or {}).get("nodes") or []:
+            named = (node.get("labels") or {}).get(NAME)
+            for host, node_id in ids.items():
+                if node_id == node["id"] and named in seen and named != host:
+                    yield (
+                        f"{host} says that it is the node {node_id}, which {manager} knows as that of {named}. Find out which of them it is; if the "
+                        f"two have changed names, say 'docker node update --label-rm {NAME} {node_id}' on {manager}."
+                    )
+
+
+def with_wanted(seen: Seen, wanted: dict[str, Any]) -> Seen:
+    """The answers, each with what the inventory asks of its host, whatever the host says of that.
+
+    `wanted` has for each host that is to be a member `advertise_addr`, `availability` and `rank`. Of the first, `address` is made, with `why`
+    and `problem` (see the filter swarm_addresses). A host of which nothing is wanted is only asked for its swarm.
+    """
+    asked = {host: dict(wanted.get(host) or {}) for host in seen}
+    chosen = swarm_addresses({host: address_hints(answer, asked[host]) for host, answer in seen.items()})
+    return {
+        host: {**answer, "wanted": {**asked[host], **chosen[host]} if asked[host] else {}}
+        for host, answer in seen.items()
+    }
+
+
+def address_hints(answer: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    known = (answer.get("swarm") or {}).get("address", "")
+    if not asked:
+        return {"known": known}
+    return {
+        "asked": asked["advertise_addr"],
+        "known": known,
+        **{name: answer.get(name) for name in ("addresses", "engine")},
+    }
+
+
+def swarm_address_problems(seen: Seen) -> list[str]:
+    """Why hosts have no address to take part by, of the answers with_wanted."""
+    return [answer["wanted"]["problem"] for answer in seen.values() if answer["wanted"].get("problem")]
+
+
+def foreign_containers(seen: Seen, hosts: list[str]) -> list[str]:
+    """For each of these hosts that has some, which containers run on it that are not the swarm's."""
+    found = {host: (seen.get(host) or {}).get("containers") or [] for host in hosts}
+    return [f"{', '.join(names)} on {host}" for host, names in found.items() if names]
 
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"swarm_answer_problems": swarm_answer_problems}
+        return {
+            "swarm_answer_problems": swarm_answer_problems,
+            "swarm_address_problems": swarm_address_problems,
+            "foreign_containers": foreign_containers,
+            "with_wanted": with_wanted,
+        }

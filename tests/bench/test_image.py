@@ -117,7 +117,7 @@ def test_cost_of_the_image(size: int, capsys: pytest.CaptureFixture[str], monkey
 
     note(*heads)
     note(*["---"] * len(heads))
-    lab = Lab("bench-image", lab_size=size, lab_packages=["docker.io", "python3-docker", "zstd", "e2fsprogs"])
+    lab = Lab("bench-image", lab_size=size, lab_packages=["docker.io", "zstd", "e2fsprogs"])
     sockets = lab.directory / "ssh"
     monkeypatch.setenv("ANSIBLE_SSH_CONTROL_PATH_DIR", str(sockets))
     with lab.running("docker"):

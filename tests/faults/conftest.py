@@ -5,6 +5,7 @@ What the preflight said of each fault is printed at the end, and kept in artifac
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from labs import ROOT, Lab, Play, Run
 
 Check = Callable[..., tuple[dict, Run]]
 ROWS: list[tuple[str, str, str]] = []
+COUNTS: Counter[str] = Counter()
 
 
 @pytest.fixture(scope="session")
@@ -58,8 +60,9 @@ def check(play: Play, lab: Lab, note: Callable[..., None]) -> Check:
 
 def left_overs(lab: Lab) -> list[str]:
     """What of a probe is still there, on any host."""
+    stack = ["--quiet", "--filter", "label=com.docker.stack.namespace=simple-training-preflight"]
+    found = lab.on("host1", "docker", "service", "ls", *stack) + lab.on("host1", "docker", "config", "ls", *stack)
     name = ["--quiet", "--filter", "name=preflight"]
-    found = lab.on("host1", "docker", "service", "ls", *name) + lab.on("host1", "docker", "config", "ls", *name)
     for host in lab.hosts:
         found += lab.on(host, "docker", "ps", "--all", *name) + lab.on(host, "sh", "-c", "ls -d /tmp/*probe* || true")
     return found.split()
@@ -70,6 +73,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     rows = [("fault", "took", "what was reported"), ("---", "---", "---"), *ROWS]
     lines = ["| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in rows]
+    if COUNTS:
+        lines += [
+            "",
+            "{planted} planted, {located} located, {cured} of {curable} cured by their hints".format_map(COUNTS),
+        ]
     (ROOT / "artifacts").mkdir(exist_ok=True)
     (ROOT / "artifacts" / "faults.md").write_text("\n".join(lines) + "\n")
     terminalreporter.section("artifacts/faults.md")

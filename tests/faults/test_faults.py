@@ -4,8 +4,9 @@ import os
 import signal
 import subprocess
 
+import cures
 import pytest
-from conftest import Check, left_overs
+from conftest import COUNTS, Check, left_overs
 from labs import ROOT, Lab
 from planting import FAULTS, VXLAN, Fault, large_packets_dropped, network, wait_until
 
@@ -19,9 +20,18 @@ def test_a_healthy_lab_passes(check: Check, lab: Lab) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault(fault: Fault, check: Check, lab: Lab) -> None:
+    """It is located; and where the hint is a cure, doing what it says makes the next check pass."""
     with fault.plant(lab) as settings:
+        COUNTS.update(("planted", "curable") if fault.cured else ("planted",))
         verdict, _ = check(fault.name, **settings)
-    assert fault.missed_by(verdict) == ""
+        assert fault.missed_by(verdict) == ""
+        COUNTS["located"] += 1
+        if fault.cured:
+            cured, _ = check(
+                f"{fault.name}, and then what the hint says", **cures.follow(lab, verdict["findings"], settings)
+            )
+            assert cured["ok"], cured["message"]
+            COUNTS["cured"] += 1
     wait_until(lambda: left_overs(lab) == [])
 
 
@@ -29,7 +39,7 @@ def test_the_hinted_mtu_is_the_cure(check: Check, lab: Lab) -> None:
     """On engines 20.10 and 26.1 the option is the packet's size between the hosts; containers get 50 bytes less."""
     with large_packets_dropped(lab, VXLAN), network(lab, "--opt", "com.docker.network.driver.mtu=1400") as settings:
         # Packets one by one are slow, and not on every host alike: that is not what is asked here.
-        settings["preflight_straggler_factor"] = 0
+        settings.update(preflight_straggler_factor=0, preflight_min_pair_bandwidth=0, preflight_min_speed_fraction=0)
         verdict, _ = check("the same, with the MTU that the hint names", **settings)
     assert verdict["ok"], verdict["message"]
     assert {pair["path_mtu"] for pair in verdict["pairs"]} == {1350}

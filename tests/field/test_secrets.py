@@ -1,18 +1,11 @@
 """Row 1 of the situations from the field: a secret in the wrong place. The key is named, the value never."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from labs import Lab
 
 SECRET = "S3CR3T-of-the-field"
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab("field", lab_size=1).running("docker", "swarm") as lab:
-        yield lab
 
 
 @pytest.mark.parametrize(

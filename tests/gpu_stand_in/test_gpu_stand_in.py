@@ -88,7 +88,8 @@ def test_a_gpu_that_the_host_has_not(lab: Lab) -> None:
 
 def test_a_repository_with_another_key(lab: Lab) -> None:
     run = lab.play("playbooks/docker.yml", limit="host1", docker_gpu_apt_repository="file:///srv/nvidia")
-    assert "has not the fingerprint C95B321B61E88C1809C4F759DDCAE044F796ECB0" in run.failure()
+    assert "must not trust file:///srv/nvidia/gpgkey: its fingerprint is " in run.failure()
+    assert "with the fingerprint C95B321B61E88C1809C4F759DDCAE044F796ECB0" in run.failure()
     assert lab.on("host1", "sh", "-c", "command -v nvidia-ctk || true") == ""
     assert settings(lab, "host1") == THEIRS
 
@@ -256,7 +257,7 @@ def test_training_with_different_numbers_of_processes(swarm: Lab, repository: di
     assert "rank 4 of 5 on host" in node1
     for host in GPUS:
         # The preflight's probe had the same GPUs before.
-        assert sorted(recorded(swarm, host, "probe.py")[-1]["gpus"]) == GPUS[host][:3]
+        assert sorted(recorded(swarm, host, "/probe")[-1]["gpus"]) == GPUS[host][:3]
         assert json.loads(json.dumps(sorted(recorded(swarm, host, "torchrun")[-1]["gpus"]))) == GPUS[host][:3]
 
 
@@ -266,7 +267,7 @@ def test_a_gpu_that_swarm_gave_to_another_task_as_well(swarm: Lab) -> None:
     given = f"DOCKER_RESOURCE_NVIDIA-GPU={','.join(GPUS['host2'][:3])}"
     swarm.on("host2", "docker", "run", "--detach", "--name", "other", "--env", given, "stand-in:1", "torchrun", "other")
     run = swarm.play("playbooks/preflight.yml", training_nproc_per_node=1)
-    (gpu,) = recorded(swarm, "host2", "probe.py")[-1]["gpus"]
+    (gpu,) = recorded(swarm, "host2", "/probe")[-1]["gpus"]
     assert f"Layer 5 (GPU and memory) fails on host2 (rank 1), GPUs: {gpu} is other's too." in run.failure()
     swarm.on("host2", "docker", "rm", "--force", "other")
     assert good(swarm.play("playbooks/preflight.yml", training_nproc_per_node=1)).changed() == []

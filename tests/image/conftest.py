@@ -90,7 +90,7 @@ class Images:
 
 @pytest.fixture(scope="session")
 def images() -> Iterator[Images]:
-    packages = ["docker.io", "python3-docker", "zstd"]
+    packages = ["docker.io", "zstd"]
     lab = Lab("images", lab_size=3, lab_releases={"host2": "bookworm"}, lab_packages=packages)
     with lab.running("docker", "swarm") as running:
         yield Images(running)

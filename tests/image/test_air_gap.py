@@ -8,8 +8,8 @@ import pytest
 from labs import Lab
 
 PACKAGES = {
-    "host1": ("trixie", "docker.io docker-cli python3-docker zstd"),
-    "host2": ("bookworm", "docker.io python3-docker zstd"),
+    "host1": ("trixie", "docker.io docker-cli zstd"),
+    "host2": ("bookworm", "docker.io zstd"),
 }
 # The last address of a network, whose size is Docker's choice.
 NOBODY = "python3 -c 'import ipaddress; print(ipaddress.ip_interface(input().split()[3]).network[-2])'"
@@ -58,11 +58,11 @@ def test_a_folder_without_packages(gap: Lab, tmp_path: Path) -> None:
 
 
 def test_a_package_that_lacks_another(gap: Lab, tmp_path: Path) -> None:
-    for package in (gap.directory / "packages" / "bookworm").glob("python3-docker_*.deb"):
+    for package in (gap.directory / "packages" / "bookworm").glob("docker.io_*.deb"):
         (tmp_path / package.name).write_bytes(package.read_bytes())
     run = gap.play("playbooks/docker.yml", limit="host2", docker_packages_dir=str(tmp_path))
     assert "The engine could not be installed on host2 from" in run.failure()
-    assert "python3-docker depends on" in run.failure()
+    assert "docker.io depends on" in run.failure()
 
 
 def test_from_nothing_to_a_finished_training(gap: Lab) -> None:

@@ -49,7 +49,7 @@ def test_interrupted_at_a_random_moment(images: Images, distribution: str, numbe
             "ansible-playbook", "--inventory", str(images.lab.inventory), "playbooks/image.yml",
             "--extra-vars", str({"training_dir": str(images.context), "training_script": "train.py", **options}),
         ],
-        cwd=ROOT, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}, start_new_session=True,
+        cwd=ROOT, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"}, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     time.sleep(chance.uniform(4, 20))

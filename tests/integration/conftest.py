@@ -4,20 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 from labs import Lab
+from shell_image import import_shell
 from stacks import Manager
-
-# An image that holds a shell, out of the host's own files: no registry, and nothing to build.
-MAKE_IMAGE = """set -e
-files="/bin/sh /bin/sleep /bin/cat $(ldd /bin/sh /bin/sleep /bin/cat | grep -o '/lib[^ ]*' | sort -u)"
-tar -C / -ch $files 2>/dev/null | docker import - shell:1
-docker tag shell:1 shell:2"""
 
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     with Lab("integration", lab_releases={"host2": "bookworm"}).running("docker", "swarm") as lab:
         for host in ("host1", "host2"):
-            lab.on(host, "sh", "-c", MAKE_IMAGE)
+            import_shell(lab, host, "shell:1", "shell:2")
         yield lab
 
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from conftest import Shape, flat
 from labs import Lab
+from shell_image import import_shell
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +236,7 @@ def test_backup_and_restore_of_the_only_manager(lab: Lab) -> None:
     lab.on("host1", "sh", "-c", "rm -rf /var/lib/docker/*")
     lab.on("host1", "systemctl", "start", "docker")
     # As playbooks/image.yml would have it; without the image the rank would use up its restarts.
-    lab.on("host1", "sh", "-c", job.IMPORT)
+    import_shell(lab, "host1", job.IMAGE)
     refused = shape.play("playbooks/swarm.yml")
     assert "playbooks/restore.yml" in refused.failure()
     run = shape.play("playbooks/restore.yml", **backup)
@@ -296,7 +297,9 @@ def test_teardown_collects_first_and_keeps_the_volumes(lab: Lab) -> None:
     shape = Shape(lab, ["host1"], ["host4"])
     shape.have_anew()
     job.deploy(lab, "host1", shape.hosts)
-    run = shape.play("playbooks/teardown.yml")
+    refused = shape.play("playbooks/teardown.yml")
+    assert "simple-training runs in the swarm, and would be ended." in refused.failure()
+    run = shape.play("playbooks/teardown.yml", swarm_disturb_training=True)
     assert run.rc == 0, run.stdout[-3000:]
     assert {shape.state(host) for host in shape.hosts} == {"inactive"}
     for rank in (0, 1):

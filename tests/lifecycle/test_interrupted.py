@@ -22,7 +22,7 @@ def shape(lab: Lab) -> Shape:
 
 def undo(shape: Shape, number: int) -> None:
     """Back to hosts that are in no swarm; every third round, one of them lacks Docker as well."""
-    assert shape.play("playbooks/teardown.yml", teardown_collect=False).rc == 0
+    assert shape.play("playbooks/teardown.yml", teardown_collect=False, swarm_disturb_training=True).rc == 0
     for host in shape.hosts:
         shape.lab.on(host, "rm", "-f", "/etc/docker/daemon.json")
     if number % 3 == 0:
@@ -41,7 +41,7 @@ def test_interrupted_at_a_random_moment(shape: Shape, number: int) -> None:
             "ansible-playbook", "--inventory", str(shape.inventory), "site.yml", "--tags", "docker,swarm",
             "--extra-vars", str(options).replace("'", '"'),
         ],
-        cwd=ROOT, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}, start_new_session=True,
+        cwd=ROOT, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"}, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     time.sleep(moment)

@@ -6,6 +6,7 @@ import job
 import pytest
 from conftest import Shape
 from labs import ROOT, Lab
+from shell_image import import_shell
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_image_gone(one: Shape) -> None:
         "image_wheelhouse": "",
     }
     for host in one.hosts:
-        one.lab.on(host, "sh", "-c", job.IMPORT)
+        import_shell(one.lab, host, job.IMAGE)
     assert one.play("playbooks/image.yml", **recipe).rc == 0
     one.lab.on("host2", "sh", "-c", "docker image rm --force $(docker image ls --quiet my-ddp-trainer | sort -u)")
     one.recover(

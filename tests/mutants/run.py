@@ -375,7 +375,9 @@ def main() -> int:
     wanted = os.environ.get("FILES", "").split() or SETTINGS["files"]
     with tempfile.TemporaryDirectory(prefix="ddp-mutants-") as folder:
         tree = Copy(ROOT, Path(folder) / "0").tree
-        scope = [str(path.relative_to(tree)) for pattern in SETTINGS["files"] for path in sorted(tree.glob(pattern))]
+        # A link is the same file once more.
+        files = [path for pattern in SETTINGS["files"] for path in sorted(tree.glob(pattern)) if not path.is_symlink()]
+        scope = [str(path.relative_to(tree)) for path in files]
         if strange := [pattern for pattern in wanted if not fnmatch.filter(scope, pattern)]:
             print(f"FILES={' '.join(strange)}: no such file in {', '.join(SETTINGS['files'])}.")
             return 2

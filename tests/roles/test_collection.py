@@ -86,6 +86,9 @@ def test_what_is_needed_is_in_the_archive_and_nothing_else(installed: Path) -> N
         "roles",
         "training",
     }
+    # A link in the tree, which the probe's archive follows.
+    contract = "module_utils/preflight/contract.py"
+    assert (tree / "roles/preflight/files/probe/ddp_probe/contract.py").read_text() == (tree / contract).read_text()
     found = {path.name for path in tree.iterdir()}
     assert wanted <= found
     assert not found & {".venv", ".git", ".lab", "artifacts", "backups", "collections", "molecule", "tests"}

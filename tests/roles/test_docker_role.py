@@ -3,34 +3,17 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from by_path import ROOT
+from plays import of_role, play
 
 
-def play(etc: Path, options: dict[str, Any], **variables: Any) -> subprocess.CompletedProcess[str]:
-    tasks = [{"ansible.builtin.include_role": {"name": "docker", "tasks_from": "settings"}}]
-    file = etc.parent / "play.json"
-    file.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
-    variables = {
-        "_docker_etc": str(etc),
-        "docker_daemon_options": options,
-        "docker_gpu": "false",
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
-        **variables,
-    }
-    return subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", file, "-i", "host1,", "-e", json.dumps(variables)],
-        cwd=ROOT,
-        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def settings(etc: Path, asked: dict[str, Any], *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+    """Play the role's settings, with docker_daemon_options as asked."""
+    common = {"_docker_etc": str(etc), "docker_daemon_options": asked, "docker_gpu": "false"}
+    return play(etc.parent, of_role("docker", "gather", "settings"), options=options, **{**common, **variables})
 
 
 @pytest.fixture
@@ -60,7 +43,7 @@ def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_the_settings_said_before_the_gpus_is_kept_as_closed_as_they_are(etc: Path) -> None:
     (etc / "daemon.json").write_text('{"runtimes": {"nvidia": {"path": "/usr/bin/mine"}}}')
     (etc / "daemon.json").chmod(0o600)
-    done = play(etc, {}, docker_gpu="true")
+    done = settings(etc, {}, docker_gpu="true")
     assert done.returncode == 0, done.stdout
     kept = json.loads((etc / "before-gpus.json").read_text())
     assert kept == {"settings": {"runtimes": {"nvidia": {"path": "/usr/bin/mine"}}}}
@@ -76,7 +59,7 @@ def modes(etc: Path) -> dict[str, int]:
 def test_the_settings_keep_their_mode(etc: Path, mode: int) -> None:
     (etc / "daemon.json").write_text('{"proxies": {"http-proxy": "http://me:S3CR3T@proxy:3128"}}')
     (etc / "daemon.json").chmod(mode)
-    done = play(etc, {"debug": True})
+    done = settings(etc, {"debug": True})
     assert done.returncode == 0, done.stdout
     written = json.loads((etc / "daemon.json").read_text())
     assert written == {"proxies": {"http-proxy": "http://me:S3CR3T@proxy:3128"}, "debug": True}
@@ -86,21 +69,32 @@ def test_the_settings_keep_their_mode(etc: Path, mode: int) -> None:
 def test_settings_that_are_as_asked_are_not_touched(etc: Path) -> None:
     (etc / "daemon.json").write_text('{"debug": true}')
     (etc / "daemon.json").chmod(0o600)
-    assert "changed=0 " in play(etc, {"debug": True}).stdout
+    assert "changed=0 " in settings(etc, {"debug": True}).stdout
     assert modes(etc) == {"daemon": 0o600}
 
 
 def test_new_settings_may_be_read_by_all(etc: Path) -> None:
-    assert play(etc, {"debug": True}).returncode == 0
+    assert settings(etc, {"debug": True}).returncode == 0
     assert modes(etc) == {"daemon": 0o644}
 
 
 def test_what_is_no_json_keeps_its_mode_too(etc: Path) -> None:
     (etc / "daemon.json").write_text("{debug")
     (etc / "daemon.json").chmod(0o600)
-    refused = play(etc, {"debug": True})
+    refused = settings(etc, {"debug": True})
     assert "is not a JSON mapping" in refused.stdout
     assert (etc / "daemon.json").read_text() == "{debug"
-    assert play(etc, {"debug": True}, docker_daemon_replace=True).returncode == 0
+    assert settings(etc, {"debug": True}, docker_daemon_replace=True).returncode == 0
     assert json.loads((etc / "daemon.json").read_text()) == {"debug": True}
     assert [path.stat().st_mode & 0o7777 for path in etc.iterdir()] == [0o600, 0o600]
+
+
+@pytest.mark.parametrize(
+    "text", ['["http://u:pw-S3CR3T@proxy:3128"]', '{"proxies": {"http-proxy": "http://u:pw-S3CR3T@proxy:3128"}}']
+)
+def test_settings_are_shown_without_secrets(text: str, etc: Path) -> None:
+    (etc / "daemon.json").write_text(text)
+    done = settings(etc, {"debug": True}, "-vvv", "--diff")
+    assert "S3CR3T" not in done.stdout + done.stderr
+    assert ("is not a JSON mapping" in done.stdout) is text.startswith("[")
+    assert ("S3CR3T" in (etc / "daemon.json").read_text(), done.returncode == 0) == (True, text.startswith("{"))

@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
 from by_path import ROOT
 
 LAYER = b"a layer"
@@ -73,7 +70,7 @@ class Hosts:
         tasks = [{"ansible.builtin.include_role": {"name": "image", "tasks_from": tasks_from}}]
         (self.directory / "play.json").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
         common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-        state = {"chains": [], "zstd": False, "free_mb": 1000, "architecture": "x86_64"}
+        state = {"chains": [], "zstd": False, "free_mb": 1000, "architecture": "x86_64", "surplus": [], "services": []}
         hosts = {
             "host1": {
                 **common,
@@ -150,7 +147,7 @@ def test_what_is_honest_is_fetched_into_a_cache_of_ones_own(hosts: Hosts) -> Non
     hosts.cache.chmod(0o755)
     hosts.work.mkdir(mode=0o700)
     (hosts.work / f"{NAME}.tar").write_bytes(LAYER)
-    said = hosts.play("layers", {"_image_saved": SAVED, "_image_source": "host1"})
+    said = hosts.play("layers", {"_image_saved": SAVED, "_image_plan": {"source": "host1", "receivers": ["host2"]}})
     assert "failed=0" in said, said
     assert (hosts.cache / f"{NAME}.tar").read_bytes() == LAYER
     assert stat.filemode(hosts.cache.stat().st_mode) == "drwx------"
@@ -162,40 +159,14 @@ def test_files_arrive_in_a_directory_of_roots_own(hosts: Hosts) -> None:
     there.mkdir()
     (there / f"{NAME}.tar").write_bytes(LAYER)
     place = f"{{{{ '{there}' if inventory_hostname == 'host1' else '{hosts.work}' }}}}"
-    said = hosts.play("layers", {"_image_saved": SAVED, "_image_source": "host1", "_image_host_dir": place})
+    said = hosts.play(
+        "layers",
+        {"_image_saved": SAVED, "_image_plan": {"source": "host1", "receivers": ["host2"]}, "_image_host_dir": place},
+    )
     assert "failed=0" in said, said
     assert (hosts.work / f"{NAME}.tar").read_bytes() == LAYER
     assert stat.filemode(hosts.work.stat().st_mode) == "drwx------"
     assert stat.filemode((hosts.work / f"{NAME}.tar").stat().st_mode) == "-rw-------"
-
-
-BASE = "python:3.11-slim"
-GOOD = "python@sha256:" + "a" * 64
-
-
-@pytest.mark.parametrize(
-    ("digest", "taken"),
-    [
-        (GOOD, [GOOD]),
-        ("evil.example.com/python@sha256:" + "a" * 64, []),
-        ("pythons@sha256:" + "a" * 64, []),
-        ("python:3.11-slim", []),
-        (GOOD + "a", []),
-        (GOOD + "\n", []),
-        ("python@sha256:" + "a" * 63, []),
-    ],
-)
-def test_digests_of_the_base_image(digest: str, taken: list[str]) -> None:
-    """What one host calls a digest, the others pull."""
-    says = {"digests": {BASE: digest, "other:1": GOOD}}
-    expression = yaml.safe_load((ROOT / "roles/image/vars/main.yml").read_text())["_image_base_digests"]
-    for told in (
-        {"_image_known": [{"_image_state": says}]},
-        {"_image_known": [], "_image_elsewhere": {"results": [says]}},
-        {"_image_known": [], "_image_base_pulled": {"image": {"RepoDigests": [digest]}}},
-    ):
-        templar = Templar(DataLoader(), variables={"image_base": BASE, "_image_base_pulled": {}, **told})
-        assert templar.template(trust_as_template(expression)) == taken
 
 
 def certificate(path: Path, subject: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from by_path import ROOT
+from plays import silence
 
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
 CHECK = ROOT / "playbooks/tasks/check_names.yml"
@@ -30,15 +31,12 @@ class Site:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.mark = directory / "asked"
-        ssh = directory / "ssh"
-        ssh.write_text(f"#!/bin/sh\ntouch {self.mark}\nexit 255\n")
-        ssh.chmod(0o755)
+        self.ssh, self.mark = silence(directory)
         self.variables: dict[str, Any] = {}
         self.hosts: dict[str, dict[str, dict[str, Any]]] = {"managers": {"node1": {}}, "workers": {"node2": {}}}
 
     def play(self, playbook: Path, *options: str, **extra: Any) -> subprocess.CompletedProcess[str]:
-        common = {"ansible_ssh_executable": str(self.directory / "ssh"), "ansible_host": "127.0.0.1"}
+        common = {"ansible_ssh_executable": str(self.ssh), "ansible_host": "127.0.0.1"}
         children = {group: {"hosts": hosts} for group, hosts in self.hosts.items()}
         inventory = self.directory / "inventory.json"
         inventory.write_text(
@@ -64,7 +62,7 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
-REFUSES = "Refuse names that cannot be part of a command or a path"
+REFUSES = "Refuse names and groups that cannot work"
 HOSTILE: dict[str, Any] = {
     "training_stack": "x; touch /tmp/pwned",
     "swarm_network": "a b",

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.ddp.swarm.plugins.filter import names
+from ansible_collections.ddp.swarm.plugins.module_utils.names import CHECK
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.canonical import prepare
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.load import load
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.refusals import refusals
@@ -21,7 +23,7 @@ RESTARTS = {"condition": "on-failure", "max_attempts": 3, "delay": "1s", "window
 IMAGE = "my-ddp-trainer:0123456789ab"
 
 
-def render(size: int, **variables: Any) -> dict[str, Any]:
+def render(size: int, task_variables: dict[str, Any] | None = None, **variables: Any) -> dict[str, Any]:
     """Run a play on hosts h0, h1, ..., of which h0 is the manager, that writes the stack file and does nothing else."""
     play = {
         "name": "Render the stack",
@@ -36,7 +38,7 @@ def render(size: int, **variables: Any) -> dict[str, Any]:
                     "mode": "0644",
                 },
                 "run_once": True,
-                "vars": {"role_path": str(ROOT / "roles/training")},
+                "vars": {"role_path": str(ROOT / "roles/training"), **(task_variables or {})},
             },
         ],
     }
@@ -97,6 +99,7 @@ def test_command(size: int) -> None:
             "--master_addr=node0",
             "--master_port=12355",
             "--rdzv_conf=timeout=120",
+            "--",
             "training_code.py",
             *["10", "2", "--batch_size", "32", "--snapshot_path", "/snapshots/snapshot.pt"],
         ]
@@ -106,7 +109,8 @@ def test_command(size: int) -> None:
 def test_environment(size: int) -> None:
     for service in rendered(size)["services"].values():
         environment = service["environment"]
-        assert environment["NCCL_SOCKET_IFNAME"] == environment["GLOO_SOCKET_IFNAME"] == "eth0"
+        # NCCL would take eth01 as well.
+        assert (environment["NCCL_SOCKET_IFNAME"], environment["GLOO_SOCKET_IFNAME"]) == ("=eth0", "eth0")
         assert environment["NCCL_IB_DISABLE"] == "1"
         assert environment["NCCL_DEBUG"] == "INFO"
         assert all(isinstance(value, str) for value in environment.values())
@@ -171,11 +175,20 @@ def test_what_a_user_sets() -> None:
     assert "hush" not in json.dumps(stack)
 
 
+def test_a_command_of_ones_own() -> None:
+    stack = render(
+        2, training_command="start --rank {rank} 'a b' {master_addr}:{master_port}", training_script="none.py"
+    )
+    assert [service["command"] for service in stack["services"].values()] == [
+        ["start", "--rank", rank, "a b", "node0:12355"] for rank in ("0", "1")
+    ]
+
+
 def offering(*counts: int) -> dict[str, Any]:
     """What swarm_node_info says of nodes that offer so many GPUs."""
     return {
         "nodes": [
-            {"labels": {"ddp_rank": str(rank)}, "resources": {"NVIDIA-GPU": count} if count else {}}
+            {"hostname": "box", "labels": {"ddp_rank": str(rank)}, "resources": {"NVIDIA-GPU": count} if count else {}}
             for rank, count in enumerate(counts)
         ]
     }
@@ -201,9 +214,35 @@ def test_gpus() -> None:
     assert [service["environment"].get("NVIDIA_VISIBLE_DEVICES") for service in spared.values()] == ["void", None]
     # A probe is the same stack: it sees the GPUs that the training will see.
     probe = render(
-        2, training_nproc_per_node="auto", _training_seen=offering(2, 4), _training_plan={"name": "p", "command": ["x"]}
+        2,
+        {"_training_plan": {"name": "p", "command": ["x"]}},
+        training_nproc_per_node="auto",
+        _training_seen=offering(2, 4),
     )
+    assert [service["command"] for service in probe["services"].values()] == [["x"], ["x"]]
     assert [reserved(service) for service in probe["services"].values()] == [2, 4]
+
+
+def test_the_longest_name_of_a_stack_has_room_for_the_probe() -> None:
+    """The names of what swarm makes for the check: the check of names lets 42 characters pass, and one more not."""
+    name = "s" * 42
+    assert names.problems("training_stack", "stack", name) == []
+    assert names.problems("training_stack", "stack", name + "s") != []
+    (task,) = yaml.safe_load((ROOT / "roles/training/tasks/probe.yml").read_text())
+    given = {
+        "training_stack": name,
+        "training_probe_stack": name + CHECK,
+        "training_probe_archive": "UEsD/w==",
+        "training_probe_env": {"PROBE_RANK": "__RANK__"},
+    }
+    stack = render(2, task["vars"], **given)
+    for rank, service in enumerate(stack["services"].values()):
+        assert service["command"] == ["python3", "/probe"]
+        assert service["configs"] == [{"source": "probe", "target": "/probe"}]
+        assert service["environment"]["PROBE_RANK"] == str(rank)
+    (content,) = prepare([stack], name + CHECK, {}).contents
+    assert content.data == b"PK\x03\xff"
+    assert len(content.name) <= 64
 
 
 def test_nccl_settings() -> None:
@@ -225,6 +264,17 @@ def test_nccl_settings() -> None:
     assert node0["environment"]["NCCL_P2P_DISABLE"] == "0"
 
 
+def test_a_container_has_its_machines_name_unless_that_is_a_ranks() -> None:
+    nodes = [
+        {"hostname": "node1", "labels": {"ddp_rank": "0"}, "resources": {}},
+        {"hostname": "box", "labels": {"ddp_rank": "1"}, "resources": {}},
+    ]
+    services = render(2, _training_seen={"nodes": nodes})["services"]
+    assert services["node0"]["hostname"] == "machine-{{.Node.Hostname}}"
+    assert services["node1"]["hostname"] == "{{.Node.Hostname}}"
+    assert {service["hostname"] for service in rendered(2)["services"].values()} == {"{{.Node.Hostname}}"}
+
+
 def test_the_network_of_the_hosts() -> None:
     """What swarm and ip say about each host is written down here; the lab's suites ask real ones."""
     addresses = [
@@ -240,4 +290,5 @@ def test_the_network_of_the_hosts() -> None:
         assert "endpoint_mode" not in service["deploy"]
         assert "hostname" not in service
         assert service["environment"]["GLOO_SOCKET_IFNAME"] == interface
+        assert service["environment"]["NCCL_SOCKET_IFNAME"] == f"={interface}"
         assert "--master_addr=192.168.1.10" in service["command"]

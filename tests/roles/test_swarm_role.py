@@ -1,4 +1,4 @@
-"""Backup and restore of the swarm's state, run for real on this machine with stand-ins for the engine: systemctl, docker, docker_swarm.
+"""Backup and restore of the swarm's state, run for real on this machine with stand-ins for the engine: systemctl and docker.
 
 The archive holds the swarm's CA key: whatever step fails, none is left on a host, and nothing is lost that was there.
 """
@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from by_path import ROOT
 
+NODE = "n1".zfill(25)
 SYSTEMCTL = """#!/bin/sh
 # Stand-in: an engine that starts and stops, unless it is told not to, and a log of it.
 cd {directory}
@@ -37,22 +38,15 @@ DOCKER = """#!/bin/sh
 cd {directory}
 case "$1 $2" in
 "info --format")
+  [ -z "$SECOND" ] || { echo '{"ServerVersion": "26", "Swarm": {"LocalNodeState": "inactive"}}'; exit; }
   [ -e locks ] && grep -q start calls && { rm locks; cat locked.json >info.json; }
-  cat info.json;;
-"node ls") echo n1;;
+  case $3 in *LocalNodeState*) sed 's/.*"LocalNodeState": "\\([a-z]*\\)".*/\\1/' info.json;; *) cat info.json;; esac;;
+"swarm init") [ -e no-init ] && { echo "the swarm does not start" >&2; exit 1; };;
+"node ls") echo {node};;
 "node inspect") cat nodes.json;;
 "swarm unlock") cat >given-key; [ -e no-unlock ] && { echo invalid key >&2; exit 1; }; cat unlocked.json >info.json;;
 esac
 exit 0
-"""
-DOCKER_SWARM = """#!/usr/bin/python
-# Stand-in for community.docker.docker_swarm, which needs an engine.
-from pathlib import Path
-from ansible.module_utils.basic import AnsibleModule
-module = AnsibleModule({"state": {}, "force": {"type": "bool"}, "advertise_addr": {}}, supports_check_mode=True)
-if Path("{directory}/no-init").exists():
-    module.fail_json(msg="the swarm does not start")
-module.exit_json(changed=True)
 """
 
 
@@ -72,13 +66,10 @@ class Engine:
         (directory / "calls").touch()
         for name, script in (("systemctl", SYSTEMCTL), ("docker", DOCKER)):
             (directory / "bin").mkdir(exist_ok=True)
-            (directory / "bin" / name).write_text(script.replace("{directory}", str(directory)))
+            (directory / "bin" / name).write_text(script.replace("{directory}", str(directory)).replace("{node}", NODE))
             (directory / "bin" / name).chmod(0o755)
-        modules = directory / "collections/ansible_collections/community/docker/plugins/modules"
-        modules.mkdir(parents=True)
-        (modules / "docker_swarm.py").write_text(DOCKER_SWARM.replace("{directory}", str(directory)))
         node = {
-            "ID": "n1",
+            "ID": NODE,
             "Spec": {"Role": "manager"},
             "Status": {"State": "ready"},
             "ManagerStatus": {"Leader": True},
@@ -86,7 +77,7 @@ class Engine:
         (directory / "nodes.json").write_text(json.dumps([node]))
         self.says()
 
-    def says(self, node: str = "n1", root: str = "", **swarm: Any) -> None:
+    def says(self, node: str = NODE, root: str = "", **swarm: Any) -> None:
         """What the engine says of itself; `locked.json` is what it says after a start, if it is told to lock."""
         own = {
             "LocalNodeState": "active",
@@ -110,7 +101,15 @@ class Engine:
         host = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
         host["swarm_advertise_addr"] = "127.0.0.1"
         # Two hosts, as a task that runs once ends a play otherwise than one of all hosts. The second is in no swarm.
-        other = {**host, "ansible_connection": "local", "ansible_remote_tmp": str(self.directory / "other")}
+        python = self.directory / "python-of-host2"
+        python.write_text(f'#!/bin/sh\nSECOND=yes exec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+        other = {
+            **host,
+            "swarm_advertise_addr": "127.0.0.2",
+            "ansible_python_interpreter": str(python),
+            "ansible_remote_tmp": str(self.directory / "other"),
+        }
         groups = {"managers": {"hosts": {"host1": host}}, "workers": {"hosts": {"host2": other}}}
         inventory = self.directory / "inventory.json"
         inventory.write_text(json.dumps({"swarm": {"children": groups}}))
@@ -127,7 +126,6 @@ class Engine:
             env={
                 **os.environ,
                 "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-                "ANSIBLE_COLLECTIONS_PATH": f"{self.directory}/collections:{ROOT}/collections",
                 "ANSIBLE_PIPELINING": "1",
                 "NO_COLOR": "1",
                 "PATH": f"{self.directory / 'bin'}:{os.environ['PATH']}",

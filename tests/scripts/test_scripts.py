@@ -104,10 +104,10 @@ def test_jobs_beside_each_other_need_networks_of_their_own(play: Play, lab: Lab)
         again = play("playbooks/training.yml", **forever)
         assert again.rc == 0, again.stdout[-4000:]
         assert again.changed() == []
-        refused = play("playbooks/training.yml", training_stack="other")
+        refused = play("playbooks/training.yml", training_stack="other", training_network="plain-net")
         assert refused.rc != 0
-        assert "plain_node0 runs in the network ddp-net, where node0 would then be two" in refused.failure()
-        own = {"training_stack": "other", "swarm_network": "other-net"}
+        assert "plain_node0 runs in the network plain-net, where node0 would then be two" in refused.failure()
+        own = {"training_stack": "other"}
         for playbook in ("swarm", "training"):
             run = play(f"playbooks/{playbook}.yml", training_wait_for="complete", **own)
             assert run.rc == 0, run.stdout[-4000:]

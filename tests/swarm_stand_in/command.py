@@ -276,7 +276,7 @@ class Docker:
         limit = 1_024_000 if kind == "config" else 512_000
         if not data and source == "-" and self.numbers >= (28,):
             raise Failed('Error reading content from "-": error reading from STDIN: data is empty')
-        if not data or len(data.encode()) >= limit:
+        if not data or len(data.encode("utf-8", "surrogateescape")) >= limit:
             self._refuse("InvalidArgument", f"{kind} data must be larger than 0 and less than {limit} bytes")
         if any(name_of(kind, item) == name for item in self.swarm.kind(kind).values()):
             self._refuse("AlreadyExists", f"{kind} {name} already exists")
@@ -377,10 +377,15 @@ class Docker:
                 container["Args"] = compose.words(parsed.one("args"))
             environment = compose.mapping(container.get("Env"))
             environment.update(compose.mapping(parsed.flags.get("env-add", [])))
-            kept = {key: value for key, value in environment.items() if key not in parsed.flags.get("env-rm", [])}
-            if kept != compose.mapping(container.get("Env")):
-                container["Env"] = [f"{key}={value}" for key, value in kept.items()]
+            left = {key: value for key, value in environment.items() if key not in parsed.flags.get("env-rm", [])}
+            if left != compose.mapping(container.get("Env")):
+                container["Env"] = [f"{key}={value}" for key, value in left.items()]
             spec["Labels"].update(compose.mapping(parsed.flags.get("label-add", [])))
+            placement = template.get("Placement") or {}
+            constraints = [*(placement.get("Constraints") or []), *parsed.flags.get("constraint-add", [])]
+            kept = [constraint for constraint in constraints if constraint not in parsed.flags.get("constraint-rm", [])]
+            if kept != (placement.get("Constraints") or []):
+                template["Placement"] = {**placement, "Constraints": kept}
             for label in parsed.flags.get("label-rm", []):
                 spec["Labels"].pop(label, None)
 

@@ -36,7 +36,11 @@ def main(place: str) -> None:
     with path.open("r+b") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         docker = pickle.load(stream)
-        stdin = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
+        stdin = (
+            ""
+            if sys.stdin is None or sys.stdin.isatty()
+            else sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+        )
         code, out, said = docker.run(sys.argv[1:], stdin, dict(os.environ), os.getcwd())
         stream.seek(0)
         stream.truncate()

@@ -169,7 +169,9 @@ class Cluster:
         # As a process does, whose directory is not there.
         os.stat(options["cwd"] or "/")
         began = self.clock.now
-        code, out, said = self.docker.run(command[1:], (given or b"").decode(), options["env"], options["cwd"])
+        code, out, said = self.docker.run(
+            command[1:], (given or b"").decode("utf-8", "surrogateescape"), options["env"], options["cwd"]
+        )
         limit = options.get("timeout")
         if self.docker.silent and command[1:] and self.docker.is_silent(command[1:]):
             if limit is None:
@@ -189,7 +191,7 @@ class Cluster:
 def swarm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cluster]:
     """A cluster whose docker answers the modules. What is not of stack demo must be in the end as it was."""
     from ansible_collections.ddp.swarm.plugins.module_utils.docker import cli
-    from ansible_collections.ddp.swarm.plugins.module_utils.stack import apply, remove, wait
+    from ansible_collections.ddp.swarm.plugins.module_utils.stack import apply, remove, stop, wait
 
     cluster = Cluster()
     place = tmp_path / "stand-in"
@@ -200,7 +202,7 @@ def swarm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cluster]:
     monkeypatch.setenv("PATH", f"{place}:/usr/bin:/bin")
     played = SimpleNamespace(run=cluster.process, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired)
     monkeypatch.setattr(cli, "subprocess", played)
-    for module in (apply, remove, wait):
+    for module in (apply, remove, stop, wait):
         monkeypatch.setattr(module, "time", cluster.clock)
     yield cluster
     cluster.untouched()

@@ -11,7 +11,7 @@ from swarm_stand_in.template import NotPlayed
 LISTING = "filter|f! format! quiet|q"
 SERVICE_UPDATE = (
     "detach|d quiet|q force no-resolve-image with-registry-auth replicas! image! args! "
-    "env-add! env-rm! label-add! label-rm!"
+    "env-add! env-rm! label-add! label-rm! constraint-add! constraint-rm!"
 )
 PLAYED: dict[str, tuple[str, str]] = {
     "config create": ("CONFIG file|-", "label|l! template-driver!"),

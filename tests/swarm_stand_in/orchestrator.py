@@ -150,13 +150,14 @@ class Swarm(Store):
         return [t for t in self._own(service, slot) if t["DesiredState"] in ("ready", "running", "complete")]
 
     def _fits(self, task: Raw, service: Raw) -> bool:
-        """Swarm keeps a task whose node fits a new placement."""
+        """Swarm keeps a task whose node fits a new placement; one that has no node yet is made anew (swarmkit's IsTaskDirty)."""
         template = service["Spec"]["TaskTemplate"]
         one, other = {**task["Template"], "Placement": None}, {**template, "Placement": None}
         node = self.nodes.get(task.get("NodeID", ""))
         iteration = (service.get("JobStatus") or {}).get("JobIteration", {}).get("Index", 0)
         same_round = task.get("JobIteration", {}).get("Index", 0) == iteration
-        return one == other and same_round and (node is None or self._suits(node, template, now=False))
+        suits = task["Template"] == template if node is None else self._suits(node, template, now=False)
+        return one == other and same_round and suits
 
     def _suits(self, node: Raw, template: Raw, now: bool = True) -> bool:
         if now and (node["Status"]["State"] != "ready" or node["Spec"]["Availability"] != "active"):

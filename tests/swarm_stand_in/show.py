@@ -183,7 +183,7 @@ def inspected(swarm: Swarm, kind: str, item: Raw, defaults: bool) -> Raw:
     if kind in ("config", "secret"):
         data = shown["Spec"].pop("Data")
         if kind == "config":
-            shown["Spec"]["Data"] = base64.b64encode(data.encode()).decode()
+            shown["Spec"]["Data"] = base64.b64encode(data.encode("utf-8", "surrogateescape")).decode()
     if kind == "container":
         running = state_of(swarm, item)
         shown = {

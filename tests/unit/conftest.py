@@ -7,6 +7,7 @@ import pytest
 from ansible.module_utils.common import warnings
 from preflight_ranks import judged, pair, trio  # noqa: F401
 from swarm_stand_in.fixtures import call, swarm  # noqa: F401
+from trees import root  # noqa: F401
 
 
 @pytest.fixture(autouse=True)

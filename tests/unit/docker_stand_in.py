@@ -15,7 +15,7 @@ import json, os, sys
 from pathlib import Path
 place = Path({place!r})
 number = len(list(place.glob("*.call")))
-given = "" if os.isatty(0) or sys.argv[1] not in ("load", "build") else f"{{number:03}}.stdin"
+given = "" if os.isatty(0) or sys.argv[1] not in ("load", "build", "login") else f"{{number:03}}.stdin"
 if given:
     (place / given).write_bytes(sys.stdin.buffer.read())
 (place / f"{{number:03}}.call").write_text(json.dumps({{"argv": sys.argv[1:], "env": dict(os.environ), "stdin": given}}))

@@ -1,6 +1,6 @@
 """Ranks of the probe on loopback addresses, in this process, and the way from their reports to the verdict.
 
-Each rank has a copy of the probe's module to itself, so that a fault can be planted in one of them alone.
+Each rank has a copy of the probe to itself, so that a fault can be planted in one of them alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,12 +21,14 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.ddp.swarm.plugins.module_utils.preflight.contract import LAYERS
 from ansible_collections.ddp.swarm.plugins.module_utils.preflight.verdict import judge
 from ansible_collections.ddp.swarm.plugins.modules import nccl_check
-from by_path import load
+from probe_files import files_of, own_probe
 
 Json = dict[str, Any]
 
 SPEC: Json = nccl_check.argument_spec()
 LIMITS: Json = {name: SPEC[name].get("default") for name in nccl_check.LIMITS}
+# What is asked of links is for test_judge_links.py; rates of ranks that share a process say nothing.
+ANY_SPEED: Json = {"min_pair_bandwidth": 0, "min_speed_fraction": 0}
 
 
 def record(
@@ -38,11 +40,13 @@ def record(
     observed: Any = "seen",
     expected: Any = "wanted",
     detail: str = "",
+    code: str | None = None,
+    value: str | None = None,
 ) -> Json:
     """What a probe says about one check."""
     return {
         "layer": layer, "name": name, "rank": rank, "peer": peer, "ok": ok, "observed": observed,
-        "expected": expected, "detail": detail, "seconds": 0.1,
+        "expected": expected, "detail": detail, "seconds": 0.1, "code": code, "value": value,
     }  # fmt: skip
 
 
@@ -62,7 +66,7 @@ def healthy_report(rank: int, size: int) -> Json:
         "probe": {
             "rank": rank, "world_size": size, "peers": [f"node{r}" for r in range(size)], "interface": "eth0",
             "mtu": 1450, "shm_bytes": 67108864, "gpus": 0, "backend": "gloo",
-            "backend_reason": "no GPU on " + ", ".join(f"node{r}" for r in range(size)),
+            "backend_reason": {"code": "no_gpu", "ranks": list(range(size))},
             "identity": {"python": "3.11.2", "torch": "2.13.0", "cuda": None, "nccl": None,
                          "files_hash": "aa", "files": {"training_code.py": "a", "util.py": "b"}},
             "clock": {str(o): {"offset_s": 0.001, "round_trip_s": 0.0002} for o in others},
@@ -105,7 +109,7 @@ def verdict(
     size = len(reports) if size is None else size
     ranks = [{"rank": rank, "host": f"host{rank + 1}"} for rank in range(size)]
     before = copy.deepcopy(reports)
-    result: Json = judge(reports, ranks, {**LIMITS, **limits}, unreachable, probed)
+    result: Json = judge(reports, ranks, {**LIMITS, **ANY_SPEED, **limits}, unreachable, probed)
     assert reports == before, "judging must not change what was observed"
     assert set(result) >= {"ok", "findings", "layers", "table", "backend", "backend_reason", "message"}
     for one in result["findings"]:
@@ -163,18 +167,18 @@ def torch_says(rank: int, address: str) -> dict[str, Json]:
 
 
 class Rank:
-    """A rank that has not started yet: `module`, `env` and `torch` may be tampered with until `Ranks.run`."""
+    """A rank that has not started yet: `package`, `env` and `torch` may be tampered with until `Ranks.run`."""
 
     def __init__(self, rank: int, address: str, env: dict[str, str], group: threading.Barrier) -> None:
         self.rank = rank
         self.address = address
         self.env = env
-        self.module: ModuleType = load("roles/preflight/files/probe.py")
+        self.package: Any = own_probe()
         self.torch = torch_says(rank, address)
-        self.probe: Any = None
+        self.state: Any = None
         outer = self
 
-        class Replayed(self.module.Child):  # type: ignore[name-defined, misc]
+        class Replayed(self.package.state.Child):  # type: ignore[name-defined, misc]
             """Stands in for the process with torch, which takes seconds to start."""
 
             def start(self) -> None:
@@ -197,29 +201,36 @@ class Rank:
                     self.facts.update(self.events["versions"])
                     self.changed.notify_all()
 
-        self.module.Child = Replayed  # type: ignore[attr-defined]
+        self.package.state.Child = Replayed
 
-    def plant(self, name: str, value: Any) -> None:
-        """Put `value` in the place of a method of this rank's probe; it is given the real one and its arguments."""
-        real = getattr(self.module.Probe, name)
-        setattr(self.module.Probe, name, lambda probe, *args, **more: value(lambda: real(probe, *args, **more), probe))
+    def plant(self, where: Any, name: str, value: Any) -> None:
+        """Put `value` in the place of what has a rank's state first; it is given the real one, as it was called, and the state."""
+        real = getattr(where, name)
+        setattr(where, name, lambda state, *args, **more: value(lambda: real(state, *args, **more), state))
+
+    def everywhere(self, name: str, value: Any) -> None:
+        """Put something in the place of a module, in each file of this rank's probe that uses it."""
+        for module in files_of(self.package):
+            if hasattr(module, name):
+                setattr(module, name, value)
 
     def start(self) -> None:
-        self.probe = self.module.Probe(self.module.Settings(self.env))
-        threading.Thread(target=self.probe.run, daemon=True).start()
+        self.state = self.package.state.State(self.package.settings.Settings(self.env))
+        threading.Thread(target=self.package.worker.run, args=(self.state,), daemon=True).start()
 
     def report(self) -> Json:
-        assert self.probe.finished.wait(20)
-        report: Json = json.loads(json.dumps(self.probe.finish(self.probe.blocked_by or "an earlier layer failed")))
+        assert self.state.finished.wait(20)
+        made = self.package.main.finish(self.state, self.state.blocked_by or "an earlier layer failed")
+        report: Json = json.loads(json.dumps(made))
         assert "error" not in report, report["error"]
         return report
 
     def stop(self) -> None:
-        if self.probe is not None:
-            self.probe.close_master_port()
-            if self.probe.listener is not None:
-                self.probe.listener.tcp.close()
-                self.probe.listener.udp.close()
+        if self.state is not None:
+            self.package.checks.master_port.close_master_port(self.state)
+            if self.state.listener is not None:
+                self.state.listener.tcp.close()
+                self.state.listener.udp.close()
 
 
 class Ranks(list[Rank]):
@@ -268,7 +279,7 @@ class Verdict:
     def __init__(self, capsys: pytest.CaptureFixture[str], path: Path, reports: list[Json], **arguments: Any) -> None:
         self.size = len(reports)
         ranks = [{"rank": rank, "host": f"host{rank + 1}"} for rank in range(self.size)]
-        arguments = {"reports": reports, "ranks": ranks, "path": str(path), **arguments}
+        arguments = {"reports": reports, "ranks": ranks, "path": str(path), **ANY_SPEED, **arguments}
         with patch_module_args(arguments), pytest.raises(SystemExit):
             nccl_check.main()
         self.out: Json = json.loads(capsys.readouterr().out)

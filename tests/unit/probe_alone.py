@@ -7,6 +7,12 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Self
 
+import ddp_probe.main
+import pytest
+from ddp_probe.settings import Settings
+from ddp_probe.state import State
+from probe_files import files_of
+
 Json = dict[str, Any]
 
 
@@ -80,15 +86,21 @@ def until(condition: Callable[[], object], seconds: float = 10) -> None:
         time.sleep(0.002)
 
 
-def alone(module: ModuleType, size: int = 3, rank: int = 0, **env: str) -> Any:
-    """A probe that has not begun: its peers are node0, node1, ..."""
+def alone(size: int = 3, rank: int = 0, **env: str) -> Any:
+    """A rank that has not begun: its peers are node0, node1, ..."""
     names = ",".join(f"node{number}" for number in range(size))
-    return module.Probe(
-        module.Settings({"PROBE_PEERS": names, "PROBE_RANK": str(rank), "PROBE_HOST": f"host{rank + 1}", **env})
-    )
+    return State(Settings({"PROBE_PEERS": names, "PROBE_RANK": str(rank), "PROBE_HOST": f"host{rank + 1}", **env}))
+
+
+def everywhere(monkeypatch: pytest.MonkeyPatch, name: str, value: Any) -> None:
+    """Puts something in the place of a module, in each file of the probe that uses it."""
+    users = [module for module in files_of(ddp_probe) if hasattr(module, name)]
+    assert users
+    for module in users:
+        monkeypatch.setattr(module, name, value)
 
 
 def record(layer: int, name: str, ok: bool | None, observed: Any = None, expected: Any = None, **more: Any) -> Json:
     """A record as rank 0 makes it, unless `more` says otherwise."""
-    common = {"rank": 0, "peer": None, "detail": "", "seconds": 0.0}
+    common = {"rank": 0, "peer": None, "detail": "", "seconds": 0.0, "code": None, "value": None}
     return {"layer": layer, "name": name, "ok": ok, "observed": observed, "expected": expected, **common, **more}

@@ -73,10 +73,10 @@ def headless(seen: Seen, *hosts: str) -> None:
 
 
 def judge(
-    seen: Seen, managers: list[str], workers: list[str], unreachable: dict[str, str] | None = None, **settings: bool
+    seen: Seen, managers: list[str], workers: list[str], unreachable: dict[str, str] | None = None, **settings: Any
 ) -> Any:
     addresses = {host: address(host) for host in managers + workers}
-    return diagnose(Cluster(managers, workers, seen, unreachable or {}, addresses), Settings(**settings))  # type: ignore[arg-type]
+    return diagnose(Cluster(managers, workers, seen, unreachable or {}, addresses), Settings(**settings))
 
 
 PAIR = (["host1"], ["host2"])
@@ -85,7 +85,7 @@ TRIO = (["host1", "host2", "host3"], ["host4"])
 
 def remove(seen: Seen, *hosts: str, **settings: bool) -> Any:
     addresses = {host: address(host) for host in seen}
-    return plan_removal(Cluster(*TRIO, seen, {}, addresses), list(hosts), Settings(**settings))  # type: ignore[arg-type]
+    return plan_removal(Cluster(*TRIO, seen, {}, addresses), list(hosts), Settings(**settings))
 
 
 def gone(seen: Seen, host: str) -> None:

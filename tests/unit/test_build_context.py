@@ -4,7 +4,7 @@ import base64
 import gzip
 import io
 import os
-import sys
+import shutil
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleError
 from ansible_collections.ddp.swarm.plugins.action import build_context as plugin
+from by_path import ROOT
 
 
 @pytest.fixture
@@ -159,17 +160,30 @@ def files(root: Path, **options: Any) -> list[str]:
 
 
 def test_what_is_sent(root: Path) -> None:
-    for name in ("__pycache__/a.pyc", "sub/__pycache__/b.pyc", ".git/config", "sub/.ruff_cache/c", "sub/code.py"):
+    left = ("__pycache__/a.pyc", "sub/__pycache__/b.pyc", ".git/config", "sub/.ruff_cache/c")
+    for name in (*left, "sub/code.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("x")
     (root / "empty").mkdir()
-    assert files(root) == [".dockerignore", "Dockerfile", "empty", "sub/code.py", "train.py"]
+    # With a .dockerignore, what that leaves out and nothing else.
+    assert files(root) == sorted([".dockerignore", "Dockerfile", "empty", "sub/code.py", "train.py", *left])
     # Blanks around a name, empty lines, and comments between them.
     (root / "#data").write_text("x")
-    (root / ".dockerignore").write_text("\n  sub  \n#data\n\nempty\n")
+    (root / ".dockerignore").write_text("\n  sub  \n#data\n\nempty\n.git\n__pycache__")
     assert files(root) == ["#data", ".dockerignore", "Dockerfile", "data/big", "train.py"]
     (root / ".dockerignore").unlink()
-    assert "sub/code.py" in files(root)
+    assert files(root) == ["#data", "Dockerfile", "data/big", "empty", "sub/code.py", "train.py"]
+
+
+def test_the_trainer_is_sent_with_its_package(tmp_path: Path) -> None:
+    """And without what Python leaves beside it, which is another on each machine."""
+    copy = Path(shutil.copytree(ROOT / "training", tmp_path / "training", ignore=shutil.ignore_patterns("__pycache__")))
+    names, name = files(copy), context(copy)["fingerprint"]
+    assert {"training_code.py", "ddp_trainer/__init__.py", "ddp_trainer/ranks.py"} <= set(names)
+    for folder in (copy, copy / "ddp_trainer"):
+        (folder / "__pycache__").mkdir()
+        (folder / "__pycache__/ranks.cpython-311.pyc").write_bytes(b"x")
+    assert (files(copy), context(copy)["fingerprint"]) == (names, name)
 
 
 def test_what_is_added_and_what_stands_in(root: Path, tmp_path: Path) -> None:
@@ -279,16 +293,17 @@ def test_a_task_names_a_context_or_packs_it(root: Path, tmp_path: Path) -> None:
     assert Path(dest).exists()
 
 
-def test_a_task_says_why_nothing_can_be_built(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_says_why_nothing_can_be_built(root: Path, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     assert task(gone) == {"failed": True, "msg": f"There is no directory {gone}, so no image can be built from it."}
     assert task(root, add={"x": str(gone)})["msg"] == (
         f"The build context cannot be read: [Errno 2] No such file or directory: '{gone}'."
     )
-    monkeypatch.setitem(sys.modules, "docker.utils.build", None)
-    said = task(root)
-    assert said["failed"] is True
-    assert said["msg"] == "The Python package 'docker' is missing on the controller: pip install docker."
+    (root / ".dockerignore").write_text("data\n[a\n")
+    assert task(root) == {
+        "failed": True,
+        "msg": f"{root}/.dockerignore cannot be read: '[a' is no pattern. Correct it, as docker build refuses it too.",
+    }
 
 
 def test_a_task_needs_a_directory_and_no_host(root: Path) -> None:

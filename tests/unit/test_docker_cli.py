@@ -40,6 +40,7 @@ def test_returns_what_docker_said_and_counts(docker):
 def test_input_arrives(docker):
     assert docker("cat").run("x", input="grüße").stdout == "grüße"
     assert docker("cat; echo end").run("x", input="").stdout == "end\n"
+    assert docker("od -An -tx1").run("x", input=b"PK\xff").stdout == " 50 4b ff\n"
 
 
 def test_standard_input_of_the_module_is_not_docker_s(docker):
@@ -109,6 +110,30 @@ def test_an_error_without_words_has_the_exit_code(docker):
 
 def test_unchecked_failure_is_a_result(docker):
     assert docker("exit 4").run("info", check=False).rc == 4
+
+
+SEQUENCE = "Error response from daemon: rpc error: code = Unknown desc = update out of sequence"
+RACE = "n=$(cat {tries} 2>/dev/null || echo 0); echo $((n + 1)) > {tries}; cat; [ $n -ge {lost} ] || {{ echo '%s' >&2; exit 1; }}"
+
+
+@pytest.mark.parametrize(("lost", "rc", "calls"), [(0, 0, 1), (1, 0, 2), (5, 0, 6), (6, 1, 6)])
+def test_what_lost_a_race_against_the_swarm_is_tried_again(docker, tmp_path, monkeypatch, lost, rc, calls):
+    waits = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    client = docker((RACE % SEQUENCE).format(tries=tmp_path / "tries", lost=lost))
+    done = client.run("service", "update", "x", check=False, input="given")
+    assert (done.rc, done.stdout, client.calls, waits) == (rc, "given", calls, [0.5] * (calls - 1))
+
+
+def test_a_race_that_is_lost_for_good_is_an_error(docker, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with pytest.raises(DockerError, match="docker node update: .*update out of sequence"):
+        docker(f"echo '{SEQUENCE}' >&2; exit 1").run("node", "update", "n1")
+
+
+def test_words_of_a_call_that_went_well_are_no_race(docker):
+    client = docker("echo update out of sequence >&2")
+    assert (client.run("service", "logs").rc, client.calls) == (0, 1)
 
 
 def test_bytes_that_are_no_text_are_replaced(docker):
@@ -218,3 +243,9 @@ def test_options_of_a_module_by_each_of_their_names(given, words):
     with patch_module_args(given):
         module = AnsibleModule(CONNECTION_ARGUMENTS, mutually_exclusive=CONNECTION_MUTUALLY_EXCLUSIVE)
     assert connection_options(module.params) == words
+
+
+@pytest.mark.parametrize("odd", ["\x85", "\u2028", "\u2029"])
+def test_a_row_ends_with_its_line(odd):
+    """What a task says of its failure may hold what Python takes for the end of a line."""
+    assert parse_json_lines(f'{{"Error": "a{odd}b"}}\r\n') == [{"Error": f"a{odd}b"}]

@@ -84,3 +84,12 @@ def test_what_stands_before_and_after_the_failure(plugin: ModuleType) -> None:
 def test_nothing_is_known(plugin: ModuleType) -> None:
     assert plugin.first_failure(seen("", "x 2026-03-01T10:00:00Z epoch 0\n")) == {}
     assert plugin.first_failure([{"item": "host1"}]) == {}
+
+
+@pytest.mark.parametrize("end", ["\x85", "\u2028", "\r"])
+def test_a_container_speaks_for_no_other(plugin: ModuleType, end: str) -> None:
+    """Nor at another time: what it puts behind a character that Python takes for the end of a line stays its own text."""
+    forged = f"a 2026-03-01T10:00:07Z x{end}b 2026-03-01T09:00:00Z Traceback (most recent call last):\n"
+    (found,) = [plugin.first_failure(seen(forged))]
+    assert found["time"] == "2026-03-01T10:00:07.000000000Z"
+    assert len(found["log"]) == 1

@@ -1,5 +1,6 @@
 """What is shown while a training runs, and when that ends: the plugin, against the stand-in for a swarm."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -104,6 +105,27 @@ def test_escape_sequences_do_not_reach_the_terminal(swarm, call, follow):
     started(swarm, call, done, done)
     follow()
     assert follow.shown == ["  begin", "  abred"]
+
+
+@pytest.mark.parametrize("end", ["\x85", "\u2028", "\x0c", "\r"])
+def test_a_container_gives_no_line_a_time(swarm, call, follow, end):
+    """The time of the last line is an argument of the next look, before which nothing is shown again."""
+    done = ("complete", 0, "", 20)
+    hostile = [f"one{end}20;touch${{IFS}}/tmp/x;--help two", f"three{end}2099-01-01T00:00:00Z x"]
+    write(swarm, (-1, "begin"), (6, hostile[0]), (12, hostile[1]), (16, "four"))
+    started(swarm, call, done, done)
+    follow(pattern="one|three|four")
+    assert [line.split("\n")[0][:5] for line in follow.shown] == ["  one", "  thr", "  fou"]
+
+
+@pytest.mark.parametrize(
+    "stamp", ["20;x", "2026-01-01T00:00:00", "2026-01-01T--help", "\u0662026-01-01T00:00:00Z", "2026-01-01T0Zx"]
+)
+def test_what_is_no_time_is_no_line(follow, stamp):
+    action = follow.plugin.ActionModule(*[None] * 6)
+    action.service, action.seen, action.pattern = "demo_node0", "", re.compile("")
+    action.look = lambda *_: {"stdout": f"{stamp} text"}
+    assert (action.new_lines({}), action.seen) == ([], "")
 
 
 def test_a_sign_of_life_when_nothing_is_said_for_long(swarm, call, follow):

@@ -88,7 +88,7 @@ def test_build_arguments_are_in_the_environment_alone(
         result = build(builder=builder, args={"PIP_EXTRA_INDEX_URL": INDEX, "BASE_IMAGE": "base:1", "CUDA": 12.8})
         assert bool(result.get("failed")) is bool(code)
         assert SECRET not in json.dumps(result)
-        assert "https://trainer:" in json.dumps(result)
+        assert "@pypi.example.com" in json.dumps(result)
         # What is no secret can be read.
         assert result["invocation"]["module_args"]["args"]["BASE_IMAGE"] == "base:1"
         call = docker.calls("build")[code]

@@ -1,6 +1,7 @@
 """What is loaded of files that come from another host. Docker is a stand-in; tests/image loads into real engines."""
 
 import base64
+import gzip
 import hashlib
 import io
 import json
@@ -216,20 +217,156 @@ def test_engines_before_23_get_layers_unpacked(
     assert loaded(docker)[DIFF_IDS[1].split(":")[1] + ".tar"] == (LAYERS[1] if unpacked else packed)
 
 
+TAGGED = "docker.io/library/trainer:1"
+BLOB = "blobs/sha256/" + "0" * 64
+
+
+def manifest(*names: str) -> str:
+    return json.dumps([{"Config": BLOB, "RepoTags": list(names), "Layers": []}])
+
+
+def index(**annotations: str) -> str:
+    return json.dumps({"schemaVersion": 2, "manifests": [{"annotations": annotations}]})
+
+
+# As an engine 29 writes it.
+INDEX = index(**{"io.containerd.image.name": TAGGED, "org.opencontainers.image.ref.name": "1"})
+WHOLE = {"oci-layout": '{"imageLayoutVersion":"1.0.0"}', "index.json": INDEX, "manifest.json": manifest("trainer:1")}
+
+
+def saved_whole(*members: tuple[str, str], **kinds: bytes) -> bytes:
+    """What docker save printed; `kinds` makes members something else than files."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, text in members:
+            info, content = tarfile.TarInfo(name), text.encode("utf-8", "surrogateescape")
+            info.type = kinds.get(name, tarfile.REGTYPE)
+            info.linkname = text if name in kinds else ""
+            info.size = 0 if name in kinds else len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return stream.getvalue()
+
+
+@pytest.fixture
+def load_whole(load: Any, docker: StandIn, src: Path) -> Any:
+    def load_whole(archive: bytes, compressed: bool = False, info: Any = CONTAINERD) -> Any:
+        packed = subprocess.run(["zstd", "-q", "-c"], input=archive, capture_output=True, check=True).stdout
+        layer = shipped(archive, packed if compressed else None, diff_id="", chain="")
+        (src / layer["file"]).write_bytes(packed if compressed else archive)
+        # Under an ID that this engine gives it.
+        engine(docker, info, id="sha256:" + "1" * 64)
+        return load(layers=[layer], config="")
+
+    return load_whole
+
+
 @pytest.mark.parametrize("info", [CONTAINERD, OVERLAY])
 @pytest.mark.parametrize("compressed", [True, False])
-def test_a_whole_image_is_loaded_as_it_is(compressed: bool, info: Any, load: Any, docker: StandIn, src: Path) -> None:
-    archive = tar(b"what docker save printed")
-    packed = subprocess.run(["zstd", "-q", "-c"], input=archive, capture_output=True, check=True).stdout
-    layer = shipped(archive, packed if compressed else None, diff_id="", chain="")
-    (src / layer["file"]).write_bytes(packed if compressed else archive)
-    # Under an ID that this engine gives it.
-    engine(docker, info, id="sha256:" + "1" * 64)
-    assert load(layers=[layer], config="")["changed"] is True
-    (call,) = docker.calls("load")
-    assert call["stdin"] == archive
+def test_a_whole_image_is_loaded_with_all_that_is_in_it(
+    compressed: bool, info: Any, load_whole: Any, docker: StandIn
+) -> None:
+    members = {"blobs": "", BLOB: "content", **WHOLE}
+    archive = saved_whole(*members.items(), blobs=tarfile.DIRTYPE)
+    assert load_whole(archive, compressed, info)["changed"] is True
+    del members["blobs"]
+    assert loaded(docker) == {name: text.encode() for name, text in members.items()}
     (tagged,) = docker.calls("image", "tag")
     assert tagged["argv"] == ["image", "tag", "trainer:1", "trainer:latest"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"index.json": None, "oci-layout": None},
+        {"manifest.json": None},
+        {"manifest.json": manifest("trainer:1", "docker.io/library/trainer")},
+        {"manifest.json": manifest(), "index.json": '{"manifests": [{"annotations": null}, {}]}'},
+        {"index.json": index(**{"org.opencontainers.image.ref.name": TAGGED})},
+        {"repositories": '{"trainer": {"1": "x", "latest": "x"}}'},
+    ],
+    ids=str,
+)
+def test_a_whole_image_has_the_names_that_were_asked_for(changes: Any, load_whole: Any) -> None:
+    members = {name: text for name, text in {**WHOLE, **changes}.items() if text is not None}
+    assert load_whole(saved_whole(*members.items()))["changed"] is True
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"manifest.json": manifest("trainer:1", "registry:2")}, "'registry:2'"),
+        ({"manifest.json": manifest("trainer:2")}, "'trainer:2'"),
+        ({"manifest.json": manifest("evil.example/library/trainer:1")}, "'evil.example/library/trainer:1'"),
+        ({"manifest.json": manifest("trainer:1\x1b[2J")}, r"'trainer:1\x1b[2J'"),
+        ({"index.json": index(**{"io.containerd.image.name": "docker.io/library/registry:2"})}, "registry:2'"),
+        ({"index.json": index(**{"org.opencontainers.image.ref.name": "registry:2"})}, "'registry:2'"),
+        ({"index.json": index(**{"org.opencontainers.image.ref.name": "1"})}, "'1'"),
+        (
+            {"index.json": index(**{"io.containerd.image.name": TAGGED, "org.opencontainers.image.ref.name": "2"})},
+            "'2'",
+        ),
+        ({"repositories": '{"registry": {"2": "x"}}'}, "'registry:2'"),
+        ({"manifest.json": None, "index.json": None}, "neither manifest.json nor index.json"),
+        (
+            {"manifest.json": None, "index.json": None, "repositories": '{"trainer": {"1": "x"}}'},
+            "neither manifest.json",
+        ),
+        *(
+            ({"manifest.json": text}, "manifest.json is not as docker writes it")
+            for text in ("", "{", "{}", "[1]", '[{"RepoTags": "x"}]', '[{"RepoTags": [1]}]', "[" * 100_000, "\udcff")
+        ),
+        *(
+            ({"index.json": text}, "index.json is not as docker writes it")
+            for text in ("[]", '{"manifests": {"a": 1}}', '{"manifests": [1]}', '{"manifests": [{"annotations": [1]}]}')
+        ),
+        ({"manifest.json": " " * (1 << 23)}, "manifest.json is larger than"),
+        # Of two entries with one name, an engine may take either.
+        ({"./manifest.json": manifest("registry:2")}, "holds manifest.json twice"),
+        ({"blobs/../manifest.json": manifest("registry:2")}, "holds manifest.json twice"),
+        ({"../../manifest.json": manifest("registry:2")}, "holds manifest.json twice"),
+    ],
+    ids=lambda value: ascii(value)[:60],
+)
+def test_a_whole_image_that_names_another_is_refused(
+    compressed: bool, changes: Any, said: str, load_whole: Any, docker: StandIn
+) -> None:
+    members = {name: text for name, text in {**WHOLE, **changes}.items() if text is not None}
+    result = load_whole(saved_whole(*members.items()), compressed)
+    assert said in result["msg"]
+    assert docker.calls("load") == []
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+@pytest.mark.parametrize("name", ["manifest.json", "x"])
+def test_a_whole_image_holds_files_only(kind: bytes, name: str, load_whole: Any, docker: StandIn) -> None:
+    archive = saved_whole(*{**WHOLE, name: BLOB}.items(), **{name: kind})
+    assert f"{name!r}, which is neither a file nor a directory" in load_whole(archive)["msg"]
+    assert docker.calls("load") == []
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [b"", b"no archive", gzip.compress(saved_whole(*WHOLE.items()))],
+    ids=["empty", "no archive", "compressed"],
+)
+def test_a_whole_image_that_cannot_be_read_is_refused(archive: bytes, load_whole: Any, docker: StandIn) -> None:
+    assert load_whole(archive)["failed"] is True
+    assert docker.calls("load") == []
+
+
+def test_what_stands_behind_the_end_of_an_archive_is_not_loaded(load_whole: Any, docker: StandIn) -> None:
+    """Other readers than the one that has looked at it may go on there."""
+    plain, evil = saved_whole(*WHOLE.items()), saved_whole(("manifest.json", manifest("registry:2")))
+    assert load_whole(plain + evil)["changed"] is True
+    (call,) = docker.calls("load")
+    assert b"registry:2" not in call["stdin"]
+
+
+def test_a_whole_image_has_few_files(load_whole: Any, docker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_load, "MEMBERS", 3)
+    assert load_whole(saved_whole(*WHOLE.items()))["changed"] is True
+    assert "more than 3 files" in load_whole(saved_whole((BLOB, ""), *WHOLE.items()))["msg"]
 
 
 def test_an_image_that_became_another(load: Any, docker: StandIn) -> None:
@@ -301,7 +438,7 @@ def test_a_directory_in_which_others_write_is_to_be_removed(load: Any, src: Path
 @pytest.mark.parametrize("whole", ["", "whole.tar"])
 def test_docker_that_gives_up_says_why(whole: str, tmp_path: Path) -> None:
     """And not that a pipe broke, which it did."""
-    (tmp_path / "whole.tar").write_bytes(bytes(1 << 20))
+    (tmp_path / "whole.tar").write_bytes(tar(bytes(1 << 20)))
     config = base64.b64encode(bytes(1 << 20)).decode()
     params = {"id": ID, "ref": "trainer:1", "tags": [], "diff_ids": [], "config": config, "layers": []}
     for script, said in (

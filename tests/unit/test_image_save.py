@@ -11,10 +11,10 @@ import stat
 import subprocess
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.image_layers import chain_ids
+from ansible_collections.ddp.swarm.plugins.module_utils.image_layers import chain_ids, new_file
 from ansible_collections.ddp.swarm.plugins.modules import image_save
 from ansible_collections.ddp.swarm.plugins.modules.image_save import Store
 from docker_stand_in import StandIn, run
@@ -209,6 +209,24 @@ def test_a_record_without_its_file_is_not_believed(source: Source) -> None:
     said = source.save()
     assert said["source"] == "store"
     assert (source.dest / f"{source.name}.tar").read_bytes() == source.archive
+
+
+def test_half_of_a_record_is_none(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would stop every later run."""
+
+    def cut(path: Path) -> IO[bytes]:
+        file = new_file(path)
+        if path.name in ("record.part", f"{ID}.json"):
+            file.write(b'{"config": "')
+            file.close()
+            return open("/dev/full", "wb")
+        return file
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(image_save, "new_file", cut)
+        assert "no space left" in source.save()["msg"]
+    assert not (source.dest / f"{ID}.json").exists()
+    assert source.save()["source"] == "store"
 
 
 def test_an_interrupted_file_is_none(source: Source) -> None:

@@ -61,7 +61,7 @@ def test_layer_2_host_without_report(pair):
 
 def test_layer_2_unreachable(pair):
     found = only(verdict(pair[:1], size=2, unreachable={"host2": "Connection\nrefused"}), 2, "host2")
-    assert found["observed"] == "Connection refused" and "ssh host2" in found["hint"]
+    assert found["observed"] == "Connection refused" and "ansible host2 --become" in found["hint"]
 
 
 def test_layer_2_a_manager_without_a_rank(pair):

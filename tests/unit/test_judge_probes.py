@@ -61,13 +61,13 @@ def test_layer_5_old_driver(pair):
 
 
 def test_layer_6_wrong_interface(pair):
-    fail(pair[1], 6, name="NCCL_SOCKET_IFNAME", observed="eth1, which is eth1", expected="eth0")
+    fail(pair[1], 6, name="NCCL_SOCKET_IFNAME", value="eth1", expected="eth0")
     found = only(verdict(pair), 6, "host2")
     assert "set training_interface to eth0" in found["hint"]
 
 
 def test_layer_6_colliding_subnet(pair):
-    fail(pair[1], 6, name="interface", observed="eth0, eth1", detail="two networks share this subnet")
+    fail(pair[1], 6, name="interface", observed="eth0, eth1", code="shared_subnet")
     assert "collides" in only(verdict(pair), 6, "host2")["hint"]
 
 
@@ -177,7 +177,7 @@ def test_layer_11_missing_rank(pair):
 
 
 def test_layer_12_wrong_value(pair):
-    fail(pair[1], 12, name="all-reduce 65536 B", observed="sum 7 at element 0", expected="3")
+    fail(pair[1], 12, name="all-reduce 65536 B", observed="sum 7 at element 0", expected="3", code="wrong_sum")
     found = only(verdict(pair), 12, "host2")
     assert "do not train" in found["hint"]
 

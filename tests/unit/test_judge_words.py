@@ -37,7 +37,7 @@ def test_what_is_wrong_in_two_sentences(pair, rank, peer, observed, start):
     fail(pair[rank], 5, peer, name="/dev/shm", observed=observed)
     message = verdict(pair)["message"]
     assert message.startswith(start)
-    assert message.endswith(" no /dev/shm: set training_shm_size.")
+    assert message.endswith(" no /dev/shm: set training_shm_size to 67108864 (bytes).")
 
 
 def test_a_host_at_the_beginning_of_a_sentence_keeps_its_name(pair):
@@ -134,11 +134,11 @@ def test_a_fault_is_told_whether_or_not_probes_have_run(pair, probed):
 def test_the_figures_are_the_worst_of_all_ranks(trio):
     for one, rate, latency in zip(trio, (300.0, 200.0, 400.0), (10.0, 30.0, 20.0)):
         one["probe"]["allreduce"] = {"bus_bandwidth_mb_s": rate, "latency_us": latency}
-    trio[0]["probe"].update(backend=None, backend_reason="not this")
-    trio[1]["probe"].update(backend="nccl", backend_reason="asked for")
+    trio[0]["probe"].update(backend=None, backend_reason={"code": "no_gpu", "ranks": [0]})
+    trio[1]["probe"].update(backend="nccl", backend_reason={"code": "asked_for"})
     result = verdict(trio)
     assert (result["bus_bandwidth"], result["latency"]) == (200.0, 30.0)
-    assert (result["backend"], result["backend_reason"]) == ("nccl", "asked for")
+    assert (result["backend"], result["backend_reason"]) == ("nccl", "PROBE_BACKEND=nccl")
     del trio[1]["probe"]["allreduce"]
     trio[2]["probe"]["allreduce"] = None
     result = verdict(trio)
@@ -147,20 +147,19 @@ def test_the_figures_are_the_worst_of_all_ranks(trio):
 
 
 @pytest.mark.parametrize(
-    ("peers", "reason", "told"),
+    ("reason", "told"),
     [
-        (["n0", "n1"], "no GPU on n1", "no GPU on host2"),
-        (["n0", "n1"], "no GPU on n0, n1, n2", "no GPU on host1, host2, n2"),
-        (["n0", "n1", "n2"], "no GPU on n2", "no GPU on rank 2"),
-        (None, "no GPU on n1", "no GPU on n1"),
-        (["n0", "n1"], "n0 has none", "n0 has none"),
-        (["n0", "n1"], None, None),
-        (["n0", "n1"], "", ""),
+        ({"code": "no_gpu", "ranks": [1]}, "no GPU on host2"),
+        ({"code": "no_gpu", "ranks": [0, 1, 2]}, "no GPU on host1, host2, rank 2"),
+        ({"code": "all_gpus"}, "every rank has a GPU"),
+        ({"code": "asked_for"}, "PROBE_BACKEND=gloo"),
+        ({"code": "of another version"}, None),
+        (None, None),
     ],
 )
-def test_a_reason_speaks_of_hosts(pair, peers, reason, told):
+def test_a_reason_speaks_of_hosts(pair, reason, told):
     for one in pair:
-        one["probe"].update(peers=peers, backend_reason=reason)
+        one["probe"]["backend_reason"] = reason
     assert verdict(pair)["backend_reason"] == told
 
 

@@ -10,6 +10,7 @@ GOOD = {
     "backup": ["2026-11-27T150000Z", "before.upgrade"],
     "image": ["my-ddp-trainer", "team/trainer", "registry.example:5000/team/trainer", "a__b", "a--b"],
     "run": ["20260102T030405Z", "_run", "-run", "a.b"],
+    "node ID": ["a1" * 12 + "z"],
     "layer": ["a" * 64 + ".tar", "0" * 64 + ".tar.zst"],
 }
 BAD = [
@@ -53,6 +54,9 @@ def test_each_kind_has_its_names(kind: str) -> None:
         ("image", "a:latest"),
         ("image", "a/"),
         ("run", ".hidden"),
+        ("node ID", "self"),
+        ("node ID", "a" * 26),
+        ("node ID", "A" * 25),
         ("run", "a/b"),
         ("layer", "a" * 64),
         ("layer", "A" * 64 + ".tar"),

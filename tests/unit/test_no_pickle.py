@@ -10,9 +10,10 @@ import forked
 import pytest
 import torch
 import torch.distributed as dist
-from by_path import ROOT, load
+from by_path import ROOT
 
-trainer = load("training/training_code.py")
+import training_code as trainer
+from ddp_trainer import ranks, snapshots
 
 FOLDERS = ("training", "roles", "library", "module_utils", "plugins", "examples", "tests/scripts")
 SERIALIZERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
@@ -83,16 +84,18 @@ def test_the_search_finds_what_it_looks_for(source: str, names: list[str]) -> No
 def test_nothing_that_runs_on_a_host_or_in_a_container_unpickles() -> None:
     files = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
     names = {path.name for path in files}
-    assert {"training_code.py", "probe.py", "swarm_stack.py", "kmeans.py"} <= names, "the search misses files"
+    assert {"training_code.py", "snapshots.py", "collectives.py", "swarm_stack.py", "kmeans.py"} <= names, (
+        "the search misses files"
+    )
     found = {str(path.relative_to(ROOT)): unpickling(path.read_text()) for path in files}
     assert {path: names for path, names in found.items() if names} == {}
 
 
 def test_torchrun_meets_statically() -> None:
     """Its c10d rendezvous keeps a pickled state in a store that anyone may write to; the static one does not."""
-    command = (ROOT / "roles/training/vars/main.yml").read_text()
-    assert "'torchrun'" in command
-    assert "'--master_addr=' ~ _training_master" in command
+    command = (ROOT / "plugins/filter/training_command.py").read_text()
+    assert '"torchrun",' in command
+    assert 'f"--master_addr={master}"' in command
     assert not any(word in command for word in ("rdzv_backend", "rdzv-backend", "rdzv_endpoint", "rdzv-endpoint"))
 
 
@@ -115,9 +118,9 @@ def test_what_is_sent_as_it_should_be_arrives(tmp_path: Path) -> None:
         if rank == 1:
             send(b'{"lr": 0.1, "name": "\xc3\xa9"}')
         else:
-            print(trainer.gather(("first", 1, None, True)))
+            print(ranks.gather(("first", 1, None, True)))
 
-    honest = forked.run(trainer, 2, work, tmp_path)
+    honest = forked.run(2, work, tmp_path)
     assert [rank.code for rank in honest] == [0, 0], honest
     assert last_line(honest[0].output) == "[['first', 1, None, True], {'lr': 0.1, 'name': 'é'}]"
 
@@ -130,9 +133,9 @@ def test_a_pickle_from_a_peer_is_not_run(tmp_path: Path) -> None:
         if rank == 1:
             send(payload)
         else:
-            trainer.require_same("the weights", "abc")
+            ranks.require_same("the weights", "abc")
 
-    victim = forked.run(trainer, 2, work, tmp_path)[0]
+    victim = forked.run(2, work, tmp_path)[0]
     assert not marker.exists(), "the peer's code was run"
     assert victim.code == 1
     assert last_line(victim.output) == (
@@ -146,7 +149,7 @@ def test_a_pickle_from_a_peer_is_not_run(tmp_path: Path) -> None:
     "data", [b"\xff\xfe\xff", b"[" * 200_000, b"", b"{'a': 1}"], ids=["no text", "deep", "nothing", "no JSON"]
 )
 def test_other_malformed_bytes_give_the_same_sentence(data: bytes, tmp_path: Path) -> None:
-    victim = forked.run(trainer, 2, lambda rank: send(data) if rank == 1 else trainer.gather(1), tmp_path)[0]
+    victim = forked.run(2, lambda rank: send(data) if rank == 1 else ranks.gather(1), tmp_path)[0]
     assert victim.code == 1
     assert last_line(victim.output).startswith("RuntimeError: what rank 1 sent cannot be read")
     assert "JSONDecodeError" not in victim.output
@@ -160,9 +163,9 @@ def test_an_impossible_length_is_refused(length: int, tmp_path: Path) -> None:
             sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(2)]
             dist.all_gather(sizes, torch.tensor([length]))
         else:
-            trainer.gather("abc")
+            ranks.gather("abc")
 
-    victim = forked.run(trainer, 2, work, tmp_path)[0]
+    victim = forked.run(2, work, tmp_path)[0]
     assert victim.code == 1
     assert last_line(victim.output).startswith(f"RuntimeError: rank 1 wants to send {length} bytes")
 
@@ -176,14 +179,14 @@ def test_a_snapshot_from_rank_0_is_not_run(tmp_path: Path, monkeypatch: pytest.M
         model = {
             name: tensor.clone() for name, tensor in trainer.build_task("regression", 0, 1).model.state_dict().items()
         }
-        return {"format": trainer.SNAPSHOT_FORMAT, "model": model, "run": Planted(marker)}
+        return {"format": snapshots.SNAPSHOT_FORMAT, "model": model, "run": Planted(marker)}
 
     def work(rank: int) -> None:
-        monkeypatch.setattr(trainer, "find_snapshot", forged)
+        monkeypatch.setattr(snapshots, "find_snapshot", forged)
         args = trainer.parse_args(["1", "1", "--snapshot_path", str(tmp_path / str(rank) / "snapshot.pt")])
         trainer.Trainer(args, torch.device("cpu"), None)
 
-    victim = forked.run(trainer, 2, work, tmp_path)[1]
+    victim = forked.run(2, work, tmp_path, optimizer=True)[1]
     assert not marker.exists(), "rank 0's code was run"
     assert victim.code == 1
     assert last_line(victim.output) == (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,14 +13,14 @@ from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import Docker
 from ansible_collections.ddp.swarm.plugins.modules import swarm_node_info
 from ansible_collections.ddp.swarm.plugins.modules.swarm_node_info import describe_node, observe, own_view, settled
 from docker_stand_in import Told, run
-from swarm_stand_in.fixtures import OTHER, Cluster
+from swarm_stand_in.fixtures import OTHER, Cluster, definition
 
 
 class Host:
     """What the module asks of Ansible. `openssl` is what that command prints; None: it is not there."""
 
     def __init__(self, openssl: str | None = None, **params: Any) -> None:
-        self.params = {"network": "", "wanted": {}, **params}
+        self.params = {"network": "", "jobs": False, **params}
         self.openssl, self.asked = openssl, list[list[str]]()
 
     def get_bin_path(self, name: str) -> str | None:
@@ -36,9 +37,8 @@ def seen(**params: Any) -> dict[str, Any]:
 
 
 def test_a_manager_tells_all_nodes(swarm: Cluster) -> None:
-    found = seen(wanted={"rank": 1})
+    found = seen()
     assert (found["engine"], found["root"], found["error"]) == ("26.1.5", "/var/lib/docker", "")
-    assert found["wanted"] == {"rank": 1}
     assert (found["swarm"]["manager"], found["swarm"]["quorum"]) == (True, True)
     assert [(node["hostname"], node["role"], node["status"]) for node in found["nodes"]] == [
         ("host0", "manager", "ready"),
@@ -54,21 +54,82 @@ def test_a_worker_tells_of_itself_alone(swarm: Cluster) -> None:
     assert swarm.count("node") == 0
 
 
+def overlay(**changes: Any) -> dict[str, Any]:
+    return {"driver": "overlay", "scope": "swarm", "attachable": False, "mtu": None, **changes}
+
+
+def without_subnet(networks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in network.items() if name != "subnet"} for network in networks]
+
+
 def test_networks_of_exactly_this_name_are_told(swarm: Cluster) -> None:
-    swarm.run("network create --driver overlay demo-else")
-    assert seen(network="demo-elsewhere")["networks"] == [{"driver": "overlay", "scope": "swarm"}]
-    assert seen(network="demo-else")["networks"] == [{"driver": "overlay", "scope": "swarm"}]
+    swarm.run("network create --driver overlay --attachable demo-else")
+    assert without_subnet(seen(network="demo-elsewhere")["networks"]) == [overlay(attachable=True)]
+    assert without_subnet(seen(network="demo-else")["networks"]) == [overlay(attachable=True)]
     assert seen(network="demo")["networks"] == []
-    assert seen(network="bridge")["networks"] == [{"driver": "bridge", "scope": "local"}]
+    (bridge,) = seen(network="bridge")["networks"]
+    assert (bridge["driver"], bridge["scope"]) == ("bridge", "local")
     asked = swarm.count("network")
     assert seen(network="")["networks"] == []
     assert swarm.count("network") == asked
+
+
+NETWORK = {"Id": "net1", "Name": "ddp-net", "Driver": "overlay", "Scope": "swarm", "Attachable": True, "Options": None}
+
+
+def job(name: str, *targets: str) -> dict[str, Any]:
+    networks = [{"Target": target} for target in targets]
+    return {"Spec": {"Name": name, "TaskTemplate": {"Networks": networks or None}}}
+
+
+def test_jobs_in_the_network_are_told() -> None:
+    rows = [
+        ("a_node0", "1/1"),
+        ("b_node0", "0/1"),
+        ("c_node0", "0/0"),
+        ("d_node0", "1/1"),
+        ("d_node1", "1/1"),
+        ("e_node0", "1/1"),
+    ]
+    told = Told(
+        {
+            "service ls": "".join(json.dumps({"Name": name, "Replicas": replicas}) + "\n" for name, replicas in rows),
+            "service inspect": [job("e_node0", "net1", "net2"), job("d_node0"), job("a_node0", "net1")],
+        }
+    )
+    assert swarm_node_info.jobs_in(told, [{"Id": "net1"}]) == ["a_node0", "e_node0"]
+    assert told.asked[-1] == ("service", "inspect", "a_node0", "d_node0", "e_node0")
+    nobody = Told({"service ls": ""})
+    assert swarm_node_info.jobs_in(nobody, [{"Id": "net1"}]) == []
+    assert len(nobody.asked) == 1
+
+
+def test_jobs_are_looked_for_when_they_are_asked_for(swarm: Cluster) -> None:
+    before = swarm.count("service")
+    assert seen(network="demo-elsewhere")["jobs"] == []
+    assert seen(network="nowhere", jobs=True)["jobs"] == []
+    assert swarm.count("service") == before
+    assert seen(network="demo-elsewhere", jobs=True)["jobs"] == []
+    assert swarm.count("service") == before + 1
 
 
 def test_services_with_a_container_on_the_host_are_told(swarm: Cluster) -> None:
     assert seen()["services"] == [f"{OTHER}_web"]
     swarm.host = "host1"
     assert seen()["services"] == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["info", "node ls", "node inspect", "network ls", "network inspect", "service ls", "service inspect", "ps"],
+)
+def test_nothing_is_waited_for_without_end(command: str, swarm: Cluster, call: Any) -> None:
+    """The stand-in raises Hangs for a command that is waited for without a limit."""
+    call(compose=[definition()])
+    swarm.silent = (command,)
+    found = seen(network="demo_default", jobs=True)
+    error = found["error"] if command == "info" else found["swarm"]["error"]
+    assert error.startswith(f"docker {command}: no answer within ")
 
 
 ENGINE = {"ServerVersion": "26.1.5"}
@@ -92,15 +153,17 @@ MANAGER = {
     ],
 )
 def test_an_engine_that_does_not_answer_is_an_answer(info: Any, error: str) -> None:
-    assert observe(Host(wanted={"rank": 1}), Told({"info": info})) == {
+    assert observe(Host(), Told({"info": info})) == {
         "engine": "",
         "error": error,
+        "addresses": {"interfaces": {}, "default": ""},
         "root": "",
         "swarm": {},
         "nodes": [],
         "networks": [],
+        "jobs": [],
         "services": [],
-        "wanted": {"rank": 1},
+        "containers": [],
     }
 
 
@@ -128,8 +191,10 @@ def test_a_quorum_that_is_lost_between_two_questions_is_none(swarm: Cluster) -> 
 
 
 def test_a_swarm_without_nodes_is_not_inspected() -> None:
-    found = observe(Host(), Told({"info": {**ENGINE, "Swarm": MANAGER}, "node": "", "ps": "b\na\nb\n"}))
-    assert (found["nodes"], found["services"]) == ([], ["a", "b"])
+    found = observe(
+        Host(), Told({"info": {**ENGINE, "Swarm": MANAGER}, "node": "", "ps": "3\tb\n2\ta\n1\tb\nmine\t\n"})
+    )
+    assert (found["nodes"], found["services"], found["containers"]) == ([], ["a", "b"], ["mine"])
 
 
 # A node's own view.
@@ -138,7 +203,7 @@ def test_a_swarm_without_nodes_is_not_inspected() -> None:
 def test_what_a_manager_says_of_itself() -> None:
     assert own_view(Host(), {"Swarm": MANAGER}) == {
         "state": "active", "error": "", "node_id": "n1", "address": "192.0.2.1", "manager": True, "quorum": True, "cluster": "c1",
-        "autolock": False, "remotes": ["192.0.2.1", "2001:db8::2"],
+        "autolock": False, "data_path_port": 0, "default_addr_pool": ["10.0.0.0/8"], "subnet_size": 24, "remotes": ["192.0.2.1", "2001:db8::2"],
     }  # fmt: skip
 
 
@@ -148,7 +213,7 @@ def test_what_a_manager_says_of_itself() -> None:
 def test_a_host_in_no_swarm(info: dict[str, Any]) -> None:
     assert own_view(Host("O=abc"), info) == {
         "state": "inactive", "error": "", "node_id": "", "address": "", "manager": False, "quorum": False, "cluster": "",
-        "autolock": False, "remotes": [],
+        "autolock": False, "data_path_port": 0, "default_addr_pool": [], "subnet_size": 0, "remotes": [],
     }  # fmt: skip
 
 
@@ -165,6 +230,10 @@ def test_a_host_in_no_swarm(info: dict[str, Any]) -> None:
         ({"RemoteManagers": None}, {"remotes": []}),
         ({"Cluster": {"ID": "c1", "Spec": {"EncryptionConfig": {"AutoLockManagers": True}}}}, {"autolock": True}),
         ({"Cluster": {"ID": "c1", "Spec": None}}, {"autolock": False}),
+        (
+            {"Cluster": {"ID": "c1", "DataPathPort": 7777, "DefaultAddrPool": ["10.20.0.0/16"], "SubnetSize": 25}},
+            {"data_path_port": 7777, "default_addr_pool": ["10.20.0.0/16"], "subnet_size": 25},
+        ),
         ({"Cluster": {"ID": "c1", "Spec": {"EncryptionConfig": None}}}, {"autolock": False}),
         ({"LocalNodeState": "locked"}, {"state": "locked"}),
     ],
@@ -316,9 +385,9 @@ def test_the_answer_comes_as_soon_as_it_is_settled(
 
     swarm.info = next(answers)
     monkeypatch.setattr(clock, "sleep", sleep)
-    said = run(swarm_node_info, capsys, wait=30, network="demo-elsewhere", wanted={"rank": 3}, _ansible_check_mode=True)
+    said = run(swarm_node_info, capsys, wait=30, network="demo-elsewhere", _ansible_check_mode=True)
     assert (said["swarm"]["quorum"], clock.now, len(said["nodes"])) == (True, 102, 3)
-    assert (said["networks"], said["wanted"]) == ([{"driver": "overlay", "scope": "swarm"}], {"rank": 3})
+    assert without_subnet(said["networks"]) == [overlay(attachable=True)]
 
 
 def test_nodes_are_waited_for_by_their_identifier(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from types import SimpleNamespace
 
@@ -67,6 +68,26 @@ def docker(swarm):
 
 def names(swarm):
     return {ident: item["Name"].rsplit(".", 2)[0] for ident, item in swarm.swarm.containers.items()}
+
+
+@pytest.mark.parametrize(
+    ("command", "ask"),
+    [
+        ("info", engine_facts),
+        ("network inspect", lambda docker: inspected(docker, "network", "inspect", "bridge")),
+        ("node ls", swarm_nodes),
+        ("inspect", lambda docker: container_of(docker, "demo_node0")),
+        ("ps", lambda docker: gpus_of_others(docker, {"id": "1", "gpus": ["GPU-1"]})),
+        ("service ls", lambda docker: stack_services(docker, "demo")),
+    ],
+)
+def test_an_engine_that_never_answers_is_waited_for_20_seconds(swarm, docker, command, ask):
+    """The stand-in raises Hangs for a command that is waited for without a limit."""
+    swarm.silent = (command,)
+    began = swarm.clock.now
+    with contextlib.suppress(DockerError):
+        ask(docker)
+    assert 20 <= swarm.clock.now - began < 25
 
 
 @pytest.mark.parametrize("service", ["demo_node0", "demo_node1", "demo_node10"])
@@ -188,7 +209,7 @@ def test_an_engine_tells_of_itself():
     }  # fmt: skip
     assert engine_facts(Engine({"info --format {{json .}}": json.dumps(info)})) == {
         "ok": True, "error": "", "version": "26.1.5", "kernel": "6.1.0", "root": "/data", "swarm_state": "error",
-        "swarm_error": "no leader", "manager": True, "node": "n1", "default_runtime": "nvidia", "data_path_port": 7777,
+        "swarm_error": "no leader", "manager": True, "node": "n1", "address": "", "default_runtime": "nvidia", "data_path_port": 7777,
     }  # fmt: skip
 
 
@@ -199,7 +220,7 @@ def test_an_engine_that_says_little_is_none_that_failed(swarm):
     engine = engine_facts(Engine({"info": json.dumps({"Swarm": swarm, "ServerErrors": None})}))
     assert engine == {
         "ok": True, "error": "", "version": None, "kernel": None, "root": None, "swarm_state": None, "swarm_error": "",
-        "manager": False, "node": "", "default_runtime": "", "data_path_port": 0,
+        "manager": False, "node": "", "address": "", "default_runtime": "", "data_path_port": 0,
     }  # fmt: skip
 
 
@@ -285,7 +306,8 @@ def test_whose_ports_are_to_be_reached(changes, peer):
     ],
 )  # fmt: skip
 def test_a_manager_tells_of_the_network(row, facts):
-    assert network_facts(Engine({"network inspect ddp-net": json.dumps([row])}), "ddp-net") == facts
+    engine = Engine({"network inspect ddp-net": json.dumps([row])})
+    assert network_facts(engine, "ddp-net") == facts
 
 
 PS = "ps --all --no-trunc --filter label=com.docker.swarm.service.name=t_node0"

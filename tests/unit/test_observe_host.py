@@ -254,7 +254,8 @@ def test_ports_are_asked_all_at_once_and_told_in_order(monkeypatch):
     assert set(seen[0]) == {"host", "address", "port", "error"}
 
 
-def test_attached_networks_by_the_routing_table(tmp_path):
+def test_attached_and_routed_networks_by_the_routing_table(tmp_path):
+    """A route to 10.0.0.0/8 is nearly a default one, and a blackhole leads nowhere."""
     (tmp_path / "proc" / "net").mkdir(parents=True)
     (tmp_path / "proc" / "net" / "route").write_text(
         "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
@@ -262,12 +263,17 @@ def test_attached_networks_by_the_routing_table(tmp_path):
         "eth0 000013AC 00000000 0001 0 0 0 0000FFFF 0 0 0\n"
         "eth0 0000000A 010013AC 0003 0 0 0 000000FF 0 0 0\n"
         "ppp0 00000000 00000000 0001 0 0 0 00000000 0 0 0\n"
+        "eth0 0001000A 020013AC 0003 0 0 0 00FFFFFF 0 0 0\n"
+        "eth0 0000100A 020013AC 0003 0 0 0 0000FFFF 0 0 0\n"
+        "* 0002000A 00000000 0201 0 0 0 00FFFFFF 0 0 0\n"
         "\n"
         "wg0 0001A8C0 00000000 0001 0 0 0\n"
         "wg1 0002A8C0 00000000 0001 0 0 0 00FFFFFF\n"
     )
     assert local_networks(str(tmp_path)) == [
         {"interface": "eth0", "network": "172.19.0.0/16"},
+        {"interface": "eth0", "network": "10.0.1.0/24", "gateway": "172.19.0.2"},
+        {"interface": "eth0", "network": "10.16.0.0/16", "gateway": "172.19.0.2"},
         {"interface": "wg1", "network": "192.168.2.0/24"},
     ]
     assert local_networks(str(tmp_path / "elsewhere")) == []

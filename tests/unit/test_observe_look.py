@@ -50,6 +50,8 @@ def test_observe_reads_the_report():
         ("t-preflight_node1", "h", "x"),
     ]
     assert report["host_checks"]["disk_free_bytes"] > 0
+    # What the probes themselves hold must not be counted as others'.
+    assert "services_in_network" not in report["host_checks"]
 
 
 def test_observe_reports_a_stopped_engine():
@@ -76,6 +78,7 @@ def test_a_manager_names_the_nodes_and_the_ports_to_reach():
         "info": INFO,
         "node ls --quiet": "1\n2\n3",
         "node inspect 1 2 3": json.dumps([row(1, "0", ManagerStatus={"Addr": "192.0.2.77:2377"}), row(2, "1"), row(3, None)]),
+        "network inspect docker_gwbridge ddp-net": "[]",
         "service ls --quiet --filter label=com.docker.stack.namespace=t-preflight": "left",
         "network inspect ddp-net": json.dumps([{
             "Driver": "overlay", "Options": {"com.docker.network.driver.mtu": "1400"},
@@ -103,6 +106,9 @@ def test_report_line_is_found_among_others():
     assert parse_report("") is None
     assert parse_report(f"{good}\n{MARKER}[1]") == {"rank": 1, "run_id": "b"}
     assert parse_report(f"echo {good}") is None
+    assert parse_report(f"{good}\n{MARKER}{'[' * 100_000}") == {"rank": 1, "run_id": "b"}
+    # What a container echoes is not a line of the probe.
+    assert parse_report(f"echo\x85{good}") is None
 
 
 # ---------------------------------------------------------------- all that a host can say
@@ -149,11 +155,18 @@ def looked(monkeypatch, tmp_path):
     part("local_networks", lambda: ["the networks"])
     part("nvidia_gpus", lambda: 2)
     part("nvidia_driver", lambda: "535")
+    part("gpu_states", lambda: ["a GPU"])
+    part("recent_xids", list)
+    part("interface_of", lambda address: f"of {address}")
+    part("link_facts", lambda name: {"name": name})
+    part("nat_of_gwbridge", lambda bridge: bridge.get("Name") == "docker_gwbridge")
+    part("conntrack", lambda: {"count": 1, "max": 9})
 
     def looked(info=None, answers=None, **changes):
         parts.clear()
         info = info if isinstance(info, DockerError) else json.dumps(json.loads(INFO) | (info or {}))
-        engine = Engine({"info": info, **(answers or {})})
+        bridge = json.dumps([{"Name": "docker_gwbridge", "IPAM": {"Config": [{"Subnet": "172.18.0.0/16"}]}}])
+        engine = Engine({"info": info, "network inspect docker_gwbridge ddp-net": bridge, **(answers or {})})
         report = observe(params(**{"service": None, "control_peers": [HERE, THERE, MANAGES], **changes}), engine)
         parts["asked"] = [words for words in engine.asked if not words.startswith("info")]
         return report, parts
@@ -161,7 +174,7 @@ def looked(monkeypatch, tmp_path):
     return looked
 
 
-WORKER = {"Swarm": {"LocalNodeState": "active", "ControlAvailable": False}}
+WORKER = {"Swarm": {"LocalNodeState": "active", "ControlAvailable": False, "NodeAddr": "192.0.2.7"}}
 STOPPED = DockerError("Cannot connect to the Docker daemon")
 
 
@@ -176,9 +189,13 @@ def test_all_that_a_worker_says(looked):
         "networks": ["the networks"], "gpus": 2, "nvidia_driver": "535", "ports": ["host2", "manager9"],
         "paths": {"host2": "192.0.2.2 1500", "manager9": "192.0.2.9 1500"}, "image": {"name": "x:1", "present": True},
         "nodes": [], "control_peers": [], "network": None, "left_over": None, "host_network": {},
-        "silent_gossip": ["host2"], "error": "",
+        "silent_gossip": ["host2"], "error": "", "gateway_bridge": "172.18.0.0/16", "nat_rules": True,
+        "conntrack": {"count": 1, "max": 9}, "link": {"name": "of 192.0.2.7"}, "loners": [], "services_in_network": 0, "gpu_states": ["a GPU"], "xids": [],
     }  # fmt: skip
-    assert (parts["disk"], parts["asked"]) == ("/", ["image inspect x:1"]), "a worker is asked nothing about the swarm"
+    assert (parts["disk"], parts["asked"]) == (
+        "/",
+        ["image inspect x:1", "network inspect docker_gwbridge ddp-net"],
+    ), "a worker is asked nothing about the swarm"
     assert "network" not in parts
     assert parts["silent_gossip"][0][1] == "ddp-net"
 
@@ -198,12 +215,30 @@ def test_a_stopped_engine_is_asked_no_more_and_its_host_is(looked):
 
 @pytest.mark.parametrize("left", ["", "id1"])
 def test_a_manager_is_asked_about_the_swarm(looked, left):
-    answers = {"node ls": "", "network inspect ddp-net": '[{"Driver": "overlay"}]', "service ls": left}
+    answers = {
+        "node ls": "",
+        "network inspect ddp-net": '[{"Driver": "overlay"}]',
+        "service ls --quiet": left,
+    }
     checks = looked(answers=answers, stack="t")[0]["host_checks"]
     assert (checks["network"]["driver"], checks["left_over"]) == ("overlay", bool(left))
     assert (checks["image"], checks["nodes"], checks["control_peers"]) == ({}, [], [])
-    del answers["service ls"]
+    del answers["service ls --quiet"]
     assert looked(answers=answers, stack="")[0]["host_checks"]["left_over"] is None
+
+
+@pytest.mark.parametrize(("own", "held"), [([], 2), (["t"], 0)])
+def test_a_manager_counts_what_else_is_in_the_network(looked, own, held):
+    service = {"ID": "a1", "Spec": {"Labels": {"com.docker.stack.namespace": "t"}, "Networks": [{"Target": "net"}]}}
+    answers = {
+        "network inspect docker_gwbridge ddp-net": '[{"Name": "ddp-net", "Id": "net"}]', "network inspect ddp-net": "[]",
+        "node ls": "", "service ls --format": "a1 2/2\n", "service inspect a1": json.dumps([service]),
+    }  # fmt: skip
+    checks = looked(answers=answers, own_stacks=own)[0]["host_checks"]
+    assert checks["services_in_network"] == held
+    # A worker cannot tell.
+    del answers["service ls --format"], answers["service inspect a1"]
+    assert looked(WORKER, answers=answers)[0]["host_checks"]["services_in_network"] == 0
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from by_path import load
+from ddp_probe import checks, child, main
+from ddp_probe.contract import MARKER
+from ddp_probe.torch_process import child_main
 from preflight_ranks import healthy_report
 from probe_alone import Instead, until
+from probe_files import delivered_probe
 
 pytest.importorskip("torch")
 
@@ -25,8 +27,6 @@ import forked
 import torch.distributed as dist
 from ansible_collections.ddp.swarm.plugins.module_utils.preflight.verdict import judge
 from ansible_collections.ddp.swarm.plugins.modules import nccl_check
-
-probe = load("roles/preflight/files/probe.py")
 
 
 def free_ports() -> tuple[int, int]:
@@ -41,8 +41,12 @@ class Swarm:
 
     def __init__(self, work: Path, size: int, **common: str) -> None:
         self.master_port, port = free_ports()
-        self.work = work
-        (work / "training_code.py").write_text("print('one')\n")
+        # Alone in its folder: what is written elsewhere meanwhile, as a log, is no part of what is compared.
+        self.code = work / "code"
+        self.code.mkdir()
+        (self.code / "training_code.py").write_text("print('one')\n")
+        (work / "delivered").mkdir()
+        self.probe = delivered_probe(work / "delivered")
         self.size = size
         self.processes: dict[int, subprocess.Popen[str]] = {}
         self.common = {
@@ -62,7 +66,7 @@ class Swarm:
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PROBE_", "NCCL_", "GLOO_"))}
         env.update(self.common, PROBE_RANK=str(rank), PROBE_HOST=f"host{rank + 1}", **special)
         self.processes[rank] = subprocess.Popen(
-            [sys.executable, str(probe.__file__)], env=env, cwd=self.work, text=True, stdout=subprocess.PIPE
+            [sys.executable, str(self.probe)], env=env, cwd=self.code, text=True, stdout=subprocess.PIPE
         )
         return self.processes[rank]
 
@@ -70,8 +74,8 @@ class Swarm:
         out, _ = self.processes[rank].communicate(timeout=timeout)
         assert self.processes[rank].returncode == 0
         lines = out.splitlines()
-        assert len(lines) == 1 and lines[0].startswith(probe.MARKER)
-        return json.loads(lines[0][len(probe.MARKER) :])
+        assert len(lines) == 1 and lines[0].startswith(MARKER)
+        return json.loads(lines[0][len(MARKER) :])
 
     def run(self, **special: str) -> list[dict]:
         for rank in range(self.size):
@@ -114,7 +118,7 @@ def test_two_ranks_pass_every_layer(swarm):
     for report in reports:
         assert [record for record in report["records"] if record["ok"] is not True] == []
         assert {record["layer"] for record in report["records"]} == set(range(4, 15))
-        assert report["backend"] == "gloo" and report["backend_reason"] == "no GPU on 127.0.0.1, 127.0.0.2"
+        assert report["backend"] == "gloo" and report["backend_reason"] == {"code": "no_gpu", "ranks": [0, 1]}
         assert report["allreduce"]["bus_bandwidth_mb_s"] > 1
         peer = str(1 - report["rank"])
         # One machine, one clock: what is left is the doubt that a round trip leaves.
@@ -220,7 +224,6 @@ def in_place_of_all_reduce(then: Callable[[Any], object]) -> None:
 class Fork:
     """Stands in for Popen in a forked rank: its child is a fork as well, and has imported torch already."""
 
-    module: Any
     fault: Callable[[], None]
 
     def __init__(self, command: list[str], pass_fds: tuple[int], env: dict[str, str], **_: Any) -> None:
@@ -234,7 +237,7 @@ class Fork:
             sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
             os.environ.update(env)
             self.fault()
-            self.module.child_main(pass_fds[0])
+            child_main(pass_fds[0])
         os.close(orders)
         os.close(log)
         self.stdin, self.stdout = os.fdopen(say, "wb"), os.fdopen(hear, "rb")
@@ -253,18 +256,17 @@ def forked_ranks(
     pair = Swarm(folder, size, **common)
 
     def work(rank: int) -> None:
-        module = load("roles/preflight/files/probe.py")
         fault = (faults or {}).get(rank, lambda: None)
-        more = {"module": module, "fault": staticmethod(fault)}
-        module.subprocess = Instead(subprocess, Popen=type("Planted", (Fork,), more))
-        os.environ.update(pair.common, PROBE_RANK=str(rank), PROBE_HOST=f"host{rank + 1}", PROBE_FILES=str(folder))
-        sys.argv = ["probe.py"]
-        module.main()
+        planted = type("Planted", (Fork,), {"fault": staticmethod(fault)})
+        child.subprocess = Instead(subprocess, Popen=planted)  # type: ignore[assignment]
+        os.environ.update(pair.common, PROBE_RANK=str(rank), PROBE_HOST=f"host{rank + 1}", PROBE_FILES=str(pair.code))
+        sys.argv = ["/probe"]
+        main.main()
 
-    ended = forked.run(SimpleNamespace(), size, work, folder / "logs", group=False)
-    lines = [[line for line in one.output.splitlines() if line.startswith(probe.MARKER)] for one in ended]
+    ended = forked.run(size, work, folder / "logs", group=False)
+    lines = [[line for line in one.output.splitlines() if line.startswith(MARKER)] for one in ended]
     assert all(len(found) <= 1 for found in lines)
-    return [one.code for one in ended], [json.loads(line[len(probe.MARKER) :]) for found in lines for line in found]
+    return [one.code for one in ended], [json.loads(line[len(MARKER) :]) for found in lines for line in found]
 
 
 def test_a_single_rank_passes(tmp_path):
@@ -280,7 +282,7 @@ def test_a_rank_that_hangs_is_named_by_the_other(tmp_path):
     def stop(_: Any) -> None:
         rank = os.getppid()
         os.kill(rank, signal.SIGSTOP)
-        until(lambda: probe.MARKER in (tmp_path / "logs" / "rank0.log").read_text(), 35)
+        until(lambda: MARKER in (tmp_path / "logs" / "rank0.log").read_text(), 35)
         state.write_text(Path(f"/proc/{rank}/stat").read_text().rpartition(")")[2].split()[0])
         os.kill(rank, signal.SIGKILL)
 
@@ -351,15 +353,15 @@ def test_told_to_stop_it_reports_at_once(quick):
     ],
 )
 def test_interface_variable_of_nccl(value, chosen):
-    assert probe.nccl_selects(value, ["eth0", "eth1", "lo"]) == chosen
+    assert checks.interface.nccl_selects(value, ["eth0", "eth1", "lo"]) == chosen
 
 
 def test_identity_tells_content_and_leaves_caches_out(tmp_path):
     (tmp_path / "a.py").write_text("1")
-    first = probe.file_identity(str(tmp_path))
+    first = checks.identity.file_identity(str(tmp_path))
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / "__pycache__" / "a.pyc").write_text("x")
-    assert probe.file_identity(str(tmp_path))["hash"] == first["hash"]
+    assert checks.identity.file_identity(str(tmp_path))["hash"] == first["hash"]
     (tmp_path / "a.py").write_text("2")
-    assert probe.file_identity(str(tmp_path))["hash"] != first["hash"]
-    assert probe.file_identity(str(tmp_path / "none"))["files"] == {str(tmp_path / "none"): "missing"}
+    assert checks.identity.file_identity(str(tmp_path))["hash"] != first["hash"]
+    assert checks.identity.file_identity(str(tmp_path / "none"))["files"] == {str(tmp_path / "none"): "missing"}

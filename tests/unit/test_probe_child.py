@@ -13,11 +13,10 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from by_path import load
-from probe_alone import Clock, Instead, until
-
-probe = load("roles/preflight/files/probe.py")
-
+from ddp_probe import collectives, connections, torch_process
+from ddp_probe.child import Child, child_environment
+from probe_alone import Clock, Instead, everywhere, until
+from probe_files import PROBE
 
 # ---------------------------------------------------------------- the parent
 
@@ -50,19 +49,19 @@ class Process:
 
 @pytest.fixture
 def child(monkeypatch):
-    monkeypatch.setattr(probe, "subprocess", Instead(subprocess, Popen=Process))
-    made = probe.Child()
+    everywhere(monkeypatch, "subprocess", Instead(subprocess, Popen=Process))
+    made = Child()
     made.start()
     yield made
     made.process.pipe.close()
 
 
-def test_the_child_is_this_file_in_another_python(child, monkeypatch):
+def test_the_child_is_the_probe_in_another_python(child, monkeypatch):
     process = child.process
-    assert process.command == [sys.executable, os.path.abspath(probe.__file__), "--child", str(process.writer)]
+    assert process.command == [sys.executable, str(PROBE), "--child", str(process.writer)]
     env = process.more.pop("env")
     monkeypatch.setenv("PYTEST_CURRENT_TEST", env["PYTEST_CURRENT_TEST"])
-    assert env == probe.child_environment(dict(os.environ))
+    assert env == child_environment(dict(os.environ))
     assert process.more == {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 
 
@@ -91,7 +90,7 @@ def test_what_the_child_prints_is_kept_as_a_log(child):
 
 
 def test_the_log_is_text_whatever_the_child_prints():
-    one = probe.Child()
+    one = Child()
     one._read_log()
     one.process = SimpleNamespace(stdout=None)
     one._read_log()
@@ -112,7 +111,7 @@ def test_who_waits_is_woken(child, event):
 
 
 def test_what_was_said_before_the_end_counts():
-    one = probe.Child()
+    one = Child()
     one.events["group"], one.events["failed"], one.ended = {"seconds": 1}, {"error": "x"}, True
     assert one.wait_for("group", 0) == {"seconds": 1}
     assert one.wait_for("compute", time.monotonic() + 60) is None
@@ -120,8 +119,8 @@ def test_what_was_said_before_the_end_counts():
 
 def test_nobody_is_waited_for_beyond_the_deadline(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(probe, "time", clock)
-    one = probe.Child()
+    everywhere(monkeypatch, "time", clock)
+    one = Child()
     waits = []
     one.changed.wait = lambda seconds: waits.append(seconds) or clock.sleep(seconds)
     assert one.wait_for("group", 1007.5) is None
@@ -142,7 +141,7 @@ def test_nobody_is_waited_for_beyond_the_deadline(monkeypatch):
     ],
 )
 def test_a_failure_has_a_reason(events, ended, code, said):
-    one = probe.Child()
+    one = Child()
     one.events, one.ended = events, ended
     assert one.failure() == str(one.events.get("failed", {}).get("error", ""))[:600]
     waited = []
@@ -159,7 +158,7 @@ def test_a_failure_has_a_reason(events, ended, code, said):
 
 
 def test_last_words_are_the_reason_and_three_lines():
-    one = probe.Child()
+    one = Child()
     assert one.last_words() == ""
     one.log.extend("abcd")
     one.events["failed"] = {"error": "RuntimeError"}
@@ -178,7 +177,7 @@ class Stdin(io.BytesIO):
 
 
 def test_an_order_is_one_line():
-    one = probe.Child()
+    one = Child()
     one.tell({"rank": 1})
     one.process = SimpleNamespace(stdin=None)
     one.tell({"rank": 1})
@@ -198,7 +197,7 @@ def test_the_child_is_killed_whatever_state_it_is_in(child, code):
     child.process.code = code
     child.kill()
     assert child.process.done == ["kill", ("wait", 2)]
-    probe.Child().kill()
+    Child().kill()
 
 
 @pytest.mark.parametrize(
@@ -208,7 +207,7 @@ def test_the_childs_environment_is_the_trainings_but_for_nccls_log(said, level):
     env = {"A": "1", "NCCL_DEBUG_FILE": "/x", "NCCL_DEBUG_SUBSYS": "ALL"} | (
         {} if said is None else {"NCCL_DEBUG": said}
     )
-    assert probe.child_environment(env) == {
+    assert child_environment(env) == {
         "A": "1", "NCCL_DEBUG": level, "NCCL_DEBUG_SUBSYS": "INIT,BOOTSTRAP,ENV,NET,P2P,SHM", "PYTHONDONTWRITEBYTECODE": "1",
     }  # fmt: skip
 
@@ -240,11 +239,11 @@ def test_connections_are_found_by_the_sockets_of_the_process(monkeypatch):
             raise FileNotFoundError(2, "No such file")
         return f"socket:[{number}]"
 
-    monkeypatch.setattr(probe, "os", Instead(os, listdir=lambda path: ["1", "11", "12", "14"], readlink=readlink))
-    monkeypatch.setattr(probe, "open", opened, raising=False)
-    assert probe.own_connections() == ["10.0.1.200", "10.0.1.7", "10.0.1.9"]
+    everywhere(monkeypatch, "os", Instead(os, listdir=lambda path: ["1", "11", "12", "14"], readlink=readlink))
+    monkeypatch.setattr(connections, "open", opened, raising=False)
+    assert connections.own_connections() == ["10.0.1.200", "10.0.1.7", "10.0.1.9"]
     del tables["tcp"]  # a machine without one of them has the other
-    assert probe.own_connections() == ["10.0.1.9"]
+    assert connections.own_connections() == ["10.0.1.9"]
 
 
 # ---------------------------------------------------------------- from within
@@ -270,9 +269,9 @@ class Inside:
         self.held = threading.Event()
         # The parent keeps the pipe open until the test says that it has died.
         stdin = SimpleNamespace(readline=lambda: order, read=lambda: self.held.wait(10))
-        monkeypatch.setattr(probe, "os", Instead(os, fdopen=self.fdopen, _exit=self.leave))
-        monkeypatch.setattr(probe, "sys", Instead(sys, stdin=stdin, stdout=self.out, stderr=self.error))
-        monkeypatch.setattr(probe, "collectives", collectives or (lambda *_: pytest.fail("nobody ordered it")))
+        everywhere(monkeypatch, "os", Instead(os, fdopen=self.fdopen, _exit=self.leave))
+        everywhere(monkeypatch, "sys", Instead(sys, stdin=stdin, stdout=self.out, stderr=self.error))
+        monkeypatch.setattr(torch_process, "collectives", collectives or (lambda *_: pytest.fail("nobody ordered it")))
         for name, module in (("torch", torch), ("torch.distributed", dist)):
             monkeypatch.setitem(sys.modules, name, module)
         if torch is not None:
@@ -289,7 +288,7 @@ class Inside:
 
     def run(self):
         with pytest.raises(SystemExit) as ended:
-            probe.child_main(7)
+            torch_process.child_main(7)
         assert ended.value.code == 0
         if self.order.startswith("{"):
             self.held.set()
@@ -297,9 +296,14 @@ class Inside:
         return [json.loads(line) for line in self.events.arrived.splitlines()]
 
 
-def torch_with(gpus=0, cuda=None, nccl=(2, 27, 5), available=True):
+def torch_with(gpus=0, cuda=None, nccl=(2, 27, 5), available=True, reason="no driver"):
+    def start():
+        if reason:
+            raise RuntimeError(reason)
+
     cuda_of = SimpleNamespace(
         is_available=lambda: gpus > 0, device_count=lambda: gpus, get_device_name="H{}00".format,
+        get_arch_list=lambda: ["sm_90", "compute_90"], get_device_capability=lambda number: (9, number), init=start,
         nccl=SimpleNamespace(version=lambda: nccl),
     )  # fmt: skip
     torch = SimpleNamespace(__version__="2.13.0", version=SimpleNamespace(cuda=cuda), cuda=cuda_of)
@@ -318,12 +322,15 @@ def versions(**facts):
     [
         (torch_with(nccl=None), {}),
         (torch_with(available=False), {}),
-        (torch_with(2, "12.9"), {"cuda": "12.9", "gpus": 2, "nccl": "2.27.5", "gpu_names": ["H000", "H100"]}),
-        (torch_with(0, "12.9", (2, 18)), {"cuda": "12.9", "nccl": "2.18"}),
+        (torch_with(2, "12.9"), {"cuda": "12.9", "gpus": 2, "nccl": "2.27.5", "gpu_names": ["H000", "H100"],
+                                  "architectures": ["sm_90", "compute_90"], "capabilities": ["9.0", "9.1"]}),
+        # CUDA's own reason, which is_available() keeps to itself.
+        (torch_with(0, "12.9", (2, 18)), {"cuda": "12.9", "nccl": "2.18", "gpu_error": "RuntimeError: no driver"}),
+        (torch_with(0, "12.9", reason=""), {"cuda": "12.9", "nccl": "2.27.5", "gpu_error": ""}),
     ],
-)
+)  # fmt: skip
 def test_the_child_tells_what_its_torch_can_do(monkeypatch, torch, facts):
-    monkeypatch.setattr(probe, "time", Clock())
+    everywhere(monkeypatch, "time", Clock())
     inside = Inside(monkeypatch, *torch)
     assert inside.run() == [versions(**facts)]
     assert inside.left == [0]
@@ -435,10 +442,10 @@ class Computer:
 @pytest.mark.parametrize(("cuda", "device", "size"), [(True, "cuda", 2048), (False, "cpu", 256)])
 def test_computing_is_measured_on_average_and_at_best(monkeypatch, cuda, device, size):
     clock = Clock()
-    monkeypatch.setattr(probe, "time", clock)
+    everywhere(monkeypatch, "time", clock)
     # The first product is not counted. 0.4 seconds are not over after 0.375.
     torch = Computer(clock, 9.0, 0.25, 0.0625, 0.0625, 0.0625, 1.0)
-    assert probe.compute(torch, "there", cuda) == {
+    assert collectives.compute(torch, "there", cuda) == {
         "seconds": 0.109375, "best_seconds": 0.0625, "rounds": 4, "device": device,
     }  # fmt: skip
     assert torch.made == [(size, size, "there")]
@@ -449,6 +456,6 @@ def test_computing_is_measured_on_average_and_at_best(monkeypatch, cuda, device,
 
 def test_computing_ends_when_its_time_is_over(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(probe, "time", clock)
-    monkeypatch.setattr(probe, "COMPUTE_SECONDS", 0.5)
-    assert probe.compute(Computer(clock, 9.0, 0.25, 0.25, 1.0), "there", False)["rounds"] == 2
+    everywhere(monkeypatch, "time", clock)
+    monkeypatch.setattr(collectives, "COMPUTE_SECONDS", 0.5)
+    assert collectives.compute(Computer(clock, 9.0, 0.25, 0.25, 1.0), "there", False)["rounds"] == 2

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from by_path import load
+from ddp_probe import collectives
 from preflight_ranks import free_port, torch_says
 
 pytest.importorskip("torch")
@@ -21,7 +20,7 @@ Json = dict[str, Any]
 real_all_reduce = dist.all_reduce
 
 
-def nothing(module: Any, rank: int) -> None:
+def nothing(rank: int) -> None:
     """No fault."""
 
 
@@ -38,12 +37,12 @@ def in_place_of_all_reduce(change: Callable[[Any, Any], Any]) -> None:
     dist.all_reduce = wrong
 
 
-def rank_1_has_an_element_in_the_wrong_place(module: Any, rank: int) -> None:
+def rank_1_has_an_element_in_the_wrong_place(rank: int) -> None:
     if rank == 1:
         in_place_of_all_reduce(lambda before, after: after.roll(1))
 
 
-def rank_2_has_one_wrong_element(module: Any, rank: int) -> None:
+def rank_2_has_one_wrong_element(rank: int) -> None:
     def change(before: Any, after: Any) -> Any:
         after[-1] += 1
         return after
@@ -52,24 +51,24 @@ def rank_2_has_one_wrong_element(module: Any, rank: int) -> None:
         in_place_of_all_reduce(change)
 
 
-def nobody_hears_the_others(module: Any, rank: int) -> None:
+def nobody_hears_the_others(rank: int) -> None:
     in_place_of_all_reduce(lambda before, after: before * 3)
 
 
-def the_wire_is_slow(module: Any, rank: int) -> None:
+def the_wire_is_slow(rank: int) -> None:
     def slow(tensor: Any, *args: Any, **more: Any) -> Any:
-        time.sleep(0.05 if tensor.numel() * 4 == module.LARGE else 0.01)
+        time.sleep(0.05 if tensor.numel() * 4 == collectives.LARGE else 0.01)
         return real_all_reduce(tensor, *args, **more)
 
     dist.all_reduce = slow
 
 
-def computing(seconds: dict[int, list[float]]) -> Callable[[Any, int], None]:
+def computing(seconds: dict[int, list[float]]) -> Callable[[int], None]:
     """Stands in for the measurement: what each rank measures, first and again."""
 
-    def plant(module: Any, rank: int) -> None:
+    def plant(rank: int) -> None:
         left = list(seconds[rank])
-        module.compute = lambda *_: {"seconds": left.pop(0), "left": len(left)}
+        collectives.compute = lambda *_: {"seconds": left.pop(0), "left": len(left)}
 
     return plant
 
@@ -91,23 +90,22 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], list[dict
     ports = [free_port() for _ in FAULTS]
 
     def work(rank: int) -> None:
-        module = load("roles/preflight/files/probe.py")
-        module.COMPUTE_SECONDS = 0.05
+        collectives.COMPUTE_SECONDS = 0.05
         for number, fault in enumerate(FAULTS):
             said: dict[str, Json] = {}
             # The real size once: it costs seconds.
-            module.LARGE = (16 * 1024 if fault is nothing else 256) * 1024
-            fault(module, rank)
+            collectives.LARGE = (16 * 1024 if fault is nothing else 256) * 1024
+            fault(rank)
             order = {
                 "rank": rank, "world_size": 3, "backend": "gloo", "master": "127.0.0.1", "port": ports[number],
                 "group_timeout": 20,
             }  # fmt: skip
-            module.collectives(order, lambda event, said=said, **facts: said.update({event: facts}))
+            collectives.collectives(order, lambda event, said=said, **facts: said.update({event: facts}))
             dist.all_reduce = real_all_reduce
             dist.destroy_process_group()
             (folder / f"{number}.{rank}.json").write_text(json.dumps(said))
 
-    ended = forked.run(SimpleNamespace(), 3, work, folder, group=False)  # type: ignore[arg-type]
+    ended = forked.run(3, work, folder, group=False)
     assert [one.code for one in ended] == [0, 0, 0], "\n".join(one.output for one in ended)
 
     def of(fault: Any) -> list[dict[str, Json]]:

@@ -6,13 +6,15 @@ import json
 import os
 import signal
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
-from by_path import load
-from probe_alone import Clock, Instead, alone
-
-probe = load("roles/preflight/files/probe.py")
+from ddp_probe import main as program
+from ddp_probe import waiting, worker
+from ddp_probe import wire as probe_wire
+from ddp_probe.state import State
+from probe_alone import Clock, Instead, alone, everywhere
 
 SILENT = TimeoutError()
 
@@ -20,17 +22,17 @@ SILENT = TimeoutError()
 class Lingering:
     def __init__(self, monkeypatch, answers=None, goodbyes=(), size=3, **env):
         self.clock = Clock()
-        monkeypatch.setattr(probe, "time", self.clock)
-        monkeypatch.setattr(probe, "ask", self.ask)
-        self.probe = alone(probe, size, **env)
-        for peer in self.probe.peers.values():
+        everywhere(monkeypatch, "time", self.clock)
+        monkeypatch.setattr(probe_wire, "ask", self.ask)
+        self.state = alone(size, **env)
+        for peer in self.state.peers.values():
             peer.reached, peer.address = True, f"10.0.1.{peer.rank}"
-        self.probe.listener = SimpleNamespace(goodbyes=set(goodbyes))
+        self.state.listener = SimpleNamespace(goodbyes=set(goodbyes))
         self.answers = answers or {}
         self.asked = []
 
     def ask(self, settings, address, message, timeout):
-        assert (settings, timeout) == (self.probe.settings, 1)
+        assert (settings, timeout) == (self.state.settings, 1)
         rank = int(address.rpartition(".")[2])
         self.asked.append((message["op"], rank))
         answer = self.answers.get(rank, [{}])
@@ -38,7 +40,7 @@ class Lingering:
         if isinstance(answer, Exception):
             raise answer
         if answer == "bye":
-            self.probe.listener.goodbyes.add(rank)
+            self.state.listener.goodbyes.add(rank)
         return {}
 
     def linger(self, at=10**9):
@@ -51,7 +53,7 @@ class Lingering:
                 told.append(signal.SIGTERM)
 
         self.clock.sleep = sleep
-        self.probe.linger(told)
+        waiting.linger(self.state, told)
         return self.asked, waits
 
 
@@ -76,9 +78,9 @@ def test_nobody_is_waited_for_beyond_the_deadline(monkeypatch):
     lingering = Lingering(monkeypatch, size=2, PROBE_TIMEOUT="3")
     asked, waits = lingering.linger()
     assert waits == [0.3] * (len(asked) - 1)
-    assert 0 <= lingering.clock.now - lingering.probe.deadline < 0.3
+    assert 0 <= lingering.clock.now - lingering.state.deadline < 0.3
     late = Lingering(monkeypatch, size=2, PROBE_TIMEOUT="3")
-    late.clock.now = late.probe.deadline
+    late.clock.now = late.state.deadline
     assert late.linger() == ([("bye", 1)], [])
 
 
@@ -90,27 +92,27 @@ def test_who_is_told_to_stop_leaves(monkeypatch):
 def test_who_was_never_there_is_not_waited_for(monkeypatch, absent):
     lingering = Lingering(monkeypatch, goodbyes=[1])
     for name, value in absent.items():
-        setattr(lingering.probe.peers[2], name, value)
+        setattr(lingering.state.peers[2], name, value)
     assert lingering.linger() == ([("bye", 1)], [0.3])
 
 
 def test_without_a_listener_there_is_nobody_to_answer(monkeypatch):
     lingering = Lingering(monkeypatch)
-    lingering.probe.listener = None
+    lingering.state.listener = None
     assert lingering.linger() == ([("bye", 1), ("bye", 2)], [])
 
 
 def test_what_is_reported_can_be_written():
-    one = alone(probe, 3)
+    one = alone(3)
     one.listener = SimpleNamespace(heard={1: 4})
     one.peers[1].pair = {"latency_us": 80.0}
     one.peers[1].clock = {"offset_s": 0.1}
-    made = json.loads(json.dumps(one.finish("time was over")))
+    made = json.loads(json.dumps(program.finish(one, "time was over")))
     assert (made["heard"], made["pairs"], made["clock"]) == (
         {"1": 4}, {"1": {"latency_us": 80.0}, "2": {}}, {"1": {"offset_s": 0.1}},
     )  # fmt: skip
     assert made["records"][0]["detail"] == "not reached: time was over"
-    assert alone(probe).finish("")["heard"] == {}
+    assert program.finish(alone(), "")["heard"] == {}
 
 
 # ---------------------------------------------------------------- main
@@ -126,16 +128,16 @@ class Main:
         self.turns = []
         outer = self
 
-        class Played(probe.Probe):
+        class Played(State):
             def __init__(self, settings):
                 super().__init__(settings)
-                outer.probe = self
+                outer.state = self
                 self.child = SimpleNamespace(kill=lambda: outer.done.append(("kill", self.status)), facts={})
                 self.finished = SimpleNamespace(wait=outer.wait, set=lambda: outer.done.append("finished"))
 
-            def linger(self, told):
-                outer.done.append("linger")
-                assert told == []
+        def linger(state, told):
+            self.done.append("linger")
+            assert (state, told) == (self.state, [])
 
         def write(text):
             self.done.append(("print", text))
@@ -145,16 +147,17 @@ class Main:
             monkeypatch.setenv(name, value)
         self.run_worker = run
         out = SimpleNamespace(write=write, flush=lambda: self.done.append("flush"))
-        monkeypatch.setattr(probe, "Probe", Played)
-        monkeypatch.setattr(probe, "time", self.clock)
-        monkeypatch.setattr(probe, "sys", Instead(sys, argv=["probe.py", *argv], stdout=out))
-        monkeypatch.setattr(probe, "os", Instead(os, _exit=self.leave))
-        monkeypatch.setattr(probe, "threading", Instead(probe.threading, Thread=self.thread))
-        monkeypatch.setattr(probe.signal, "signal", lambda number, handler: self.handlers.update({number: handler}))
-        monkeypatch.setattr(probe, "child_main", lambda writer: self.done.append(("child", writer)))
+        monkeypatch.setattr(program, "State", Played)
+        monkeypatch.setattr(waiting, "linger", linger)
+        everywhere(monkeypatch, "time", self.clock)
+        everywhere(monkeypatch, "sys", Instead(sys, argv=["/probe", *argv], stdout=out))
+        everywhere(monkeypatch, "os", Instead(os, _exit=self.leave))
+        everywhere(monkeypatch, "threading", Instead(threading, Thread=self.thread))
+        monkeypatch.setattr(signal, "signal", lambda number, handler: self.handlers.update({number: handler}))
+        monkeypatch.setattr(program, "child_main", lambda writer: self.done.append(("child", writer)))
 
-    def thread(self, target, daemon):
-        assert target == self.probe.run
+    def thread(self, target, args, daemon):
+        assert (target, args) == (worker.run, (self.state,))
         assert daemon
         return SimpleNamespace(start=lambda: self.done.append("start"))
 
@@ -169,7 +172,7 @@ class Main:
 
     def report(self):
         with pytest.raises(SystemExit):
-            probe.main()
+            program.main()
         (line,) = [step[1] for step in self.done if step[0] == "print"]
         assert line.startswith("DDP_PROBE_REPORT {") and line.endswith("}\n") and ", " not in line.split('"records"')[0]
         return json.loads(line.removeprefix("DDP_PROBE_REPORT "))
@@ -180,14 +183,14 @@ def nothing(main):
 
 
 def blocked(main):
-    main.probe.blocked_by = "rank 1 (node1) failed"
-    main.probe.status = "failed"
+    main.state.blocked_by = "rank 1 (node1) failed"
+    main.state.status = "failed"
     return stopped(main)
 
 
 def failed(main):
-    main.probe.report.add(4, "torch", False)
-    main.probe.status = "failed in the process group"
+    main.state.report.add(4, "torch", False)
+    main.state.status = "failed in the process group"
     return True
 
 
@@ -230,7 +233,7 @@ def test_the_report_is_out_before_the_time_is_over(monkeypatch, late, earliest, 
         main.clock.now += late
         return real(**arguments)
 
-    monkeypatch.setattr(probe, "threading", Instead(probe.threading, Thread=slow))
+    everywhere(monkeypatch, "threading", Instead(threading, Thread=slow))
     main.report()
     assert earliest <= main.printed - 1000 <= latest
 
@@ -244,9 +247,9 @@ def test_what_happens_is_noticed_in_the_turn_in_which_it_happens(monkeypatch, ru
     assert max(main.turns) <= 0.25
 
 
-def test_the_same_file_is_the_child(monkeypatch):
+def test_the_same_program_is_the_child(monkeypatch):
     main = Main(monkeypatch, nothing, argv=["--child", "7"])
-    assert probe.main() == 0
+    assert program.main() == 0
     assert main.done == [("child", 7)]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import platform
+import resource
 from types import SimpleNamespace
 
 import pytest
-from by_path import load
-from probe_alone import Instead, alone, record
-
-probe = load("roles/preflight/files/probe.py")
+from ddp_probe import checks
+from ddp_probe.sizes import MEBIBYTE
+from probe_alone import Instead, alone, everywhere, record
 
 
 def digest(data):
@@ -33,7 +34,7 @@ def code(tmp_path):
 
 
 def test_files_are_told_by_their_content(code):
-    found = probe.file_identity(str(code))
+    found = checks.identity.file_identity(str(code))
     assert found["files"] == {name: digest(name.encode()) for name in ("a.py", "b.py", "sub/c.py")}
     assert (found["file_count"], found["notes"]) == (3, [])
     assert len(found["hash"]) == 64
@@ -42,15 +43,17 @@ def test_files_are_told_by_their_content(code):
 def test_several_paths_may_be_given(code):
     single, folder, none = f"{code}/b.py", f"{code}/sub", f"{code}/none"
     wanted = {single: digest(b"b.py"), none: "missing", "c.py": digest(b"sub/c.py")}
-    found = [probe.file_identity(paths) for paths in (f"{single} {none} {folder}", f"{folder},{none}, {single}")]
+    found = [
+        checks.identity.file_identity(paths) for paths in (f"{single} {none} {folder}", f"{folder},{none}, {single}")
+    ]
     assert found[0]["files"] == wanted
     assert found[1] == found[0]
 
 
 def test_a_large_file_is_read_to_its_end(tmp_path):
-    data = os.urandom(probe.MEBIBYTE + 5)
+    data = os.urandom(MEBIBYTE + 5)
     (tmp_path / "large").write_bytes(data)
-    assert probe.file_identity(str(tmp_path))["files"] == {"large": digest(data)}
+    assert checks.identity.file_identity(str(tmp_path))["files"] == {"large": digest(data)}
 
 
 @pytest.mark.parametrize(
@@ -64,23 +67,23 @@ def test_a_large_file_is_read_to_its_end(tmp_path):
     ],
 )
 def test_an_image_that_is_too_large_is_read_in_part(code, limits, files, notes):
-    found = probe.file_identity(str(code), **limits)
+    found = checks.identity.file_identity(str(code), **limits)
     assert (list(found["files"]), found["file_count"], found["notes"]) == (files, len(files), notes)
 
 
 def test_the_limits_are_2000_files_and_256_mib(monkeypatch, tmp_path):
     names = [f"{number:04}" for number in range(2001)]
-    monkeypatch.setattr(probe.os, "walk", lambda top: [(str(tmp_path), [], names)])
-    monkeypatch.setattr(probe.os.path, "isfile", lambda path: path != str(tmp_path))
+    monkeypatch.setattr(os, "walk", lambda top: [(str(tmp_path), [], names)])
+    monkeypatch.setattr(os.path, "isfile", lambda path: path != str(tmp_path))
     sizes = {str(tmp_path / "0001"): 200 * 2**20, str(tmp_path / "0002"): 56 * 2**20, str(tmp_path / "0003"): 1}
-    monkeypatch.setattr(probe.os.path, "getsize", lambda path: sizes.get(path, 0))
-    monkeypatch.setattr(probe, "mount_points", set)
-    monkeypatch.setattr(probe, "open", lambda path, mode: io.BytesIO(b"1"), raising=False)
-    found = probe.file_identity(str(tmp_path))
+    monkeypatch.setattr(os.path, "getsize", lambda path: sizes.get(path, 0))
+    monkeypatch.setattr(checks.identity, "mount_points", set)
+    monkeypatch.setattr(checks.identity, "open", lambda path, mode: io.BytesIO(b"1"), raising=False)
+    found = checks.identity.file_identity(str(tmp_path))
     assert found["notes"] == ["only the first 2000 files were read", "only the first 256 MiB were read"]
     assert found["file_count"] == 3
     sizes.clear()
-    found = probe.file_identity(str(tmp_path))
+    found = checks.identity.file_identity(str(tmp_path))
     # All of them are in the hash, and what is shown is short.
     assert found["file_count"] == 2000
     assert list(found["files"]) == names[:80]
@@ -92,20 +95,20 @@ def test_a_file_that_cannot_be_read_is_told(code, monkeypatch):
             raise PermissionError(13, "Permission denied")
         return open(path, mode)
 
-    monkeypatch.setattr(probe, "mount_points", set)
-    monkeypatch.setattr(probe, "open", denied, raising=False)
-    files = probe.file_identity(str(code))["files"]
+    monkeypatch.setattr(checks.identity, "mount_points", set)
+    monkeypatch.setattr(checks.identity, "open", denied, raising=False)
+    files = checks.identity.file_identity(str(code))["files"]
     assert files == {"a.py": "unreadable: Permission denied", "b.py": digest(b"b.py"), "sub/c.py": digest(b"sub/c.py")}
 
 
 def test_of_the_root_only_its_own_files_are_read(monkeypatch):
     """An image whose work directory was left at / would be read from end to end."""
     folders = ["bin", "usr"]
-    monkeypatch.setattr(probe.os, "walk", lambda top: [(top, folders, [])])
-    assert probe.file_identity("/")["file_count"] == 0
+    monkeypatch.setattr(os, "walk", lambda top: [(top, folders, [])])
+    assert checks.identity.file_identity("/")["file_count"] == 0
     assert folders == []
     folders[:] = ["usr", ".git", "bin", "__pycache__"]
-    probe.file_identity("/usr")
+    checks.identity.file_identity("/usr")
     assert folders == ["bin", "usr"]
 
 
@@ -113,14 +116,14 @@ def test_mounts_without_a_table_are_none(monkeypatch):
     def refuse(path, **_):
         raise FileNotFoundError(2, "No such file")
 
-    monkeypatch.setattr(probe, "open", refuse, raising=False)
-    assert probe.mount_points() == set()
+    monkeypatch.setattr(checks.identity, "open", refuse, raising=False)
+    assert checks.identity.mount_points() == set()
 
 
 def test_a_mount_is_told_by_its_fifth_word(monkeypatch):
     table = "36 35 98:0 /a /data rw\n\n1 2 3 4\n1 2 3 4 /short\n36 35 98:0 /a /my\\040data\\040here rw\n"
-    monkeypatch.setattr(probe, "open", lambda path, **_: io.StringIO(table), raising=False)
-    assert probe.mount_points() == {"/data", "/short", "/my data here"}
+    monkeypatch.setattr(checks.identity, "open", lambda path, **_: io.StringIO(table), raising=False)
+    assert checks.identity.mount_points() == {"/data", "/short", "/my data here"}
 
 
 # ---------------------------------------------------------------- torch and its GPUs
@@ -132,6 +135,8 @@ TORCH = {
     "gpus": 2,
     "gpu_names": ["H100", "H200"],
     "import_seconds": 3.5,
+    "architectures": ["sm_90"],
+    "capabilities": ["9.0", "9.0"],
 }
 WITHOUT = {"torch": "2.13.0", "cuda": None, "nccl": None, "gpus": 0, "gpu_names": []}
 FILES = {"hash": "0123456789abcdef" * 4, "files": {"a.py": "1"}, "file_count": 1, "notes": ["short"]}
@@ -144,8 +149,8 @@ def gpu(ok, count, expected=None, detail=""):
     return record(5, "gpu", ok, count, expected, detail=detail)
 
 
-def broken(observed, detail):
-    return record(4, "torch", False, observed, "a working torch", detail=detail)
+def broken(observed, detail, code=None):
+    return record(4, "torch", False, observed, "a working torch", detail=detail, code=code)
 
 
 @pytest.mark.parametrize(
@@ -160,31 +165,34 @@ def broken(observed, detail):
         ("nccl", {**TORCH, "nccl": None}, [WELL, gpu(True, 2, "at least 1", "H100; H200"),
                                            record(4, "nccl", False, "torch without NCCL", "a torch that has NCCL")]),
         ("auto", {"error": "ImportError: libcudart.so"}, [broken("torch cannot be imported", "ImportError: libcudart.so")]),
-        ("auto", None, [broken("import unfinished", "one | two")]),
-        ("auto", {}, [broken("import unfinished", "one | two")]),
+        ("auto", None, [broken("import unfinished", "one | two", "import_unfinished")]),
+        ("auto", {}, [broken("import unfinished", "one | two", "import_unfinished")]),
     ],
 )  # fmt: skip
 def test_layers_4_and_5_tell_of_torch(backend, facts, records):
-    one = alone(probe, PROBE_BACKEND=backend)
+    one = alone(PROBE_BACKEND=backend)
     one.child.facts.update(facts or {})
     one.child.log.extend(["one", "two"])
-    one.check_identity(facts, FILES)
+    checks.identity.check_identity(one, facts, FILES)
     assert one.report.records == [*records, READ]
-    noted = {} if not facts or "torch" not in facts else {"gpus": facts["gpus"], "gpu_names": facts["gpu_names"]}
+    noted = {} if not facts or "torch" not in facts else {
+        "gpus": facts["gpus"], "gpu_names": facts["gpu_names"], "gpu_error": facts.get("gpu_error"),
+    }  # fmt: skip
     told = facts or {}
     assert one.report.facts == {
         "identity": {
-            "python": probe.platform.python_version(), "torch": told.get("torch"), "cuda": told.get("cuda"),
+            "python": platform.python_version(), "torch": told.get("torch"), "cuda": told.get("cuda"),
             "nccl": told.get("nccl"), "architecture": os.uname().machine, "files": {"a.py": "1"}, "file_count": 1,
             "files_hash": FILES["hash"], "notes": ["short"],
+            "architectures": told.get("architectures", []), "capabilities": told.get("capabilities", []),
         },
         **noted,
     }  # fmt: skip
 
 
 def test_files_that_were_not_read_in_time_prove_nothing():
-    one = alone(probe)
-    one.check_identity(WITHOUT, {})
+    one = alone()
+    checks.identity.check_identity(one, WITHOUT, {})
     assert one.report.records[-1] == record(4, "files", None, detail="the work directory could not be read in time")
     identity = one.report.facts["identity"]
     assert [identity[key] for key in ("files", "file_count", "files_hash", "notes")] == [None, None, None, []]
@@ -208,12 +216,10 @@ MIB64 = 64 * 1024 * 1024
     ],
 )
 def test_locked_memory_is_for_infiniband(monkeypatch, limit, infiniband, disabled, ok, expected):
-    monkeypatch.setattr(
-        probe.resource, "getrlimit", lambda which: (limit, -1) if which == probe.resource.RLIMIT_MEMLOCK else 0
-    )
-    monkeypatch.setattr(probe.os.path, "isdir", lambda path: infiniband and path == "/dev/infiniband")
-    one = alone(probe, **({} if disabled is None else {"NCCL_IB_DISABLE": disabled}))
-    one.check_memory()
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, -1) if which == resource.RLIMIT_MEMLOCK else 0)
+    monkeypatch.setattr(os.path, "isdir", lambda path: infiniband and path == "/dev/infiniband")
+    one = alone(**({} if disabled is None else {"NCCL_IB_DISABLE": disabled}))
+    checks.memory.check_memory(one)
     observed = "unlimited" if limit == -1 else limit
     assert one.report.records[1] == record(
         5, "memlock", ok, observed, expected, detail="only InfiniBand needs locked memory"
@@ -223,9 +229,9 @@ def test_locked_memory_is_for_infiniband(monkeypatch, limit, infiniband, disable
 
 def test_shared_memory_is_measured(monkeypatch):
     stat = SimpleNamespace(f_blocks=100, f_frsize=4096, f_bavail=7)
-    monkeypatch.setattr(probe, "os", Instead(os, statvfs={"/dev/shm": stat}.__getitem__))
-    one = alone(probe)
-    one.check_memory()
+    everywhere(monkeypatch, "os", Instead(os, statvfs={"/dev/shm": stat}.__getitem__))
+    one = alone()
+    checks.memory.check_memory(one)
     told = {"detail": "size of /dev/shm in bytes; the floor is the judge's"}
     assert one.report.records[0] == record(5, "shm", True, 409600, **told)
     assert (one.report.facts["shm_bytes"], one.report.facts["shm_free_bytes"]) == (409600, 28672)
@@ -235,8 +241,8 @@ def test_a_container_without_shared_memory_is_told(monkeypatch):
     def refuse(path):
         raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr(probe, "os", Instead(os, statvfs=refuse))
-    one = alone(probe)
-    one.check_memory()
+    everywhere(monkeypatch, "os", Instead(os, statvfs=refuse))
+    one = alone()
+    checks.memory.check_memory(one)
     assert one.report.records[0] == record(5, "shm", False, "no such file or directory", "a tmpfs on /dev/shm")
     assert [one["name"] for one in one.report.records] == ["shm", "memlock"]

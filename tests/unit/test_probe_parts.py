@@ -10,14 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.preflight.contract import LAYERS
-from by_path import load
+from ddp_probe import checks, connections
+from ddp_probe.contract import PROBED_LAYERS
 from preflight_ranks import Ranks
+from probe_alone import alone, everywhere
 
-probe = load("roles/preflight/files/probe.py")
 
-
-def test_probe_and_judge_have_the_same_layers():
-    assert {layer: name for layer, name in LAYERS.items() if layer >= 4} == probe.LAYERS
+def test_the_probe_reports_the_judges_layers_from_the_fourth_on():
+    assert {layer: name for layer, name in LAYERS.items() if layer >= 4} == PROBED_LAYERS
 
 
 # ---------------------------------------------------------------- layer 4
@@ -26,23 +26,25 @@ def test_probe_and_judge_have_the_same_layers():
 def test_mounted_files_and_folders_are_not_the_images(tmp_path, monkeypatch):
     """Two hosts with different data in a volume have the same image."""
     (tmp_path / "code.py").write_text("1")
-    alone = probe.file_identity(str(tmp_path))
+    alone = checks.identity.file_identity(str(tmp_path))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "part.bin").write_text("2")
     (tmp_path / "secret.json").write_text("3")
-    assert set(probe.file_identity(str(tmp_path))["files"]) == {"code.py", "data/part.bin", "secret.json"}
+    assert set(checks.identity.file_identity(str(tmp_path))["files"]) == {"code.py", "data/part.bin", "secret.json"}
     for mounted, left in (("data", {"code.py", "secret.json"}), ("secret.json", {"code.py", "data/part.bin"})):
-        monkeypatch.setattr(probe, "mount_points", lambda mounted=mounted: {str(tmp_path / mounted)})
-        assert set(probe.file_identity(str(tmp_path))["files"]) == left
-    monkeypatch.setattr(probe, "mount_points", lambda: {str(tmp_path / "data"), str(tmp_path / "secret.json")})
-    assert probe.file_identity(str(tmp_path)) == alone
+        monkeypatch.setattr(checks.identity, "mount_points", lambda mounted=mounted: {str(tmp_path / mounted)})
+        assert set(checks.identity.file_identity(str(tmp_path))["files"]) == left
+    monkeypatch.setattr(
+        checks.identity, "mount_points", lambda: {str(tmp_path / "data"), str(tmp_path / "secret.json")}
+    )
+    assert checks.identity.file_identity(str(tmp_path)) == alone
 
 
 def test_mounts_are_those_of_the_kernel():
     with open("/proc/self/mounts", encoding="utf-8") as stream:
         wanted = {line.split()[1].replace("\\040", " ") for line in stream}
     assert "/proc" in wanted
-    assert probe.mount_points() == wanted
+    assert checks.identity.mount_points() == wanted
 
 
 # ---------------------------------------------------------------- layer 1
@@ -65,7 +67,7 @@ def test_a_slow_answer_is_no_clock_that_is_wrong(pair, ahead):
         time.sleep(0.02)
         return {**real(), "time": stamp}
 
-    pair[1].plant("state", slow)
+    pair[1].plant(pair[1].package.state.State, "shown", slow)
     clock = pair.run()[0]["probe"]["clock"]["1"]
     assert 0.04 <= clock["round_trip_s"] < 0.5
     assert clock["offset_s"] == pytest.approx(ahead, abs=0.01)
@@ -76,24 +78,23 @@ def test_a_slow_answer_is_no_clock_that_is_wrong(pair, ahead):
 
 def measured(seconds, first=400.0):
     """What `measure_pairs` makes of transfers that take so many seconds, each of 8 MiB."""
-    one = probe.Probe(probe.Settings({"PROBE_PEERS": "127.0.0.1,127.0.0.2"}))
+    one = alone(2)
     one.peers[1].pair["bandwidth_mb_s"] = first
     left = list(seconds)
     sizes = []
     now = [0.0]
 
-    def bulk(peer, payload, checksum, timeout):
+    def bulk(state, peer, payload, checksum, timeout):
+        assert (state, peer) == (one, one.peers[1])
         sizes.append(len(payload))
         assert not checksum
         now[0] += left[0]
         return left.pop(0), {}
 
-    one.bulk = bulk
-    real, probe.time = probe.time, SimpleNamespace(monotonic=lambda: now[0])
-    try:
-        one.measure_pairs()
-    finally:
-        probe.time = real
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checks.path, "bulk", bulk)
+        everywhere(patch, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        checks.pairs.measure_pairs(one)
     return one.peers[1].pair, sizes, left
 
 
@@ -145,7 +146,7 @@ def test_a_slow_connection_is_measured_with_less():
     ],
 )
 def test_three_that_agree_are_enough(rates, enough):
-    assert probe.settled(rates) is enough
+    assert checks.pairs.settled(rates) is enough
 
 
 # ---------------------------------------------------------------- layer 11
@@ -161,7 +162,7 @@ def test_connections_are_this_processs_own_and_established():
         socket.create_server(("127.0.0.8", 0)),  # listens only
     ):
         port = server.getsockname()[1]
-        assert not set(probe.own_connections()) & {"127.0.0.5", "127.0.0.6", "127.0.0.7", "127.0.0.8"}
+        assert not set(connections.own_connections()) & {"127.0.0.5", "127.0.0.6", "127.0.0.7", "127.0.0.8"}
         other = subprocess.Popen(
             [sys.executable, "-c", client, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -169,10 +170,10 @@ def test_connections_are_this_processs_own_and_established():
             assert other.stdout
             other.stdout.readline()
             # It is in the table, and another process holds it.
-            assert not set(probe.own_connections()) & {"127.0.0.5", "127.0.0.7"}
+            assert not set(connections.own_connections()) & {"127.0.0.5", "127.0.0.7"}
             with server.accept()[0], socket.create_connection(("127.0.0.5", port), source_address=("127.0.0.6", 0)):
-                assert set(probe.own_connections()) >= {"127.0.0.5", "127.0.0.6"}
-                assert not set(probe.own_connections()) & {"127.0.0.7", "127.0.0.8"}
+                assert set(connections.own_connections()) >= {"127.0.0.5", "127.0.0.6"}
+                assert not set(connections.own_connections()) & {"127.0.0.7", "127.0.0.8"}
         finally:
             other.communicate()
 
@@ -183,4 +184,4 @@ def test_a_connection_of_ipv4_inside_of_ipv6_is_told():
         socket.create_connection(("127.0.0.9", server.getsockname()[1])),
         server.accept()[0],
     ):
-        assert "127.0.0.9" in probe.own_connections()
+        assert "127.0.0.9" in connections.own_connections()

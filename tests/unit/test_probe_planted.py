@@ -35,13 +35,13 @@ def test_ranks_that_are_well(ranks, judged):
     # Several ranks in one process share its turns: which of them sends faster says nothing.
     verdict = judged(reports, straggler_factor=0).passes()
     assert verdict.file["bus_bandwidth"] == 1000.0
-    assert [trio[rank].probe.status for rank in range(3)] == ["done"] * 3
+    assert [trio[rank].state.status for rank in range(3)] == ["done"] * 3
 
 
 @pytest.mark.parametrize("ahead", [30.0, -30.0])
 def test_a_clock_that_is_wrong(ranks, judged, ahead):
     trio = ranks()
-    trio[1].module.time = clock_that_is(ahead)
+    trio[1].everywhere("time", clock_that_is(ahead))
     found = judged(trio.run(), straggler_factor=0).fails(1, (0, 1), (1, 0), (1, 2), (2, 1), check="clock skew")
     assert [one["observed"] for one in found] == [
         f"host2 is {ahead:+.1f} s off",
@@ -65,7 +65,7 @@ def test_a_clock_that_is_wrong(ranks, judged, ahead):
 )  # fmt: skip
 def test_an_interface_that_is_not_the_trainings_alone(ranks, judged, interfaces, value, said):
     trio = ranks()
-    trio[1].module.interfaces = lambda: [
+    trio[1].package.checks.interface.interfaces = lambda: [
         {"name": name, "address": address, "mtu": 65536} for name, address in interfaces.items()
     ]
     trio[1].env.update(NCCL_SOCKET_IFNAME=value, GLOO_SOCKET_IFNAME="eth0")
@@ -78,7 +78,7 @@ def test_an_interface_that_is_not_the_trainings_alone(ranks, judged, interfaces,
 def test_an_interface_whose_name_begins_as_another_is_taken_exactly(ranks, judged):
     trio = ranks()
     for one in trio:
-        one.module.interfaces = lambda: [
+        one.package.checks.interface.interfaces = lambda: [
             {"name": "eth0", "address": "127.0.0.1", "mtu": 65536},
             {"name": "eth01", "address": "172.18.0.3", "mtu": 1500},
         ]
@@ -118,7 +118,7 @@ def test_gloo_goes_by_the_host_name_where_nothing_else_is_said(ranks, judged, ad
             return getattr(socket, name)
 
     trio = ranks()
-    trio[1].module.socket = Names()
+    trio[1].everywhere("socket", Names())
     trio[1].env["GLOO_SOCKET_IFNAME"] = ""
     verdict = judged(trio.run(), straggler_factor=0)
     if fine:
@@ -137,7 +137,7 @@ def test_gloo_takes_no_prefixes(ranks, judged):
 
 def test_two_networks_with_one_subnet(ranks, judged):
     trio = ranks()
-    trio[2].module.interfaces = lambda: [
+    trio[2].package.checks.interface.interfaces = lambda: [
         {"name": "eth0", "address": "127.0.0.1", "mtu": 65536},
         {"name": "eth1", "address": "127.0.0.9", "mtu": 1500},
     ]
@@ -165,7 +165,7 @@ def test_a_name_that_leads_out_of_the_subnet(ranks, judged):
 
 def test_the_own_name_that_leads_to_another_host(ranks, judged):
     trio = ranks()
-    trio[1].module.is_local = lambda address: False
+    trio[1].package.checks.names.is_local = lambda address: False
     trio[1].env["PROBE_APPEAR_TIMEOUT"] = "0.5"
     found = judged(trio.run()).fails(7, (1, None), check="own name")
     assert found[0]["observed"] == "127.0.0.2: 127.0.0.2 (not only this task's address)"
@@ -183,26 +183,35 @@ def test_another_rank_behind_a_name(ranks, judged):
 def test_another_program_behind_a_name(ranks, judged):
     """Something listens at the probe's port: that alone is no rank."""
     trio = ranks(PROBE_APPEAR_TIMEOUT="1")
-    trio[2].plant("start_listener", lambda real, probe: None)
+    trio[2].plant(trio[2].package.checks.reach, "start_listener", lambda real, state: None)
     port = int(trio[2].env["PROBE_PORT"])
     with program("127.0.0.3", port, b'{"status": "ready", "time": 1}\n'):
         found = judged(trio.run()).fails(8, (0, 2), (1, 2), check="tcp")
     assert found[0]["observed"] == "rank None answers under the name 127.0.0.3"
 
 
+def test_a_rank_that_does_not_say_its_time(ranks, judged):
+    trio = ranks(PROBE_APPEAR_TIMEOUT="1")
+    trio[2].plant(trio[2].package.state.State, "shown", lambda real, state: {**real(), "time": None})
+    found = judged(trio.run()).fails(8, (0, 2), (1, 2), check="tcp")
+    assert found[0]["observed"] == "connected, no answer (an answer without its time)"
+    assert "the task on host3 accepts connections but does not answer" in found[0]["hint"]
+
+
 @pytest.mark.parametrize("position", [0, 1048575])
 def test_a_byte_of_the_mebibyte_that_arrives_changed(ranks, judged, position):
     trio = ranks()
-    real = trio[0].module.Probe.bulk
+    path = trio[0].package.checks.path
+    real = path.bulk
 
-    def bulk(probe, peer, payload, checksum, timeout):
+    def bulk(state, peer, payload, checksum, timeout):
         if peer.rank == 2 and checksum:
             changed = bytearray(payload)
             changed[position] ^= 1
             payload = bytes(changed)
-        return real(probe, peer, payload, checksum, timeout)
+        return real(state, peer, payload, checksum, timeout)
 
-    trio[0].module.Probe.bulk = bulk
+    path.bulk = bulk
     reports = trio.run()
     found = judged(reports).fails(9, (0, 2), check="path mtu")
     assert found[0]["observed"].startswith("the data arrived changed (")
@@ -218,14 +227,16 @@ def test_a_byte_of_the_mebibyte_that_arrives_changed(ranks, judged, position):
 
 def test_a_mebibyte_without_a_checksum_proves_nothing(ranks, judged):
     trio = ranks()
-    real = trio[1].module.Listener._swallow
-    trio[1].module.Listener._swallow = lambda *args: {**real(*args), "sha256": None}
+    listener = trio[1].package.listener.Listener
+    real = listener._swallow
+    listener._swallow = lambda *args: {**real(*args), "sha256": None}
     judged(trio.run()).fails(9, (0, 1), (2, 1), check="path mtu")
 
 
 def test_a_byte_that_is_changed_once_is_sent_again(ranks, judged):
     trio = ranks()
-    real = trio[1].module.Listener._swallow
+    listener = trio[1].package.listener.Listener
+    real = listener._swallow
     left = [1]
 
     def swallow(*args):
@@ -235,7 +246,7 @@ def test_a_byte_that_is_changed_once_is_sent_again(ranks, judged):
             answer["sha256"] = hashlib.sha256(b"other").hexdigest()
         return answer
 
-    trio[1].module.Listener._swallow = swallow
+    listener._swallow = swallow
     judged(trio.run(), straggler_factor=0).passes()
     assert left == []
 
@@ -249,14 +260,15 @@ def test_a_byte_that_is_changed_once_is_sent_again(ranks, judged):
 )
 def test_another_program_at_the_master_port(ranks, judged, words, said):
     trio = ranks()
-    trio[0].plant("open_master_port", lambda real, probe: probe.report.add(10, "master port free", True))
+    port = trio[0].package.checks.master_port
+    trio[0].plant(port, "open_master_port", lambda real, state: state.report.add(10, "master port free", True))
     for one in trio[1:]:
 
-        def hurry(real, probe):
-            probe.work_deadline = time.monotonic() + 0.4
+        def hurry(real, state):
+            state.work_deadline = time.monotonic() + 0.4
             real()
 
-        one.plant("check_master_port", hurry)
+        one.plant(one.package.checks.master_port, "check_master_port", hurry)
     with program("127.0.0.1", trio.master_port, words):
         found = judged(trio.run()).fails(10, (1, 0), (2, 0), check="master port reachable")
     for one in found:
@@ -320,6 +332,29 @@ def test_a_sum_that_is_wrong(ranks, judged, size):
     found = judged(trio.run()).fails(12, (1, None), check=f"all-reduce {size} B")
     assert (found[0]["observed"], found[0]["expected"]) == ("sum 7 at element 0, 12 elements wrong", "6")
     assert "the sum is wrong on host2: do not train on it" in found[0]["hint"]
+
+
+def test_packets_that_are_lost(ranks, judged):
+    """Every tenth datagram that rank 1 sends: counted where the others are, whatever their answers meet."""
+    trio = ranks()
+    sent = []
+
+    class Lossy(socket.socket):
+        def sendto(self, data, address):
+            sent.append(address)
+            return len(data) if len(sent) % 10 == 0 else super().sendto(data, address)
+
+    class Sockets:
+        socket = Lossy
+
+        def __getattr__(self, name):
+            return getattr(socket, name)
+
+    trio[1].package.checks.loss.socket = Sockets()
+    trio[1].package.checks.loss.PATIENCE = 0.02  # this rank waits in vain, and what comes later counts as lost as well
+    found = judged(trio.run(), straggler_factor=0).fails(13, (1, 0), (1, 2), check="loss")
+    assert all(" of 1024 datagrams)" in one["observed"] for one in found)
+    assert "lost on the way from host2 to host1, as to every other host that host2 sends to" in found[0]["hint"]
 
 
 def test_a_bus_that_is_too_slow(ranks, judged):

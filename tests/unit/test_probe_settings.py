@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 import threading
 import time
 from types import SimpleNamespace
 
 import pytest
-from by_path import load
-from probe_alone import Clock, alone, record
-
-probe = load("roles/preflight/files/probe.py")
-
+from ddp_probe import checks, waiting, worker
+from ddp_probe.settings import Settings
+from probe_alone import Clock, alone, everywhere, record
 
 # ---------------------------------------------------------------- settings
 
@@ -32,19 +32,19 @@ NAMES = (
 
 @pytest.mark.parametrize("env", [{}, {f"PROBE_{name}": "" for name in NAMES}], ids=["unset", "empty"])
 def test_what_is_not_said_has_a_default(env, monkeypatch):
-    monkeypatch.setattr(probe.socket, "gethostname", lambda: "box")
-    assert said(probe.Settings(env)) == DEFAULTS
+    monkeypatch.setattr(socket, "gethostname", lambda: "box")
+    assert said(Settings(env)) == DEFAULTS
 
 
 def test_what_is_said_is_taken():
     words = [" a, b ,,c", "2", "3", "1", "2", "40", "7.5", "9", "nccl", "/work /more", "host3", "one", "10.0.1.7/24"]
-    settings = probe.Settings({f"PROBE_{name}": word for name, word in zip(NAMES, words, strict=True)})
+    settings = Settings({f"PROBE_{name}": word for name, word in zip(NAMES, words, strict=True)})
     assert said(settings) == {
         "problems": [], "peers": ["a", "b", "c"], "rank": 2, "world_size": 3, "master_port": 1, "port": 2, "timeout": 40,
         "appear_timeout": 7.5, "group_timeout": 9, "backend": "nccl", "files": "/work /more", "host": "host3", "run_id": "one",
-        "subnet": probe.ipaddress.IPv4Network("10.0.1.0/24"),
+        "subnet": ipaddress.IPv4Network("10.0.1.0/24"),
     }  # fmt: skip
-    assert probe.Settings({"PROBE_TIMEOUT": "40"}).appear_timeout == 18
+    assert Settings({"PROBE_TIMEOUT": "40"}).appear_timeout == 18
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_what_is_said_is_taken():
     ],
 )
 def test_what_makes_no_sense_is_a_problem(env, problems):
-    settings = probe.Settings({f"PROBE_{name}": word for name, word in env.items()})
+    settings = Settings({f"PROBE_{name}": word for name, word in env.items()})
     assert settings.problems == problems
     assert settings.timeout == 60
 
@@ -71,7 +71,7 @@ def test_what_makes_no_sense_is_a_problem(env, problems):
     ("size", "rank", "others"), [(1, 0, []), (2, 1, [0]), (4, 0, [1, 2, 3]), (4, 2, [3, 0, 1]), (4, 3, [0, 1, 2])]
 )
 def test_each_rank_begins_with_the_one_after_it(size, rank, others):
-    one = alone(probe, size, rank)
+    one = alone(size, rank)
     assert one.settings.others() == others
     assert [(peer.rank, peer.name) for peer in one.peers.values()] == [(other, f"node{other}") for other in others]
     assert list(one.peers) == others
@@ -79,7 +79,7 @@ def test_each_rank_begins_with_the_one_after_it(size, rank, others):
 
 @pytest.mark.parametrize(("timeout", "left"), [("10", 3), ("30", 3), ("40", 4), ("50", 5), ("600", 5)])
 def test_the_last_seconds_belong_to_printing(timeout, left):
-    one = alone(probe, PROBE_TIMEOUT=timeout, PROBE_APPEAR_TIMEOUT="8")
+    one = alone(PROBE_TIMEOUT=timeout, PROBE_APPEAR_TIMEOUT="8")
     began = one.report.started
     assert one.deadline == began + float(timeout)
     assert one.work_deadline == pytest.approx(began + float(timeout) - left)
@@ -92,7 +92,7 @@ def test_the_last_seconds_belong_to_printing(timeout, left):
 
 
 def test_a_record_says_all_of_a_check():
-    one = alone(probe, 3, 2)
+    one = alone(3, 2)
     one.report.add(8, "tcp", False, "seen", "wanted", "why", 1, 1.23456)
     one.report.add(9, "path mtu", True)
     more = {"detail": "why", "peer": 1, "rank": 2, "seconds": 1.2346}
@@ -103,7 +103,7 @@ def test_a_record_says_all_of_a_check():
 
 
 def test_the_first_failure_is_that_of_the_lowest_layer():
-    report = alone(probe).report
+    report = alone().report
     report.add(4, "torch", None)
     report.add(5, "shm", True)
     assert report.first_failure() is None
@@ -115,8 +115,8 @@ def test_the_first_failure_is_that_of_the_lowest_layer():
 
 def test_a_layer_that_nobody_wrote_about_is_not_reached(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(probe, "time", clock)
-    one = alone(probe, 2, 1, PROBE_RUN_ID="one")
+    everywhere(monkeypatch, "time", clock)
+    one = alone(2, 1, PROBE_RUN_ID="one")
     one.report.note(mtu=1450)
     one.report.add(6, "interface", True)
     one.report.add(4, "torch", True)
@@ -132,7 +132,7 @@ def test_a_layer_that_nobody_wrote_about_is_not_reached(monkeypatch):
 
 def test_what_comes_after_the_report_is_lost():
     """A thread that still hangs in a check must not change what is being printed."""
-    report = alone(probe).report
+    report = alone().report
     made = report.close("time was over")
     count = len(made["records"])
     report.add(9, "path mtu", False)
@@ -148,9 +148,10 @@ class Played:
 
     def __init__(self, monkeypatch, size=3, rank=0, **env):
         self.clock = Clock()
-        monkeypatch.setattr(probe, "time", self.clock)
-        monkeypatch.setattr(probe, "file_identity", lambda paths: {"hash": paths})
-        self.probe = alone(probe, size, rank, PROBE_FILES="/code", **env)
+        everywhere(monkeypatch, "time", self.clock)
+        monkeypatch.setattr(checks.identity, "file_identity", lambda paths: {"hash": paths})
+        self.monkeypatch = monkeypatch
+        self.state = alone(size, rank, PROBE_FILES="/code", **env)
         self.done = []
         self.stages = {}
         self.plant(
@@ -159,29 +160,43 @@ class Played:
         self.plant("check_identity", "check_master_port", "measure_pairs", "check_group")
         self.plant("wait_for_peers", does=lambda *_: True)
         self.child = SimpleNamespace(start=lambda: self.done.append("start"), wait_for=self.wait_for, facts={})
-        self.probe.child = self.child
+        self.state.child = self.child
 
     def wait_for(self, event, deadline):
         self.done.append((event, deadline))
-        self.stages["import"] = self.probe.stage
+        self.stages["import"] = self.state.stage
         return {"torch": "2"}
 
     def plant(self, *names, does=lambda *_: None):
         for name in names:
 
-            def check(*args, name=name):
+            def check(state, *args, name=name):
+                assert state is self.state
                 self.done.append((name, *(getattr(one, "rank", one) for one in args)) if args else name)
-                self.stages[name] = (self.probe.status, self.probe.stage)
-                return does(self.probe, *args)
+                self.stages[name] = (self.state.status, self.state.stage)
+                return does(state, *args)
 
-            setattr(self.probe, name, check)
+            self.monkeypatch.setattr(PLACES[name], name, check)
 
     def run(self):
-        self.probe.run()
-        assert self.probe.finished.is_set()
+        worker.run(self.state)
+        assert self.state.finished.is_set()
         return self.done
 
 
+PLACES = {
+    "check_memory": checks.memory,
+    "check_interface": checks.interface,
+    "check_own_name": checks.names,
+    "start_listener": checks.reach,
+    "check_peer": checks.reach,
+    "open_master_port": checks.master_port,
+    "check_identity": checks.identity,
+    "check_master_port": checks.master_port,
+    "wait_for_peers": waiting,
+    "measure_pairs": checks.pairs,
+    "check_group": checks.group,
+}
 FIRST = ["start", "check_memory", "check_interface", "check_own_name", "start_listener"]
 IDENTITY = ("check_identity", {"torch": "2"}, {"hash": "/code"})
 
@@ -200,7 +215,7 @@ def test_every_check_has_its_turn(monkeypatch, rank):
     assert played.stages["import"] == "importing torch"
     assert played.stages["check_master_port"] == ("busy", "talking to the other ranks")
     assert played.stages["wait_for_peers"] == ("ready", "waiting for the other ranks")
-    assert (played.probe.report.records, played.probe.report.facts, played.probe.blocked_by) == ([], {}, "")
+    assert (played.state.report.records, played.state.report.facts, played.state.blocked_by) == ([], {}, "")
 
 
 def test_a_single_rank_has_no_peers_to_fail_on(monkeypatch):
@@ -211,7 +226,7 @@ def test_a_single_rank_has_no_peers_to_fail_on(monkeypatch):
         "measure_pairs", "check_group",
     ]  # fmt: skip
     alone_here = {"detail": "a single rank has no peer to reach"}
-    assert played.probe.report.records == [
+    assert played.state.report.records == [
         record(layer, "peers", True, "one rank", **alone_here) for layer in (7, 8, 9)
     ]
 
@@ -227,34 +242,34 @@ def test_after_a_failure_nobody_is_waited_for(monkeypatch, check, layer, name, a
     assert [step for step in done if step in ("check_master_port", "measure_pairs")] == ["check_master_port"] * after
     assert ("wait_for_peers", "ready") not in done
     assert IDENTITY in done
-    assert played.probe.status == f"failed at layer {layer} ({name})"
-    assert played.probe.blocked_by == f"layer {layer} ({name}) failed on this rank"
+    assert played.state.status == f"failed at layer {layer} ({name})"
+    assert played.state.blocked_by == f"layer {layer} ({name}) failed on this rank"
 
 
 def test_a_check_of_a_peer_that_does_not_end_is_left_alone(monkeypatch):
     played = Played(monkeypatch)
     held = threading.Event()
     played.plant("check_peer", does=lambda one, peer: peer.rank == 2 and held.wait(20))
-    played.clock.now = played.probe.work_deadline
+    played.clock.now = played.state.work_deadline
     done = played.run()
     held.set()
     assert "check_master_port" not in done and ("wait_for_peers", "ready") not in done
-    assert played.probe.blocked_by == played.probe.status == "checks between the ranks did not end in time"
+    assert played.state.blocked_by == played.state.status == "checks between the ranks did not end in time"
 
 
 def test_checks_of_peers_are_waited_for(monkeypatch):
     played = Played(monkeypatch)
     played.plant("check_peer", does=lambda one, peer: time.sleep(0.02) or one.report.add(8, "tcp", peer.rank == 1))
     played.run()
-    assert sorted(one["ok"] for one in played.probe.report.records) == [False, True]
-    assert played.probe.blocked_by == "layer 8 (TCP between ranks) failed on this rank"
+    assert sorted(one["ok"] for one in played.state.report.records) == [False, True]
+    assert played.state.blocked_by == "layer 8 (TCP between ranks) failed on this rank"
 
 
 def test_files_that_take_too_long_to_read_are_not_waited_for(monkeypatch):
     played = Played(monkeypatch)
     held = threading.Event()
-    monkeypatch.setattr(probe, "file_identity", lambda paths: {"hash": held.wait(20)})
-    played.clock.now = played.probe.until(36)
+    monkeypatch.setattr(checks.identity, "file_identity", lambda paths: {"hash": held.wait(20)})
+    played.clock.now = played.state.until(36)
     done = played.run()
     held.set()
     assert ("check_identity", {"torch": "2"}, {}) in done
@@ -262,8 +277,8 @@ def test_files_that_take_too_long_to_read_are_not_waited_for(monkeypatch):
 
 def test_files_are_waited_for(monkeypatch):
     played = Played(monkeypatch)
-    monkeypatch.setattr(probe, "file_identity", lambda paths: time.sleep(0.02) or {"hash": "late"})
-    played.clock.now = played.probe.until(36) - 5
+    monkeypatch.setattr(checks.identity, "file_identity", lambda paths: time.sleep(0.02) or {"hash": "late"})
+    played.clock.now = played.state.until(36) - 5
     assert ("check_identity", {"torch": "2"}, {"hash": "late"}) in played.run()
 
 
@@ -277,7 +292,7 @@ def test_settings_that_make_no_sense_stop_all(monkeypatch):
     played = Played(monkeypatch, PROBE_PORT="x", PROBE_BACKEND="mpi")
     assert played.run() == []
     told = "PROBE_PORT is not a number: x; PROBE_BACKEND is mpi, not auto, nccl or gloo"
-    assert (played.probe.report.facts, played.probe.blocked_by) == ({"error": told}, told)
+    assert (played.state.report.facts, played.state.blocked_by) == ({"error": told}, told)
 
 
 def test_a_fault_of_the_probe_itself_is_reported(monkeypatch):
@@ -287,13 +302,13 @@ def test_a_fault_of_the_probe_itself_is_reported(monkeypatch):
     played = Played(monkeypatch)
     played.plant("check_memory", does=fault)
     assert played.run() == ["start", "check_memory"]
-    error = played.probe.report.facts["error"]
+    error = played.state.report.facts["error"]
     assert len(error) == 600
     where, line, last = error.split(" | ")
     assert ", in fault" in where
     assert line.strip() == 'raise KeyError("n" * 700)'
     assert last.startswith("KeyError: 'nnn")
-    assert played.probe.blocked_by == "the probe itself failed: KeyError: '" + "n" * 189
+    assert played.state.blocked_by == "the probe itself failed: KeyError: '" + "n" * 189
 
 
 def test_what_blocked_before_stays_the_reason(monkeypatch):
@@ -304,15 +319,15 @@ def test_what_blocked_before_stays_the_reason(monkeypatch):
     played = Played(monkeypatch)
     played.plant("check_group", does=fault)
     played.run()
-    assert played.probe.blocked_by == "rank 1 failed"
-    assert played.probe.report.facts["error"].endswith("RuntimeError: after that")
+    assert played.state.blocked_by == "rank 1 failed"
+    assert played.state.report.facts["error"].endswith("RuntimeError: after that")
 
 
 @pytest.mark.parametrize(
     ("facts", "gpus", "nccl"), [({}, 0, False), ({"gpus": None, "nccl": None}, 0, False), ({"gpus": 2, "nccl": "2.27"}, 2, True)]
 )  # fmt: skip
 def test_the_others_are_told_where_a_rank_is_and_what_it_has(facts, gpus, nccl):
-    one = alone(probe)
+    one = alone()
     one.child.facts.update(facts)
-    assert one.state() == {"status": "busy", "stage": "starting", "gpus": gpus, "nccl": nccl}
+    assert one.shown() == {"status": "busy", "stage": "starting", "gpus": gpus, "nccl": nccl}
     assert one.nccl_version() == facts.get("nccl")

@@ -11,11 +11,11 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from by_path import load
+from ddp_probe import checks
+from ddp_probe.listener import Listener
+from ddp_probe.wire import ask, describe, read_line, send_line
 from preflight_ranks import free_port
-from probe_alone import Clock, Instead, Wire, alone, until
-
-probe = load("roles/preflight/files/probe.py")
+from probe_alone import Clock, Instead, Wire, alone, everywhere, until
 
 MIB = 1024 * 1024
 
@@ -25,16 +25,16 @@ MIB = 1024 * 1024
 
 def test_a_message_is_one_short_line():
     wire = Wire()
-    probe.send_line(wire, {"op": "hello", "rank": 1})
+    send_line(wire, {"op": "hello", "rank": 1})
     assert wire.sent == b'{"op":"hello","rank":1}\n'
 
 
 def test_lines_are_read_whatever_the_packets():
     wire, rest = Wire(b'{"a"', b":1}\n{", b'"b":2}\n{"c":3}\nrest'), bytearray()
-    assert [probe.read_line(wire, rest) for _ in range(3)] == [{"a": 1}, {"b": 2}, {"c": 3}]
+    assert [read_line(wire, rest) for _ in range(3)] == [{"a": 1}, {"b": 2}, {"c": 3}]
     assert (rest, len(wire.asked)) == (b"rest", 3)
     with pytest.raises(ConnectionError, match="the other side closed the connection"):
-        probe.read_line(wire, rest)
+        read_line(wire, rest)
 
 
 def line_of(length):
@@ -44,22 +44,22 @@ def line_of(length):
 @pytest.mark.parametrize("extra", [b"", b"more"])
 def test_a_line_of_8192_bytes_is_read(extra):
     assert len(line_of(8192)) == 8192
-    assert len(probe.read_line(Wire(line_of(8192) + extra), bytearray())["a"]) == 8182
+    assert len(read_line(Wire(line_of(8192) + extra), bytearray())["a"]) == 8182
 
 
 def test_a_longer_line_is_not_the_probes():
     with pytest.raises(ValueError, match="not a line of the probe"):
-        probe.read_line(Wire(line_of(8193)), bytearray())
+        read_line(Wire(line_of(8193)), bytearray())
     with pytest.raises(ValueError, match="not a line of the probe"):
-        probe.read_line(Wire(b"x" * 8192, b"x", b"\n"), bytearray())
+        read_line(Wire(b"x" * 8192, b"x", b"\n"), bytearray())
     with pytest.raises(ConnectionError):
-        probe.read_line(Wire(b"x" * 8192), bytearray())
+        read_line(Wire(b"x" * 8192), bytearray())
 
 
 @pytest.mark.parametrize("words", [b"[]\n", b"1\n", b"SSH-2.0\n", b"\n", b"\xff\xfe\n", b"[" * 8000 + b"\n"])
 def test_what_is_no_message_is_bad_talk(words):
     with pytest.raises(ValueError):
-        probe.read_line(Wire(words), bytearray())
+        read_line(Wire(words), bytearray())
 
 
 def test_a_question_names_who_asks(monkeypatch):
@@ -69,8 +69,8 @@ def test_a_question_names_who_asks(monkeypatch):
         calls.append((args, more))
         return wire
 
-    monkeypatch.setattr(probe, "socket", Instead(socket, create_connection=connect))
-    answer = probe.ask(alone(probe, 3, 2, PROBE_PORT="7").settings, "10.0.1.3", {"op": "status"}, timeout=1.5)
+    everywhere(monkeypatch, "socket", Instead(socket, create_connection=connect))
+    answer = ask(alone(3, 2, PROBE_PORT="7").settings, "10.0.1.3", {"op": "status"}, timeout=1.5)
     assert answer == {"status": "busy"}
     assert (calls, wire.timeouts, wire.closed) == ([((("10.0.1.3", 7),), {"timeout": 1.5})], [1.5], True)
     assert json.loads(wire.sent) == {"rank": 2, "op": "status"}
@@ -89,7 +89,7 @@ def test_a_question_names_who_asks(monkeypatch):
     ],
 )
 def test_a_failed_connection_is_told_in_words(error, words):
-    assert probe.describe(error) == words
+    assert describe(error) == words
 
 
 # ---------------------------------------------------------------- the listener
@@ -98,8 +98,8 @@ def test_a_failed_connection_is_told_in_words(error, words):
 @pytest.fixture
 def listener():
     """That of rank 1, on 127.0.0.1."""
-    settings = alone(probe, 2, 1, PROBE_PORT=str(free_port())).settings
-    made = probe.Listener(settings, "127.0.0.1", lambda: {"status": "busy"})
+    settings = alone(2, 1, PROBE_PORT=str(free_port())).settings
+    made = Listener(settings, "127.0.0.1", lambda: {"status": "busy"})
     yield made
     made.tcp.close()
     made.udp.close()
@@ -114,16 +114,16 @@ def test_it_says_who_it_is_how_it_is_and_when(listener):
     with caller(listener) as sock:
         for rank in (0, 3):
             before = time.time()
-            probe.send_line(sock, {"op": "hello", "rank": rank})
-            answer = probe.read_line(sock, rest)
+            send_line(sock, {"op": "hello", "rank": rank})
+            answer = read_line(sock, rest)
             assert before <= answer.pop("time") <= time.time()
             assert answer == {"rank": 1, "status": "busy"}
     assert (listener.callers, listener.goodbyes) == ({0, 3}, set())
     with caller(listener) as sock:
-        probe.send_line(sock, {"op": "bye", "rank": 3})
-        assert probe.read_line(sock, rest)["status"] == "busy"
-        probe.send_line(sock, {"op": "bye"})
-        assert probe.read_line(sock, rest)["status"] == "busy"
+        send_line(sock, {"op": "bye", "rank": 3})
+        assert read_line(sock, rest)["status"] == "busy"
+        send_line(sock, {"op": "bye"})
+        assert read_line(sock, rest)["status"] == "busy"
     assert (listener.callers, listener.goodbyes) == ({0, 3}, {3, -1})
 
 
@@ -139,8 +139,8 @@ def test_whoever_speaks_otherwise_is_hung_up_on(listener, words, monkeypatch):
         sock.sendall(words)
         assert sock.recv(10) == b""
     with caller(listener) as sock:
-        probe.send_line(sock, {})
-        assert probe.read_line(sock, bytearray())["rank"] == 1
+        send_line(sock, {})
+        assert read_line(sock, bytearray())["rank"] == 1
     assert died == []
 
 
@@ -150,8 +150,8 @@ def test_a_bulk_is_hashed_and_the_talk_goes_on(listener):
     with caller(listener) as sock:
         head = json.dumps({"op": "bulk", "rank": 0, "size": len(data), "checksum": True}).encode() + b"\n"
         sock.sendall(head + data + b'{"op":"hello","rank":0}\n')
-        assert probe.read_line(sock, rest) == {"size": 256000, "sha256": hashlib.sha256(data).hexdigest()}
-        assert probe.read_line(sock, rest)["rank"] == 1
+        assert read_line(sock, rest) == {"size": 256000, "sha256": hashlib.sha256(data).hexdigest()}
+        assert read_line(sock, rest)["rank"] == 1
 
 
 def test_a_call_is_answered_without_delay(listener):
@@ -252,8 +252,8 @@ def listening(monkeypatch, tcp, udp):
     """A listener over these sockets, which has come to their end."""
     before = set(threading.enumerate())
     left = [tcp, udp]
-    monkeypatch.setattr(probe, "socket", Instead(socket, socket=lambda *kind: left.pop(0)))
-    made = probe.Listener(alone(probe, PROBE_PORT="7").settings, "10.0.1.3", dict)
+    everywhere(monkeypatch, "socket", Instead(socket, socket=lambda *kind: left.pop(0)))
+    made = Listener(alone(PROBE_PORT="7").settings, "10.0.1.3", dict)
     until(lambda: set(threading.enumerate()) <= before)
     return made
 
@@ -282,18 +282,18 @@ def test_an_error_of_one_caller_does_not_end_the_listening(monkeypatch):
 @pytest.mark.parametrize(
     ("mtu", "top", "step"), [(1500, 1500, 27), (None, 1500, 27), (9216, 9216, 220), (65536, 9216, 220)]
 )
-def test_the_largest_packet_that_passes_is_found(mtu, top, step):
-    one = alone(probe)
+def test_the_largest_packet_that_passes_is_found(monkeypatch, mtu, top, step):
+    one = alone()
     one.mtu = mtu
     for passes in (400, 401, 800, 1199, 1450, top - 2, top - 1):
         bursts = []
 
-        def burst(peer, turn, sizes, passes=passes, bursts=bursts):
+        def burst(state, peer, turn, sizes, passes=passes, bursts=bursts):
             bursts.append((turn, sizes))
             return {size for size in sizes if size <= passes}
 
-        one.sized_burst = burst
-        assert one.path_mtu(one.peers[1]) == passes
+        monkeypatch.setattr(checks.path, "sized_burst", burst)
+        assert checks.path.path_mtu(one, one.peers[1]) == passes
         low = 400 + (passes - 400) // step * step
         assert bursts == [
             (1, [400, top]), (2, list(range(400, top, step))), (3, list(range(low, min(low + step + 1, top)))),
@@ -310,11 +310,16 @@ def test_the_largest_packet_that_passes_is_found(mtu, top, step):
         (401, 400, 400, [(1, [400, 401]), (2, [400]), (3, [400])]),
     ],
 )
-def test_few_packets_are_sent_where_few_tell_all(mtu, passes, found, bursts):
-    one, sent = alone(probe), []
+def test_few_packets_are_sent_where_few_tell_all(monkeypatch, mtu, passes, found, bursts):
+    one, sent = alone(), []
     one.mtu = mtu
-    one.sized_burst = lambda peer, turn, sizes: sent.append((turn, sizes)) or {size for size in sizes if size <= passes}
-    assert one.path_mtu(one.peers[1]) == found
+
+    def burst(state, peer, turn, sizes):
+        sent.append((turn, sizes))
+        return {size for size in sizes if size <= passes}
+
+    monkeypatch.setattr(checks.path, "sized_burst", burst)
+    assert checks.path.path_mtu(one, one.peers[1]) == found
     assert sent == bursts
 
 
@@ -327,9 +332,9 @@ class Path:
         self.options = []
         self.sent = []
         self.answers = list(stray)
-        monkeypatch.setattr(probe, "time", self.clock)
-        monkeypatch.setattr(probe, "select", SimpleNamespace(select=self.select))
-        monkeypatch.setattr(probe, "socket", Instead(socket, socket=lambda *kind: self))
+        everywhere(monkeypatch, "time", self.clock)
+        everywhere(monkeypatch, "select", SimpleNamespace(select=self.select))
+        everywhere(monkeypatch, "socket", Instead(socket, socket=lambda *kind: self))
         self.waits = []
 
     def __enter__(self):
@@ -376,10 +381,10 @@ class Path:
 
 def burst(monkeypatch, sizes, passes, stray=()):
     path = Path(monkeypatch, passes, stray)
-    one = alone(probe, PROBE_PORT="7")
+    one = alone(PROBE_PORT="7")
     one.peers[1].address = "10.0.1.4"
     began = path.clock.now
-    heard = one.sized_burst(one.peers[1], 2, sizes)
+    heard = checks.path.sized_burst(one, one.peers[1], 2, sizes)
     return path, heard, round(path.clock.now - began, 2)
 
 

@@ -1,18 +1,19 @@
 """What roles say about their variables is what they do."""
 
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from jinja2.nativetypes import NativeEnvironment
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 NAMES = sorted(path.name for path in ROLES.iterdir() if path.is_dir())
-
-# Ansible evaluates every option before the role's first task. A default that is made of facts which the role itself
-# gathers would fail there, so these are described in the text of the entry point instead.
-DESCRIBED_IN_TEXT = {"swarm": {"swarm_advertise_addr"}}
 
 
 class Loader(yaml.SafeLoader):
@@ -47,11 +48,7 @@ def is_expression(value: Any) -> bool:
 
 @pytest.mark.parametrize("role", NAMES)
 def test_every_variable_is_an_option(role: str) -> None:
-    in_text = DESCRIBED_IN_TEXT.get(role, set())
-    assert set(options(role)) | in_text == set(defaults(role))
-    assert not set(options(role)) & in_text
-    text = " ".join(entry_points(role)["main"]["description"])
-    assert [name for name in in_text if name not in text] == []
+    assert set(options(role)) == set(defaults(role))
 
 
 @pytest.mark.parametrize("role", NAMES)
@@ -112,3 +109,37 @@ def test_entry_points_that_are_called_are_described() -> None:
     called = {pair for file in files for pair in calls(read(file))}
     assert ("training", "plan") in called
     assert [pair for pair in sorted(called) if pair[1] not in entry_points(pair[0])] == []
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_the_readme_is_that_of_the_specs(role: str, tmp_path: Path) -> None:
+    """`make readmes` writes it."""
+    copy = tmp_path / "roles" / role
+    shutil.copytree(ROLES / role, copy, ignore=shutil.ignore_patterns("files", "templates", "README.md"))
+    # The tool takes the collection's name and version from there.
+    shutil.copy(ROLES.parent / "galaxy.yml", tmp_path)
+    aar_doc = Path(sys.executable).with_name("aar-doc")
+    subprocess.run([aar_doc, "--output-mode", "replace", copy, "markdown"], check=True, capture_output=True)
+    assert (copy / "README.md").read_text() == (ROLES / role / "README.md").read_text()
+
+
+@pytest.mark.parametrize("family", ["debian", "redhat", "", "../../../../artifacts/simple-training", "suse", None])
+def test_no_path_of_a_file_with_tasks_is_made_of_what_a_host_says(family: str | None) -> None:
+    """Such a file runs on the controller, and a host can have files there: its results."""
+    said = read(ROLES / "docker/vars/main.yml")["_docker_family"]
+    found = NativeEnvironment().from_string(said).render(docker_host_info={"distribution": {"family": family}})
+    assert found == ("redhat" if family == "redhat" else "debian")
+
+
+def test_paths_of_files_with_tasks_hold_no_other_variable() -> None:
+    """lab_state is the user's, on the controller alone."""
+    files = [*ROLES.rglob("tasks/**/*.yml"), *ROLES.parent.glob("playbooks/**/*.yml")]
+    named = re.compile(
+        r"(?m)^ +(?:ansible\.builtin\.(?:include|import)_tasks|file|tasks_from): +\"?(\S*\{\{.*\.yml)\"?$"
+    )
+    paths = [path for file in files for path in named.findall(file.read_text())]
+    assert {variable for path in paths for variable in re.findall(r"\{\{ *(\w+)", path)} == {
+        "_docker_family",
+        "lab_state",
+        "role_path",
+    }

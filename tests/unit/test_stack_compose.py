@@ -82,7 +82,7 @@ class TestCompose:
 
     def test_contents_are_not_interpolated(self):
         compose = {**self.service(configs=["c"]), "configs": {"c": {"content": "cost: $5"}}}
-        assert self.prepare(compose).contents[0].text == "cost: $5"
+        assert self.prepare(compose).contents[0].data == b"cost: $5"
 
     def test_canonical_forms(self, tmp_path):
         (tmp_path / "e").write_text("# no\nX=1\n\nHOMELESS\nFROM\n")

@@ -1,5 +1,6 @@
 """Configs and secrets that swarm_stack makes itself."""
 
+import base64
 import hashlib
 import json
 import re
@@ -44,6 +45,23 @@ class TestContents:
         call(compose=[second])
         assert len([name for name in swarm.configs if "_c_" in name]) == 2
 
+    def test_any_bytes(self, swarm, call):
+        def compose(data):
+            return {**self.compose(), "configs": {"c": {"content_base64": base64.b64encode(data).decode()}}}
+
+        call(compose=[compose(b"PK\xff")])
+        ((old, row),) = [(name, row) for name, row in swarm.configs.items() if "_c_" in name]
+        assert row["Spec"]["Data"].encode("utf-8", "surrogateescape") == b"PK\xff"
+        assert not call(compose=[compose(b"PK\xff")])["changed"]
+        made = call(compose=[compose(b"one")])
+        assert made["actions"] == ["update service node1: configs.0.name"]
+        assert old not in swarm.configs
+        # There is nothing to read in what was no text.
+        assert [diff["before_header"] for diff in made["diff"]] == ["service node1"]
+        made = call(compose=[compose(b"two")])
+        assert [(diff["before"], diff["after"]) for diff in made["diff"][1:]] == [("one", "two")]
+        assert [diff["before_header"] for diff in call(compose=[compose(b"\xff")])["diff"]] == ["service node1"]
+
     def test_files(self, swarm, call, tmp_path):
         path = tmp_path / "c"
         compose = {**self.compose(), "configs": {"c": {"file": str(path)}}}
@@ -83,7 +101,7 @@ class TestNames:
         entry, (content,), warnings = self.contents(kind, value)
         whole = hashlib.sha256(text.encode() + "\0".join(options).encode()).hexdigest()
         assert entry == {"external": True, "name": f"{base}_{whole[:12]}"}
-        assert content == Content(kind, "c", entry["name"], text, None, options)
+        assert content == Content(kind, "c", entry["name"], text.encode(), None, options)
         assert warnings == []
 
     @pytest.mark.parametrize("kind", ["config", "secret"])
@@ -99,16 +117,39 @@ class TestNames:
     def test_what_is_not_made_here_is_left_as_it_is(self, kind, value, entry):
         assert self.contents(kind, value) == (entry, [], [])
 
-    @pytest.mark.parametrize("value", [None, {}, {"name": "n"}, {"content": "x", "file": "/x"}])
+    @pytest.mark.parametrize(
+        "value",
+        [None, {}, {"name": "n"}, {"content": "x", "file": "/x"}, {"content": "x", "content_base64": "eA=="}],
+    )
     def test_one_source_is_needed(self, value):
-        with pytest.raises(ComposeError, match=r"^config c needs exactly one of file, content and external$"):
+        with pytest.raises(
+            ComposeError, match=r"^config c needs exactly one of file, content, content_base64 and external$"
+        ):
             self.contents("config", value)
+
+    def test_any_bytes_may_be_in_a_config(self):
+        entry, (content,), _warnings = self.contents("config", {"content_base64": "UEsD/w=="})
+        assert entry["name"] == f"demo_c_{hashlib.sha256(b'PK' + bytes([3, 255])).hexdigest()[:12]}"
+        assert (content.data, content.path) == (b"PK\x03\xff", None)
+        text = self.contents("config", {"content": "one"})
+        assert self.contents("config", {"content_base64": "b25l"}) == text
+
+    @pytest.mark.parametrize("value", ["UEsD/w=", "UEs D/w==", "$UEs", "\u00e9", 7, None, ["UEsD"]])
+    def test_what_is_no_base64_is_refused(self, value):
+        said = "needs exactly one of" if value is None else "content_base64 is not base64"
+        with pytest.raises(ComposeError, match=f"^config c:? {said}"):
+            self.contents("config", {"content_base64": value})
+
+    def test_a_secret_has_no_such_source(self):
+        """What is hidden of a secret is its text."""
+        with pytest.raises(ComposeError, match="^secret c needs exactly one of file, content and external$"):
+            self.contents("secret", {"content_base64": "UEsD"})
 
     def test_a_file_is_read_and_may_be_any_bytes(self, tmp_path):
         (tmp_path / "f").write_bytes(b"\xff")
         entry, (content,), _warnings = self.contents("config", {"file": str(tmp_path / "f")})
         assert entry["name"] == f"demo_c_{hashlib.sha256(bytes([255])).hexdigest()[:12]}"
-        assert (content.text, content.path) == (None, str(tmp_path / "f"))
+        assert (content.data, content.path) == (None, str(tmp_path / "f"))
 
     def test_a_file_that_is_not_there_yet(self, tmp_path):
         path = str(tmp_path / "f")

@@ -272,6 +272,11 @@ class TestServices:
         assert found["environment"] == {"A": "2", "B": "3", "C": "x=y", "D": "of the target", "F": "too"}
         assert "env_file" not in found
 
+    def test_a_path_may_begin_at_the_users_home(self, monkeypatch, tmp_path):
+        (tmp_path / "f").write_text("A=1\n")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert made(service(env_file="~/f"))["environment"] == {"A": "1"}
+
     def test_without_a_variable_there_is_no_environment(self):
         assert made(service()) == {"image": "i", "deploy": {"replicas": 1}}
 

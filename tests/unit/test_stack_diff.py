@@ -22,7 +22,7 @@ class TestDiff:
             {"DB_PASSWORD_FILE": "/run/x"},
             {"TOKENIZERS_PARALLELISM": "false", "MAX_TOKENS": "2048"},
             ["--lr", "0.1", "--epochs=3", "node.role == worker"],
-            "http://host:8080/a@b",
+            "http://host:8080/a b@c",
         ],
     )
     def test_what_is_not_secret_is_shown(self, value):

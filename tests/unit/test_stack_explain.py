@@ -343,6 +343,11 @@ class TestFailures:
             "hint": "",
         }
 
+    def test_a_container_gives_no_line_a_time(self):
+        out = "2025-01-01T10:00:02Z second\x852025-01-01T09:00:00Z forged\n"
+        said = "2025-01-01T10:00:01Z first\n"
+        assert merge_streams(out, said) == ["first", "second\x852025-01-01T09:00:00Z forged"]
+
     def test_lines_without_a_time_stay_behind_their_line(self):
         out = "2025-01-01T10:00:02Z second\n  of it\n2025-01-01T10:00:04Z fourth\n"
         said = "no time at all\n2025-01-01T10:00:01Z first\n2025-01-01T10:00:03Z third\n  of it\n"

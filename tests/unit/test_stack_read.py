@@ -101,6 +101,15 @@ class TestErrors:
         assert "no quorum" in made["msg"] or f"docker {command}: no answer within 60 s" in made["msg"], made["msg"]
         assert swarm.clock.now - began < 120 + 70
 
+    def test_a_swarm_that_never_tells_whose_a_network_is(self, swarm, call):
+        """It is asked for the services of other stacks before anything is taken down."""
+        call(compose=[definition()])
+        swarm.silent = ("service ls --quiet",)
+        made = call(compose=[{**definition(), "networks": {"default": {"attachable": True}}}])
+        assert made["failed"]
+        assert "no quorum" in made["msg"]
+        assert "demo_node0" in swarm.services
+
     def test_an_engine_that_never_answers(self, swarm, call):
         swarm.silent = ("service ls", "info")
         assert "does not answer: docker service ls: no answer within 60 s" in call(swarm_stack_info)["msg"]

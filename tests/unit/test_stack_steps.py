@@ -253,10 +253,10 @@ class TestContents:
     def test_another_one_by_the_name_of_ours_is_replaced(self, known, asked):
         docker = told(CompletedDocker(0, "", ""))
         docker.json_lines = lambda kind, *_words: [{"Name": "c_1", "ID": "now"}]
-        create_contents(docker, "demo", [Content("config", "c", "c_1", "text", None)], known)
+        create_contents(docker, "demo", [Content("config", "c", "c_1", b"text", None)], known)
         assert [words[:2] for words, _options in docker.asked] == asked
         for words, options in docker.asked[1:]:
-            assert (words[-2:], options) == (("c_1", "-"), {"input": "text"})
+            assert (words[-2:], options) == (("c_1", "-"), {"input": b"text"})
 
 
 class TestWordsOfDocker:

@@ -115,7 +115,7 @@ class TestGivenUp:
                 "demo_s is running on host1, but its log has no line that matches '^a'",
             ),
         ],
-        ids=str,
+        ids=lambda value: value if isinstance(value, str) else "look",
     )
     def test_what_is_waited_for(self, look, waits):
         assert look.given_up()[0] == f"Stack demo is not running after 20 s: {waits}"

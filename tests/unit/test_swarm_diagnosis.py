@@ -2,13 +2,61 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ddp.swarm.plugins.action.swarm_diagnosis import ActionModule
+from ansible_collections.ddp.swarm.plugins.modules import swarm_diagnosis
 from by_path import ROOT
+from docker_stand_in import run
 from jinja2.nativetypes import NativeEnvironment
 from swarm_as_seen import PAIR, TRIO, address, bare, gone, headless, judge, node, remove, swarm
+
+
+class Templar:
+    """Of what an action plugin needs, to check its arguments: nothing is to be templated."""
+
+    available_variables: Any = None
+
+    def template(self, value: Any, **_options: Any) -> Any:
+        return value
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("managers", [["host1"], ["host1", "host2"]], ids=["one manager", "two managers"])
+def test_the_action_plugin_says_what_the_module_says(
+    managers: list[str], check: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It spares the module a process of its own, on the controller."""
+    seen = swarm(managers, [])
+    arguments: Any = {"managers": managers, "seen": seen}
+    task = SimpleNamespace(args=arguments, async_val=0, check_mode=check, action="swarm_diagnosis", no_log=False)
+    connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere"))
+    plugin = ActionModule(task, connection, None, None, Templar(), None)
+    told = plugin.run(task_vars={})
+    assert plugin._requires_connection is False
+    warned: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _module, warning, **_options: warned.append(warning))
+    as_module = run(swarm_diagnosis, capsys, _ansible_check_mode=check, **arguments)
+    assert warned == told.pop("warnings")
+    assert {name: as_module[name] for name in told} == told
+    assert [warning.split(":")[0] for warning in warned] == (
+        [] if managers == ["host1"] else ["2 managers survive the loss of 0, as 1 do"]
+    )
+
+
+def test_the_action_plugin_checks_its_arguments_and_takes_no_other_than_the_modules() -> None:
+    task = SimpleNamespace(args={"seen": {}}, async_val=0, check_mode=False, action="swarm_diagnosis", no_log=False)
+    connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere"))
+    with pytest.raises(AnsibleActionFail, match="managers"):
+        ActionModule(task, connection, None, None, Templar(), None).run(task_vars={})
+    task.async_val = 10
+    with pytest.raises(AnsibleActionFail, match="async"):
+        ActionModule(task, connection, None, None, Templar(), None).run(task_vars={})
 
 
 @pytest.mark.parametrize("shape", [(["host1"], []), PAIR, TRIO])
@@ -356,7 +404,7 @@ def test_managers_that_are_lost_leave_first(order: tuple[str, str]) -> None:
     assert plan["refusals"] == []
     assert {entry["name"]: entry["up"] for entry in plan["removals"]} == {"host2": True, "host3": False}
     # And the role takes their votes in that order, whatever the order in which they were named.
-    tasks = yaml.safe_load((ROOT / "roles/swarm/tasks/remove.yml").read_text())[1]["block"]
+    tasks = yaml.safe_load((ROOT / "roles/swarm/tasks/remove.yml").read_text())[0]["block"]
     (vote,) = [task for task in tasks if "demote" in str(task.get("ansible.builtin.command"))]
     taken = NativeEnvironment().from_string(vote["loop"]).render(_swarm_plan=plan)
     assert [entry["name"] for entry in taken] == ["host3", "host2"]

@@ -51,6 +51,52 @@ def test_a_member_gets_what_it_lacks(
     assert (steps["node_id"], steps["repairs"], steps["refusal"], steps["demote"]) == ("id-host2", False, "", False)
 
 
+EXPIRED = "error while validating Root CA Certificate: x509: certificate has expired or is not yet valid"
+
+
+def test_an_engine_that_cannot_take_its_place_is_not_told_to_leave() -> None:
+    """As after months in which it was switched off. Nobody else can lead the swarm."""
+    seen = swarm(*PAIR)
+    seen["host1"].update(root="/srv/docker", nodes=[])
+    seen["host1"]["swarm"].update(state="error", error=EXPIRED, node_id="", manager=False, quorum=False, cluster="")
+    plan = judge(seen, *PAIR)
+    said = plan["hosts"]["host1"]["refusal"]
+    assert said.startswith(
+        f"host1's engine cannot take up its place in the swarm ({EXPIRED}). What it knows of the swarm is still in /srv/docker/swarm:"
+    )
+    assert "-in /srv/docker/swarm/certificates/swarm-node.crt'), set its clock back" in said
+    assert "swarm_rejoin" not in said
+    assert "playbooks/restore.yml" in said
+    assert plan["refusals"][0] == said
+    assert (plan["start"], plan["hosts"]["host1"]["leave"]) == ("", False)
+    seen["host1"]["swarm"]["error"] = ""
+    assert "(it does not say why)" in judge(seen, *PAIR)["refusals"][0]
+    steps = judge(seen, *PAIR, rebuild=True)["hosts"]["host1"]
+    assert (steps["leave"], steps["refusal"], steps["join"]) == (True, "", "")
+    assert "It leaves that swarm" in steps["sentence"]
+
+
+def test_an_engine_that_cannot_take_its_place_joins_again_where_another_leads() -> None:
+    seen = swarm(*PAIR)
+    seen["host2"]["swarm"].update(state="error", error=EXPIRED, node_id="", cluster="")
+    steps = done(seen)
+    assert (steps["leave"], steps["join"], steps["forget"]) == (True, "worker", ["id-host2"])
+    assert EXPIRED in steps["sentence"]
+
+
+def test_whether_something_is_to_be_settled() -> None:
+    assert judge(swarm(*PAIR), *PAIR)["settles"] is False
+    seen = swarm(*PAIR)
+    seen["host2"]["wanted"]["rank"] = 5
+    assert judge(seen, *PAIR)["settles"] is True
+    seen = swarm(["host1", "host2", "host3"], [])
+    assert judge(seen, ["host1", "host2"], ["host3"])["settles"] is True
+    # A stranger with a rank.
+    seen = swarm(["host1"], ["host2"])
+    del seen["host2"]
+    assert judge(seen, ["host1"], [])["settles"] is True
+
+
 def test_a_host_of_which_no_rank_is_said_keeps_none() -> None:
     seen = swarm(*PAIR)
     del seen["host2"]["wanted"]["rank"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.ddp.swarm.plugins.module_utils.swarm.cluster import Cluster
 from ansible_collections.ddp.swarm.plugins.modules import swarm_diagnosis
 from docker_stand_in import run
 from swarm_as_seen import PAIR, TRIO, Seen, address, bare, gone, headless, judge, node, swarm
@@ -25,6 +26,46 @@ def test_the_first_manager_starts_the_swarm() -> None:
     assert (plan["lead"], plan["start"], plan["lead_address"], plan["repairs"]) == ("host1", "init", "192.0.2.1", True)
     assert plan["hosts"]["host1"]["sentence"] == "host1 is in no swarm: it starts one."
     assert [steps["join"] for steps in plan["hosts"].values()] == ["", "manager", "manager", "worker"]
+
+
+def test_who_starts_or_joins_by_an_unexpected_address_says_so() -> None:
+    seen = new(PAIR)
+    for host in seen:
+        seen[host]["wanted"]["why"] = f"by {host}'s second card"
+    hosts = judge(seen, *PAIR)["hosts"]
+    assert hosts["host1"]["sentence"] == "host1 is in no swarm: it starts one. It takes part by host1's second card."
+    assert hosts["host2"]["sentence"].endswith("joins as a worker. It takes part by host2's second card.")
+    seen = swarm(*PAIR)
+    seen["host2"]["wanted"]["why"] = "by its second card"
+    assert judge(seen, *PAIR)["hosts"]["host2"]["sentence"] == ""
+
+
+HAS = {"data_path_port": 4789, "default_addr_pool": ["10.0.0.0/8"], "subnet_size": 24}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, ""),
+        (HAS, ""),
+        ({"data_path_port": 7777}, "swarm_data_path_port asks for 7777, and the swarm of host1 has 4789"),
+        (
+            {"default_addr_pool": ["10.20.0.0/16", "10.30.0.0/16"]},
+            "swarm_default_addr_pool asks for 10.20.0.0/16, 10.30.0.0/16, and the swarm of host1 has 10.0.0.0/8",
+        ),
+        ({"subnet_size": 25}, "swarm_default_addr_pool_mask_length asks for 25, and the swarm of host1 has 24"),
+    ],
+    ids=["nothing", "the same", "port", "pool", "size"],
+)
+def test_what_a_swarm_has_from_its_beginning(asked: Any, said: str) -> None:
+    seen = swarm(*PAIR)
+    seen["host1"]["swarm"].update(HAS)
+    rest = " from its beginning: take it down and form it anew (playbooks/teardown.yml, then playbooks/swarm.yml), or take the variable out."
+    assert judge(seen, *PAIR, **asked)["refusals"] == ([said + rest] if said else [])
+    # One that is to be formed gets what is asked for.
+    assert judge(new(PAIR), *PAIR, **asked)["refusals"] == []
+    seen["host1"]["swarm"].update(dict.fromkeys(HAS))
+    assert judge(seen, *PAIR, **asked)["refusals"] == []
 
 
 def test_a_swarm_is_started_even_where_nothing_else_is_repaired() -> None:
@@ -305,6 +346,45 @@ def test_the_lead_may_be_a_host_that_is_to_be_a_worker() -> None:
     plan = judge(swarm(["host2"], ["host1"]), ["host1"], ["host2"])
     assert plan["lead"] == "host2"
     assert plan["hosts"]["host1"]["settle"] == {"role": "manager"}
+
+
+def test_a_worker_that_says_it_can_lead_is_not_believed() -> None:
+    """It knows the swarm's identifier, as each member does, and lists more nodes than there are."""
+    seen = swarm(*TRIO)
+    lie = [
+        node(f"x{number}", labels={"ddp_host": "host4"}, role="manager", reachability="reachable")
+        for number in range(9)
+    ]
+    seen["host4"]["swarm"].update(manager=True, quorum=True)
+    seen["host4"]["nodes"] = [*seen["host1"]["nodes"], *lie]
+    assert judge(seen, *TRIO)["lead"] == "host1"
+    # Nor while the managers have lost their quorum.
+    for host in TRIO[0]:
+        headless(seen, host)
+    assert judge(seen, *TRIO)["lead"] != "host4"
+    # Nor when they are new, and it is all that there is.
+    for host in TRIO[0]:
+        bare(seen, host)
+    assert judge(seen, *TRIO)["lead"] != "host4"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "remotes", "addresses", "lead"),
+    [
+        ("ours", ["192.0.2.2"], {}, "host2"),
+        ("ours", ["192.0.2.2"], {"host2": "192.0.2.2"}, "host2"),
+        ("ours", ["192.0.2.2"], {"host2": "box.example.org"}, "host2"),
+        ("ours", ["192.0.2.2"], {"host2": "192.0.2.77"}, ""),
+        ("ours", ["192.0.2.9"], {}, ""),
+        ("theirs", ["192.0.2.2"], {}, ""),
+    ],
+)
+def test_a_worker_leads_if_the_managers_know_it_as_their_manager(
+    cluster: str, remotes: list[str], addresses: dict[str, str], lead: str
+) -> None:
+    seen = swarm(["host2"], ["host1"])
+    seen["host1"]["swarm"].update(cluster=cluster, remotes=remotes)
+    assert Cluster(["host1"], ["host2"], seen, {}, addresses).lead == lead
 
 
 # What is said beside the hosts.

@@ -1,7 +1,7 @@
 """What containers write, made safe for a terminal."""
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.text import last_state, printable, printable_all
+from ansible_collections.ddp.swarm.plugins.module_utils.text import last_state, lines_of, printable, printable_all
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,7 @@ from ansible_collections.ddp.swarm.plugins.module_utils.text import last_state, 
         ("lonely \x1b", "lonely "),
         ("bell\x07 backspace\x08 delete\x7f null\x00 next\x85", "bell backspace delete null next"),
         ("file\u202etxt.exe \u2066", "filetxt.exe "),
+        ("file\u061ctxt", "filetxt"),
         ("dos\r\nline", "dos\nline"),
         (" 10%\r 20%\r100%", " 10%\n 20%\n100%"),
         ("visible\rhidden", "visible\nhidden"),
@@ -54,3 +55,10 @@ def test_a_progress_bar_has_a_last_state() -> None:
 def test_structures_are_cleaned_with_their_keys() -> None:
     raw = {"a\x1b[2J": ["\x07b", ("c\x00", 1, None)], "d": True}
     assert printable_all(raw) == {"a": ["b", ["c", 1, None]], "d": True}
+
+
+def test_a_line_ends_where_the_engine_ends_it() -> None:
+    odd = "a\x85b\u2028c\u2029d\x0be\x0cf\x1cg\rh"
+    assert lines_of(f"{odd}\r\n\nend\n") == [odd, "", "end"]
+    assert lines_of("end") == ["end"]
+    assert lines_of("") == []

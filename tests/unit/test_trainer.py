@@ -18,13 +18,16 @@ import forked
 import pytest
 import sklearn.datasets  # noqa: F401 - here, not in each rank of each run
 import torch
-from trainer_runs import TRAINER, difference, records, saved, start, trainer, with_torchrun
+from trainer_runs import TRAINER, difference, records, saved, start, with_torchrun
+
+from ddp_trainer import snapshots
 
 # Runs the trainer, of which rank 1 stops without a word in its 50th step.
 FREEZES = f"""
 import os, signal, sys
 sys.path.insert(0, {str(TRAINER.parent)!r})
 import torch, training_code
+from ddp_trainer import process
 
 step, count = torch.optim.SGD.step, 0
 
@@ -35,8 +38,8 @@ def frozen_step(self, *args, **kwargs):
         os.kill(os.getpid(), signal.SIGSTOP)
     return step(self, *args, **kwargs)
 
-training_code.HANG_SECONDS = 3.0
-if training_code.RANK == 1:
+process.HANG_SECONDS = 3.0
+if os.environ["RANK"] == "1":
     torch.optim.SGD.step = frozen_step
 training_code.main()
 """
@@ -275,11 +278,11 @@ def test_foreign_and_damaged_snapshots_are_refused(whole: tuple[Path, list[str]]
     for foreign in ({"weights": torch.zeros(3)}, [1, 2], {**snapshot, "format": "ddp-swarm/1"}):
         torch.save(foreign, path)
         with pytest.raises(ValueError, match="not written by this trainer"):
-            trainer.read_snapshot(path)
+            snapshots.read_snapshot(path)
     snapshot["model"]["0.bias"][0] += 1
     torch.save(snapshot, path)
     with pytest.raises(ValueError, match="do not match their checksum"):
-        trainer.read_snapshot(path)
-    assert "no usable snapshot" in trainer.find_snapshot(path)
+        snapshots.read_snapshot(path)
+    assert "no usable snapshot" in snapshots.find_snapshot(path)
     assert path.exists()
-    assert trainer.find_snapshot(tmp_path / "none.pt") is None
+    assert snapshots.find_snapshot(tmp_path / "none.pt") is None

@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
-from trainer_runs import events, records, trainer
+from trainer_runs import events, records
+
+from ddp_trainer.metrics import Metrics
 
 
 def test_a_line_of_the_metrics_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics, written, write = trainer.Metrics(tmp_path / "metrics.jsonl"), [], os.write
+    metrics, written, write = Metrics(tmp_path / "metrics.jsonl"), [], os.write
 
     def watched(number: int, data: bytes) -> int:
         written.append(data)
@@ -26,7 +28,7 @@ def test_a_line_of_the_metrics_is_one_write(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_two_writers_of_the_same_metrics_do_not_overwrite_each_other(tmp_path: Path) -> None:
-    one, other = trainer.Metrics(tmp_path / "metrics.jsonl"), trainer.Metrics(tmp_path / "metrics.jsonl")
+    one, other = Metrics(tmp_path / "metrics.jsonl"), Metrics(tmp_path / "metrics.jsonl")
     for epoch in range(3):
         one.write("epoch", epoch=epoch)
         other.write("epoch", epoch=10 + epoch)
@@ -36,7 +38,7 @@ def test_two_writers_of_the_same_metrics_do_not_overwrite_each_other(tmp_path: P
 def test_restarts_are_the_starts_of_the_same_run_before(tmp_path: Path) -> None:
     counted = []
     for run in ("a", "b", "a", "a", "b"):
-        metrics = trainer.Metrics(tmp_path / "metrics.jsonl")
+        metrics = Metrics(tmp_path / "metrics.jsonl")
         metrics.begin(run, 0)
         metrics.write("start", step=0)
         metrics.write("step", step=1)
@@ -50,7 +52,7 @@ def test_restarts_are_the_starts_of_the_same_run_before(tmp_path: Path) -> None:
 def test_metrics_survive_a_line_that_was_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"event": "epo')
-    trainer.Metrics(path).write("epoch", epoch=3)
+    Metrics(path).write("epoch", epoch=3)
     torn, good = path.read_text().splitlines()
     assert torn == '{"event": "epo'
     assert json.loads(good)["epoch"] == 3
@@ -60,7 +62,7 @@ def test_metrics_survive_a_line_that_was_cut_off(tmp_path: Path) -> None:
 def test_metrics_that_are_whole_get_no_empty_line(before: str, tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text(before)
-    trainer.Metrics(path).write("end")
+    Metrics(path).write("end")
     *kept, last = path.read_text().splitlines(keepends=True)
     assert ("".join(kept), json.loads(last)["event"]) == (before, "end")
 
@@ -69,7 +71,7 @@ def test_metrics_are_for_everybody_to_read(tmp_path: Path) -> None:
     """Then they are collected without a copy."""
     before = os.umask(0)
     try:
-        trainer.Metrics(tmp_path / "metrics.jsonl")
+        Metrics(tmp_path / "metrics.jsonl")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "metrics.jsonl").stat().st_mode) == 0o644
@@ -77,7 +79,7 @@ def test_metrics_are_for_everybody_to_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("last", ["stopped", "end"])
 def test_tensorboard_has_the_numbers_of_all_steps_and_epochs(last: str, tmp_path: Path) -> None:
-    metrics = trainer.Metrics(tmp_path / "metrics.jsonl")
+    metrics = Metrics(tmp_path / "metrics.jsonl")
     metrics.begin("first", 6)
     metrics.write("start", step=6, seconds=1.0)
     metrics.write("first_step", step=7, loss=0.5)
@@ -92,9 +94,9 @@ def test_tensorboard_has_the_numbers_of_all_steps_and_epochs(last: str, tmp_path
 
 
 def test_other_ranks_write_metrics_of_their_own_and_no_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "RANK", 3)
-    monkeypatch.setattr(trainer, "WORLD_SIZE", 4)
-    metrics = trainer.Metrics(tmp_path / "metrics.jsonl")
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    metrics = Metrics(tmp_path / "metrics.jsonl")
     metrics.begin("first", 0)
     metrics.write("step", step=1, loss=0.5)
     metrics.write("end", step=1)

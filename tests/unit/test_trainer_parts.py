@@ -15,6 +15,9 @@ import torch
 import torch.distributed as dist
 from trainer_runs import CPU, start, trainer
 
+from ddp_trainer import process, ranks, snapshots
+from ddp_trainer.sampler import ResumableSampler
+
 CUDA = torch.device("cuda", 0)
 
 
@@ -23,8 +26,8 @@ def test_a_line_is_one_write_and_leaves_at_once(monkeypatch: pytest.MonkeyPatch)
     did: list[str] = []
     stream = SimpleNamespace(write=did.append, flush=lambda: did.append("FLUSH"))
     monkeypatch.setattr(sys, "stdout", stream)
-    trainer.log("epoch 0")
-    trainer.log("Epoch 0", prefix=False)
+    ranks.log("epoch 0")
+    ranks.log("Epoch 0", prefix=False)
     assert did == ["[GPU0] epoch 0\n", "FLUSH", "Epoch 0\n", "FLUSH"]
 
 
@@ -75,7 +78,7 @@ def test_every_rank_builds_the_same_and_another_seed_something_else(name: str) -
         task = trainer.build_task(name, seed, 8)
         pairs = (*task.train.tensors, *task.held_out)
         data = {str(number): tensor for number, tensor in enumerate(pairs)}
-        return trainer.digest(task.model.state_dict()), trainer.digest(data)
+        return snapshots.digest(task.model.state_dict()), snapshots.digest(data)
 
     first, again, other = built(3), built(3), built(4)
     assert first == again
@@ -88,7 +91,7 @@ def test_sampler_goes_on_within_an_epoch_whatever_the_world_size(before: int, ra
     data = list(range(96))
 
     def deal(world: int, seen: int) -> list[list[int]]:
-        samplers = [trainer.ResumableSampler(data, world, rank, seed=7) for rank in range(world)]
+        samplers = [ResumableSampler(data, world, rank, seed=7) for rank in range(world)]
         for sampler in samplers:
             sampler.set_epoch(5)
             if seen:
@@ -106,10 +109,10 @@ def test_sampler_goes_on_within_an_epoch_whatever_the_world_size(before: int, ra
 def test_a_checksum_counts_names_and_bytes() -> None:
     ones, column = torch.ones(2, 3), torch.arange(6.0).reshape(2, 3).T
     known = hashlib.sha256(b"a" + ones.numpy().tobytes() + b"b" + column.contiguous().numpy().tobytes()).hexdigest()
-    assert trainer.digest({"a": ones, "b": column}) == known
-    assert trainer.digest({"a": torch.tensor(1.5)}) == hashlib.sha256(b"a\x00\x00\xc0\x3f").hexdigest()
+    assert snapshots.digest({"a": ones, "b": column}) == known
+    assert snapshots.digest({"a": torch.tensor(1.5)}) == hashlib.sha256(b"a\x00\x00\xc0\x3f").hexdigest()
     different = [{"a": ones}, {"b": ones}, {"a": 2 * ones}, {"a": ones.requires_grad_(False).bfloat16()}, {}]
-    assert len({trainer.digest(state) for state in different}) == len(different)
+    assert len({snapshots.digest(state) for state in different}) == len(different)
 
 
 # --- what this process may use ----------------------------------------------------------------------------
@@ -140,9 +143,9 @@ def test_cores_are_those_that_the_container_may_use(
         path = tmp_path / "sys/fs/cgroup" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    monkeypatch.setattr(trainer, "Path", lambda path: tmp_path / path.lstrip("/"))
+    monkeypatch.setattr(process, "Path", lambda path: tmp_path / path.lstrip("/"))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 5})
-    assert trainer.cpu_cores() == cores
+    assert process.cpu_cores() == cores
 
 
 @pytest.mark.parametrize(
@@ -155,9 +158,9 @@ def test_a_rank_has_a_gpu_where_its_host_has_one_for_each(
     asked: list[bool] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    monkeypatch.setattr(trainer, "LOCAL_WORLD_SIZE", local)
-    monkeypatch.setattr(trainer, "gather", lambda value: asked.append(value) or [value])
-    assert trainer.choose_backend("auto") == ("nccl" if enough else "gloo")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(local))
+    monkeypatch.setattr(ranks, "gather", lambda value: asked.append(value) or [value])
+    assert ranks.choose_backend("auto") == ("nccl" if enough else "gloo")
     assert asked == [enough]
 
 
@@ -174,14 +177,14 @@ def test_a_rank_has_a_gpu_where_its_host_has_one_for_each(
 def test_the_backend_is_the_same_for_all_ranks(
     wanted: str, have: list[bool], backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "gather", lambda value: have)
-    assert trainer.choose_backend(wanted) == backend
+    monkeypatch.setattr(ranks, "gather", lambda value: have)
+    assert ranks.choose_backend(wanted) == backend
 
 
 def test_nccl_without_a_gpu_names_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "gather", lambda value: [True, False, True, False])
+    monkeypatch.setattr(ranks, "gather", lambda value: [True, False, True, False])
     with pytest.raises(SystemExit) as stopped:
-        trainer.choose_backend("nccl")
+        ranks.choose_backend("nccl")
     sentence = "error: backend nccl needs a GPU for each rank, and there is none for rank 1, 3"
     assert stopped.value.code == sentence
 
@@ -191,11 +194,14 @@ def test_random_numbers_of_a_gpu_are_kept_beside_those_of_the_cpu(monkeypatch: p
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: gpu)
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda *words: given.append(words))
     cpu = torch.get_rng_state()
-    assert [state.equal(kept) for state, kept in zip(trainer.rng_state(CUDA), [cpu, gpu], strict=True)] == [True, True]
-    assert len(trainer.rng_state(CPU)) == 1
+    assert [state.equal(kept) for state, kept in zip(snapshots.rng_state(CUDA), [cpu, gpu], strict=True)] == [
+        True,
+        True,
+    ]
+    assert len(snapshots.rng_state(CPU)) == 1
     first = torch.rand(1)
     for states, device in (([cpu, gpu], CPU), ([cpu], CUDA), ([cpu, gpu], CUDA)):
-        trainer.set_rng_state(states, device)
+        snapshots.set_rng_state(states, device)
         assert torch.rand(1).equal(first)
     assert given == [(gpu, CUDA)]
 
@@ -205,15 +211,15 @@ def test_random_numbers_of_a_gpu_are_kept_beside_those_of_the_cpu(monkeypatch: p
 
 def test_bytes_of_each_rank_arrive_up_to_a_limit(tmp_path: Path) -> None:
     def work(rank: int) -> None:
-        trainer.MESSAGE_BYTES = 6
+        ranks.MESSAGE_BYTES = 6
         for sizes in ((0, 1, 6), (2, 7, 3)):
             own = torch.full((sizes[rank],), 10 + rank, dtype=torch.uint8)
             try:
-                print([part.tolist() for part in trainer.gather_bytes(own)])
+                print([part.tolist() for part in ranks.gather_bytes(own)])
             except RuntimeError as error:
                 print(error)
 
-    ended = forked.run(trainer, 3, work, tmp_path)
+    ended = forked.run(3, work, tmp_path)
     assert [rank.code for rank in ended] == [0] * 3, ended
     for rank in ended:
         assert rank.output.splitlines() == [
@@ -224,11 +230,11 @@ def test_bytes_of_each_rank_arrive_up_to_a_limit(tmp_path: Path) -> None:
 
 def test_ranks_that_agree_go_on_and_others_say_who_has_what(monkeypatch: pytest.MonkeyPatch) -> None:
     for values in ([3], [3, 3, 3]):
-        monkeypatch.setattr(trainer, "gather", lambda value, values=values: values)
-        trainer.require_same("the number", 3)
-    monkeypatch.setattr(trainer, "gather", lambda value: [3, 3, 4])
+        monkeypatch.setattr(ranks, "gather", lambda value, values=values: values)
+        ranks.require_same("the number", 3)
+    monkeypatch.setattr(ranks, "gather", lambda value: [3, 3, 4])
     with pytest.raises(RuntimeError) as error:
-        trainer.require_same("the number", 3)
+        ranks.require_same("the number", 3)
     assert str(error.value) == "the ranks do not agree on the number: rank 0 has 3, rank 1 has 3, rank 2 has 4"
 
 
@@ -273,9 +279,8 @@ def begun(tmp_path: Path, *args: str, env: dict[str, str | None], fakes: dict[tu
 def test_each_rank_takes_its_share_of_the_cores_and_leaves_one(
     cores: int, local: int, told: str | None, workers: str, ready: str, tmp_path: Path
 ) -> None:
-    env = {"OMP_NUM_THREADS": told, "DDP_BACKEND": "gloo"}
-    fakes = {(trainer, "cpu_cores"): lambda: cores, (trainer, "LOCAL_WORLD_SIZE"): local}
-    said = begun(tmp_path, "--workers", workers, env=env, fakes=fakes)
+    env = {"OMP_NUM_THREADS": told, "DDP_BACKEND": "gloo", "LOCAL_WORLD_SIZE": str(local)}
+    said = begun(tmp_path, "--workers", workers, env=env, fakes={(trainer, "cpu_cores"): lambda: cores})
     assert said == ["[GPU0] Process group ready", ready, "RUN 0 1"]
 
 
@@ -325,11 +330,11 @@ def test_a_rank_leaves_when_all_are_done_and_its_last_words_are_heard(tmp_path: 
             waited = rank == 1 or time.monotonic() - began > 0.25
             os.write(said, f"ENDED {waited} {dist.is_initialized()}\n".encode())
 
-        trainer.heartbeat = SimpleNamespace(end=end)
+        process.heartbeat = SimpleNamespace(end=end)
         print("to stdout")
         print("to stderr", file=sys.stderr)
         time.sleep(0.3 * rank)
-        trainer.leave(5)
+        process.leave(5)
 
-    for rank in forked.run(trainer, 2, work, tmp_path):
+    for rank in forked.run(2, work, tmp_path):
         assert (rank.code, rank.output.splitlines()) == (5, ["ENDED True False", "to stdout", "to stderr"])

@@ -10,6 +10,8 @@ import pytest
 import torch
 from trainer_runs import CPU, difference, events, records, saved, start, tiny, train, train_and_say, trainer
 
+from ddp_trainer import snapshots
+
 # --- by hand ----------------------------------------------------------------------------------------------
 
 
@@ -84,7 +86,7 @@ def test_the_first_and_the_last_line_of_the_metrics(told: tuple[Path, list[str]]
     folder, _ = told
     (begun,), (end,) = records(folder, "start"), records(folder, "end")
     assert (begun["epoch"], begun["step"], begun["host"]) == (0, 0, socket.gethostname())
-    assert (end["epoch"], end["step"], end["weights"]) == (3, 9, trainer.digest(saved(folder)["model"]))
+    assert (end["epoch"], end["step"], end["weights"]) == (3, 9, snapshots.digest(saved(folder)["model"]))
     assert begun["run"] == end["run"] == saved(folder)["run"]
     assert time.strptime(end["run"], "%Y%m%dT%H%M%SZ")
 
@@ -104,7 +106,7 @@ def test_a_run_tells_each_epoch_each_snapshot_and_its_end(told: tuple[Path, list
         if number in (0, 2):
             expected.append(f"Epoch {number} | train snapshot saved at {folder / 'snapshot.pt'}")
     expected.append(f"[GPU0] final held-out loss: {epochs[-1]['held_out_loss']:.4f}")
-    weights = trainer.digest(saved(folder)["model"])
+    weights = snapshots.digest(saved(folder)["model"])
     expected.append(f"[GPU0] weights are identical on all 1 ranks | sha256: {weights}")
     without_rate = [[line.partition("samples/s")[0] for line in all_] for all_ in (lines, expected)]
     assert without_rate[0] == without_rate[1]  # that has been rounded before
@@ -144,7 +146,7 @@ def test_each_rank_draws_random_numbers_of_its_own(tmp_path: Path) -> None:
         trainer.Trainer(trainer.parse_args(["1", "1", "--seed", "5", *path]), CPU, None)
         print("SEED", torch.initial_seed())
 
-    ended = forked.run(trainer, 2, work, tmp_path)
+    ended = forked.run(2, work, tmp_path, optimizer=True)
     assert [rank.output.splitlines()[-1] for rank in ended] == ["SEED 6", "SEED 7"]  # and 5 builds the task
 
 
@@ -167,7 +169,7 @@ def test_another_model_or_other_data_do_not_go_on_from_a_snapshot(tmp_path: Path
             except SystemExit as refused:
                 print(refused.code)
 
-    (ended,) = forked.run(trainer, 1, work, tmp_path)
+    (ended,) = forked.run(1, work, tmp_path, optimizer=True)
     assert ended.output.splitlines() == [
         f"error: {path} was made with --task regression: use that, or another path",
         f"error: {path} was made with --seed 3: use that, or another path",

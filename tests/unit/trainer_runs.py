@@ -16,15 +16,15 @@ from typing import Any
 import forked
 import torch
 import torch.distributed.run as torchrun
-from by_path import ROOT, load
+from by_path import ROOT
 from tensorboardX.proto.event_pb2 import Event
 from torch import nn
 from torch.utils.data import TensorDataset
 
+import training_code as trainer
+
 TRAINER = ROOT / "training" / "training_code.py"
 CPU = torch.device("cpu")
-
-trainer = load("training/training_code.py")
 
 
 def tiny(seed: int, samples: int = 48, held_out: int = 8, dropout: float = 0.0, classes: int = 0) -> Any:
@@ -75,7 +75,7 @@ def train_and_say(
         built.learn = watched
         built.run_all()
 
-    ended = forked.run(trainer, ranks, work, folder)
+    ended = forked.run(ranks, work, folder, optimizer=True)
     assert [rank.code for rank in ended] == [143 if stop else 0] * ranks, ended
     lines = [rank.output.splitlines() for rank in ended]
     steps = [[json.loads(line[5:]) for line in rank if line.startswith("STEP ")] for rank in lines]
@@ -91,11 +91,12 @@ def start(folder: Path, *args: list[str], prepare: Callable[[int], object] | Non
         trainer.sys.argv = ["training_code.py", *args[rank]]
         trainer.main()
 
-    return forked.run(trainer, len(args), work, folder, group=False)
+    return forked.run(len(args), work, folder, group=False, optimizer=True)
 
 
 def with_torchrun(folder: Path, *args: str, script: Path = TRAINER, **env: str) -> tuple[ForkProcess, Path]:
     """Torchrun with two ranks, begun, and the file with what all of them write. It and its ranks are forked: see forked.py."""
+    forked.load_compiler()
     log = folder / "torchrun.log"
     log.touch()
     process = multiprocessing.get_context("fork").Process(target=be_torchrun, args=(folder, log, script, args, env))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..contract import LAYERS, Json
+from ..contract import LAYERS, STEADY_CONNECTION, Json
+from ..faults import FAULTS
 
 # SSH and Ansible's own start-up lie between the controller's stamp and the host's: no more than this, one hopes.
 TRANSIT_SECONDS = 60.0
 # An overlay's interfaces have this much less than its MTU option says: measured on engines 20.10 and 26.1.
 VXLAN_BYTES = 50
+# Of a probe's report, what is a mapping where it is there.
+PARTS = ("identity", "clock", "heard", "pairs", "allreduce", "compute", "backend_reason")
 
 
 class Case:
@@ -24,8 +27,13 @@ class Case:
         for report in reports:
             if not isinstance(report, dict):
                 continue
-            if report.get("rank") in self.hosts:
-                rank = int(report["rank"])
+            report = {
+                **report,
+                "probe": readable(report.get("probe")),
+                "host_checks": mapping(report.get("host_checks")),
+            }
+            rank = report.get("rank")
+            if isinstance(rank, int) and rank in self.hosts:
                 self.reports[rank] = merge(self.reports.get(rank) or {}, report)
             elif report.get("host") not in self.hosts.values():
                 self.bystanders[str(report.get("host"))] = report
@@ -49,6 +57,25 @@ class Case:
 
     def host(self, rank: int | None) -> str | None:
         return None if rank is None else self.hosts.get(rank, f"rank {rank}")
+
+    def manager(self) -> str:
+        """A host whose engine manages the swarm."""
+        for rank, host in self.hosts.items():
+            if (self.checks(rank).get("engine") or {}).get("manager"):
+                return host
+        return next(iter(self.bystanders), "a manager")
+
+    def fault(self, code: str, rank: int, peer: int | str | None = None, **facts: Any) -> None:
+        """A fault by its code (contract.py), with the facts that its sentences name."""
+        fault = FAULTS[code]
+        facts = {
+            "host": self.hosts[rank],
+            "peer": peer if isinstance(peer, str) else self.host(peer),
+            "rank": rank,
+            **facts,
+        }
+        observed, expected, hint = (text.format(**facts) for text in fault[2:])
+        self.say(fault.layer, rank, fault.check, False, observed, expected, hint, peer)
 
     def say(
         self,
@@ -76,6 +103,58 @@ class Case:
                 "hint": hint,
             }
         )
+
+
+def pair_list(case: Case) -> list[Json]:
+    pairs = []
+    for rank in case.hosts:
+        for peer, pair in sorted((case.probe(rank).get("pairs") or {}).items(), key=lambda item: int(item[0])):
+            if int(peer) in case.hosts:
+                pairs.append(
+                    {
+                        "rank": rank,
+                        "host": case.hosts[rank],
+                        "peer_rank": int(peer),
+                        "peer": case.hosts[int(peer)],
+                        "latency": pair.get("latency_us"),
+                        "bandwidth": pair.get("bandwidth_mb_s"),
+                        "host_bandwidth": (
+                            (case.checks(rank).get("host_network") or {}).get(case.hosts[int(peer)]) or {}
+                        ).get("bandwidth_mb_s"),
+                        "steady": pair.get("bandwidth_steady", 1) >= STEADY_CONNECTION,
+                        "path_mtu": pair.get("path_mtu"),
+                    }
+                )
+    return pairs
+
+
+def slowest_pair(case: Case) -> str:
+    slowest = min((pair for pair in pair_list(case) if pair["bandwidth"]), key=lambda p: p["bandwidth"], default=None)
+    if slowest is None:
+        return ""
+    return f"slowest pair: {slowest['host']} to {slowest['peer']}, {slowest['bandwidth']:g} MB/s"
+
+
+def mapping(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def readable(probe: Any) -> Json | None:
+    """The probe's report, or none if it is not shaped as one: a container's output says whatever the container wants."""
+    if not isinstance(probe, dict) or any(not isinstance(probe.get(part) or {}, dict) for part in PARTS):
+        return None
+    records = probe.get("records") or []
+    return probe if isinstance(records, list) and all(map(is_record, records)) else None
+
+
+def is_record(record: Any) -> bool:
+    return (
+        isinstance(record, dict)
+        and type(record.get("layer")) is int
+        and record["layer"] in LAYERS
+        and isinstance(record.get("peer"), (int, type(None)))
+        and isinstance(record.get("code"), (str, type(None)))
+    )
 
 
 def merge(old: Json, new: Json) -> Json:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import statistics
 
-from ..contract import FAST_ENOUGH_MB_S, STEADY, Json
+from ..contract import FAST_ENOUGH_MB_S, STEADY_CONNECTION
 from ..remedies import gpu_hint
-from .case import Case
+from .case import Case, pair_list, slowest_pair
 
 # Programs that want a core, for each core: with more of them a host measures itself, not the network.
 BUSY = 4
@@ -42,7 +42,12 @@ def judge_identity(case: Case) -> None:
                 names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
                 observed = "different: " + (", ".join(names[:5]) or "files beyond those listed")
                 expected = f"the files of {case.hosts[model]}"
-            hint = f"run playbooks/image.yml --limit {case.hosts[rank]}: the tag is the same, the content is not"
+            host, ref = case.hosts[rank], (case.checks(rank).get("image") or {}).get("name") or "IMAGE"
+            # An image that is there by its tag is not made again.
+            hint = (
+                f"run 'docker image rm --force {ref}' on {host}, and then run playbooks/image.yml --limit {host}: the tag is the "
+                "same, the content is not"
+            )
             case.say(4, rank, label, False, observed, expected, hint)
 
 
@@ -52,18 +57,18 @@ def judge_resources(case: Case) -> None:
         size = probe.get("shm_bytes")
         if size is not None:
             floor = case.limits["min_shm"]
-            hint = (
-                f"give the task on {host} a larger /dev/shm with training_shm_size (bytes), or lower preflight_min_shm"
-            )
+            hint = f"give the task on {host} a larger /dev/shm: set training_shm_size to {floor} (bytes), or lower preflight_min_shm"
             case.say(5, rank, "/dev/shm", size >= floor, f"{size} B", f"at least {floor} B", hint)
         unseen = case.checks(rank).get("gpus") and probe and not probe.get("gpus")
         if unseen and case.limits["backend"] != "gloo":
             seen = f"the host has {case.checks(rank)['gpus']}, torch in the task sees none"
+            if reason := probe.get("gpu_error"):
+                seen = f"{seen} ({reason})"
             case.say(5, rank, "GPUs", False, seen, "the GPUs of the host", gpu_hint(case, rank))
         for gpu, other in (case.checks(rank).get("gpus_of_others") or {}).items():
             hint = (
-                f"swarm gave {gpu} to two tasks on {host}, as it can after its leader restarted: let {other} end, or remove it "
-                "('docker stack rm'), and run this again"
+                f"swarm gave {gpu} to two tasks on {host}, as it can after its leader restarted: let {other} end, or stop its "
+                "job with playbooks/stop.yml, and run this again"
             )
             case.say(5, rank, "GPUs", False, f"{gpu} is {other}'s too", "GPUs of its own", hint)
         if probe and case.limits["min_gpus"]:
@@ -100,9 +105,10 @@ def judge_bandwidth(case: Case) -> None:
             case.say(13, rank, "bus bandwidth", got >= floor, f"{got:g} MB/s", f"at least {floor:g} MB/s", hint)
 
 
-def busy(case: Case, rank: int) -> bool:
+def busy(case: Case, rank: int, programs: int = BUSY) -> bool:
+    """Whether more programs than these want each of the host's cores."""
     compute = case.probe(rank).get("compute") or {}
-    return float(compute.get("load") or 0) > BUSY * int(compute.get("cores") or 1)
+    return float(compute.get("load") or 0) > programs * int(compute.get("cores") or 1)
 
 
 def judge_host_network(case: Case) -> None:
@@ -121,13 +127,6 @@ def judge_host_network(case: Case) -> None:
             "hosts' MTU, look at the network card's VXLAN offload (ethtool -k), or lower preflight_min_network_fraction",
             pair["peer_rank"],
         )  # fmt: skip
-
-
-def slowest_pair(case: Case) -> str:
-    slowest = min((pair for pair in pair_list(case) if pair["bandwidth"]), key=lambda p: p["bandwidth"], default=None)
-    if slowest is None:
-        return ""
-    return f"slowest pair: {slowest['host']} to {slowest['peer']}, {slowest['bandwidth']:g} MB/s"
 
 
 def judge_stragglers(case: Case) -> None:
@@ -158,7 +157,7 @@ def judge_stragglers(case: Case) -> None:
             sending[rank] = statistics.median(rates)
     for rank, own in sending.items():
         tries = [p.get("bandwidth_steady", 1) for p in (case.probe(rank).get("pairs") or {}).values()]
-        if statistics.median(tries) < STEADY or any(busy(case, other) for other in sending):
+        if statistics.median(tries) < STEADY_CONNECTION or any(busy(case, other) for other in sending):
             continue
         others = [value for other, value in sending.items() if other != rank]
         if others and own * factor < statistics.median(others) and own < GIGABIT_MB_S:
@@ -167,26 +166,3 @@ def judge_stragglers(case: Case) -> None:
                 f"at least 1/{factor:g} of the others' median of {statistics.median(others):g} MB/s",
                 f"{case.hosts[rank]} sends slower than the others: check its link speed, cable and traffic shaping",
             )  # fmt: skip
-
-
-def pair_list(case: Case) -> list[Json]:
-    pairs = []
-    for rank in case.hosts:
-        for peer, pair in sorted((case.probe(rank).get("pairs") or {}).items(), key=lambda item: int(item[0])):
-            if int(peer) in case.hosts:
-                pairs.append(
-                    {
-                        "rank": rank,
-                        "host": case.hosts[rank],
-                        "peer_rank": int(peer),
-                        "peer": case.hosts[int(peer)],
-                        "latency": pair.get("latency_us"),
-                        "bandwidth": pair.get("bandwidth_mb_s"),
-                        "host_bandwidth": (
-                            (case.checks(rank).get("host_network") or {}).get(case.hosts[int(peer)]) or {}
-                        ).get("bandwidth_mb_s"),
-                        "steady": pair.get("bandwidth_steady", 1) >= STEADY,
-                        "path_mtu": pair.get("path_mtu"),
-                    }
-                )
-    return pairs

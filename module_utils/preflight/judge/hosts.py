@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from .. import contract as code
 from ..contract import Json
 from ..observe.engine import RANK_LABEL
 from .case import TRANSIT_SECONDS, Case
+
+# A table as full as this is one burst of connections from dropping some.
+CONNTRACK_PERCENT = 95
 
 
 def judge_reach(case: Case, unreachable: Json) -> None:
@@ -16,8 +20,8 @@ def judge_reach(case: Case, unreachable: Json) -> None:
         case.say(
             2, ranks.get(host, -1), "host", False, " ".join(str(why).split())[:300] or "no answer",
             "an answer over SSH",
-            f"check that {host} is switched on, that ansible_host and ansible_user are right and that 'ssh {host}' and "
-            "sudo work from here",
+            f"check that {host} is switched on, that ansible_host and ansible_user are right, and that SSH and sudo work "
+            f"from here ('ansible {host} --become -m ping')",
             host=host,
         )  # fmt: skip
     missing = [rank for rank, host in case.hosts.items() if rank not in case.reports and host not in unreachable]
@@ -92,6 +96,12 @@ def judge_hosts(case: Case) -> None:
                 f"{free / 1e6:.0f} MB free under {engine.get('root')}", f"{case.limits['min_disk'] / 1e6:.0f} MB",
                 f"free space on {host} (docker system df, docker image prune), or lower preflight_min_disk",
             )  # fmt: skip
+        # None where that cannot be told; on the hosts' own network no task needs it.
+        if checks.get("nat_rules") is False and case.limits["network_mode"] == "overlay":
+            case.fault(code.NAT_RULES_GONE, rank, subnet=checks.get("gateway_bridge"))
+        tracked = checks.get("conntrack") or {}
+        if tracked and tracked["count"] * 100 > CONNTRACK_PERCENT * tracked["max"]:
+            case.fault(code.CONNTRACK_FULL, rank, percent=CONNTRACK_PERCENT, **tracked)
         for port in checks.get("ports") or []:
             case.say(
                 3, rank, f"port {port['port']}", not port["error"], port["error"],
@@ -121,7 +131,8 @@ def judge_engine(case: Case, rank: int, host: str, checks: Json) -> bool:
         return True
     case.say(
         2, rank, "engine", False, checks.get("error") or engine.get("error") or "no answer", "a running engine",
-        f"start Docker on {host} (systemctl status docker), or run playbooks/docker.yml on it", host=host,
+        f"start Docker on {host} (run 'systemctl start docker' on {host}, or see systemctl status docker), or run "
+        f"playbooks/docker.yml --limit {host}", host=host,
     )  # fmt: skip
     return False
 
@@ -154,7 +165,7 @@ def judge_nodes(case: Case) -> None:
             word = {"drain": "drained", "pause": "paused"}.get(node["availability"], node["availability"])
             case.say(
                 3, rank, "node", False, f"availability {node['availability']}", "availability active",
-                f"{host} is {word}: run 'docker node update --availability active {node['hostname']}' on a manager",
+                f"{host} is {word}: run 'docker node update --availability active {node['hostname']}' on {case.manager()}",
             )  # fmt: skip
         else:
             case.say(3, rank, "node", True, "ready, active", "ready, active")

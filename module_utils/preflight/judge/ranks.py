@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from ..contract import LAYERS, Json
+from .. import contract as code
+from ..contract import PROBED_LAYERS, Json
 from ..remedies import hint_for
 from .case import Case
-from .network import lossy_paths, say_lossy
+from .network import free_subnet, lossy_paths, say_lossy
+
+# As swarm says that a network has no address left.
+NO_ADDRESS = (
+    "ip addresses may be exhausted",
+    "no available ip",
+    "could not find an available ip",
+    "no available addresses",
+)
 
 
 def judge_presence(case: Case) -> None:
@@ -33,8 +42,8 @@ def judge_presence(case: Case) -> None:
         state = str(container.get("state"))
         words = " | ".join(checks.get("log_tail") or [])[-300:]
         if state in ("exited", "dead", "created", "removing"):
-            code = container.get("exit_code")
-            observed = f"the container is {state} with code {code} {container.get('error') or ''} {words}".strip()
+            exit_code = container.get("exit_code")
+            observed = f"the container is {state} with code {exit_code} {container.get('error') or ''} {words}".strip()
             hint = f"the image on {host} cannot run the probe, which needs python3 and torch: run playbooks/image.yml there"
             if container.get("oom_killed"):
                 hint = f"the container ran out of memory on {host}: raise its memory limit, or free memory there"
@@ -59,7 +68,14 @@ def judge_no_container(case: Case, rank: int, task: Json | None) -> None:
             say_lossy(case, other, peer, largest)
             return
     seen = error or (f"task {task['state']} on {task['node'] or 'no node'}" if task else "no task on this host")
-    if "insufficient resources" in error:
+    # A task without an address stays new, without a node and without a word (seen on engine 26.1).
+    starved = str((task or {}).get("state") or "").lower().startswith("new") and not (task or {}).get("node")
+    if starved or any(words in error.lower() for words in NO_ADDRESS):
+        case.fault(
+            code.SUBNET_FULL, rank, seen=seen, name=case.limits["network"], subnet=case.network().get("subnet"),
+            manager=case.manager(), free=free_subnet(case),
+        )  # fmt: skip
+    elif "insufficient resources" in error:
         case.say(
             5, rank, "task", False, error, "free resources on the node",
             f"{host} has not the free GPUs (generic resources) or memory that a rank asks for: see what runs there "
@@ -100,14 +116,12 @@ def blamed_layer(case: Case, rank: int) -> int:
 def judge_records(case: Case, rank: int) -> None:
     """Take over what the probe has judged itself, with a hint for what failed."""
     records = case.probe(rank).get("records") or []
-    for layer in LAYERS if case.probe(rank) else ():
+    for layer in PROBED_LAYERS if case.probe(rank) else ():
         # Comparisons between the ranks, made below, do not stand in for what the probe should have said itself.
-        if layer >= 4 and not any(record.get("layer") == layer for record in records):
+        if not any(record.get("layer") == layer for record in records):
             case.say(layer, rank, "probe", None, "the probe says nothing about it")
     for record in records:
-        layer = record.get("layer")
-        if layer not in LAYERS:
-            continue
+        layer = record["layer"]
         peer = record.get("peer")
         ok = record.get("ok")
         observed = record.get("observed")

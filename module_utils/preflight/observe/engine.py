@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Any
 
 from ...docker.cli import DockerError
@@ -12,6 +13,7 @@ from ..contract import Json
 RANK_LABEL = "ddp_rank"
 # In the environment of a task, by swarm: the generic resources that it was given.
 GPU_VARIABLE = "DOCKER_RESOURCE_NVIDIA-GPU"
+TASK_NAME = re.compile(r"\.[a-z0-9]{25}$")
 
 
 def vxlan_support(release: str, root: str = "/") -> bool | None:
@@ -51,7 +53,7 @@ def nvidia_gpus(root: str = "/") -> int:
 def engine_facts(docker: Any) -> Json:
     try:
         info = json.loads(docker.run("info", "--format", "{{json .}}", timeout=20).stdout)
-    except (DockerError, ValueError) as error:
+    except (DockerError, ValueError, RecursionError) as error:
         return {"ok": False, "error": str(error)[:500]}
     problems = "; ".join(info.get("ServerErrors") or [])
     swarm = info.get("Swarm") or {}
@@ -65,6 +67,7 @@ def engine_facts(docker: Any) -> Json:
         "swarm_error": swarm.get("Error") or "",
         "manager": bool(swarm.get("ControlAvailable")),
         "node": swarm.get("NodeID") or "",
+        "address": swarm.get("NodeAddr") or "",
         "default_runtime": info.get("DefaultRuntime") or "",
         "data_path_port": (swarm.get("Cluster") or {}).get("DataPathPort") or 0,
     }
@@ -74,7 +77,7 @@ def inspected(docker: Any, *args: str) -> list[Json]:
     """What `docker ... inspect` prints, or nothing."""
     try:
         rows = json.loads(docker.run(*args, check=False, timeout=20).stdout or "[]")
-    except (DockerError, ValueError):
+    except (DockerError, ValueError, RecursionError):
         return []
     return rows if isinstance(rows, list) else []
 
@@ -128,15 +131,54 @@ def control_peers(nodes: list[Json], ranks: list[Json]) -> list[Json]:
 def network_facts(docker: Any, network: str) -> Json | None:
     """The training's network, or None when this manager does not know it."""
     for row in inspected(docker, "network", "inspect", network):
-        configs = (row.get("IPAM") or {}).get("Config") or []
         options = row.get("Options") or {}
         return {
-            "subnet": next((c["Subnet"] for c in configs if ":" not in str(c.get("Subnet", ":"))), ""),
+            "subnet": subnet_of(row),
             "mtu": int(options.get("com.docker.network.driver.mtu") or 0),
             "encrypted": "encrypted" in options,
             "driver": row.get("Driver"),
         }
     return None
+
+
+def subnet_of(network: Json) -> str:
+    """The first IPv4 subnet of a network as it is inspected, or nothing."""
+    configs = (network.get("IPAM") or {}).get("Config") or []
+    return next((str(c["Subnet"]) for c in configs if ":" not in str(c.get("Subnet", ":"))), "")
+
+
+def addresses_of_services(docker: Any, network: str, without: list[str]) -> int:
+    """How many of a network's addresses the swarm's services hold: one for each task that runs, and each virtual IP.
+
+    The services of some stacks are left out: those that a check, or the training after it, takes the place of.
+    """
+    try:
+        rows = docker.run("service", "ls", "--format", "{{.ID}} {{.Replicas}}", timeout=20).stdout.splitlines()
+    except DockerError:
+        return 0
+    running = {}
+    for row in rows:
+        name, _, replicas = row.partition(" ")
+        count = replicas.split("/")[0]
+        running[name] = int(count) if count.isdigit() else 0
+    held = 0
+    for service in inspected(docker, "service", "inspect", *running) if running else []:
+        spec, addresses = service.get("Spec") or {}, (service.get("Endpoint") or {}).get("VirtualIPs") or []
+        if (spec.get("Labels") or {}).get("com.docker.stack.namespace") in without:
+            continue
+        targets = (spec.get("TaskTemplate") or {}).get("Networks") or spec.get("Networks") or []
+        if network in [target.get("Target") for target in targets]:
+            held += next((count for name, count in running.items() if str(service.get("ID")).startswith(name)), 0)
+        held += sum(address.get("NetworkID") == network for address in addresses)
+    return held
+
+
+def loners(network: Json) -> list[str]:
+    """Containers of this host in a network that no service has put there, by name."""
+    entries = (network.get("Containers") or {}).items()
+    # The engine's own address in the network, one on each host that has a task in it, is called lb-NETWORK.
+    names = [str(entry.get("Name")) for key, entry in entries if not key.startswith("lb-")]
+    return sorted(name for name in names if not TASK_NAME.search(name))
 
 
 def container_of(docker: Any, service: str) -> Json | None:
@@ -148,7 +190,7 @@ def container_of(docker: Any, service: str) -> Json | None:
     done = docker.run("inspect", "--type", "container", name, check=False, timeout=20)
     try:
         details = json.loads(done.stdout)[0]
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, RecursionError):
         return None
     state = details.get("State") or {}
     return {

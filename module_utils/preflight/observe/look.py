@@ -9,32 +9,39 @@ import time
 from typing import Any
 
 from ...docker.cli import DockerError
+from ...text import lines_of
 from ..contract import MARKER, Json
 from .engine import (
+    addresses_of_services,
     container_of,
     control_peers,
     engine_facts,
     gpus_of_others,
     inspected,
+    loners,
     network_facts,
     nvidia_driver,
     nvidia_gpus,
     service_tasks,
     stack_services,
+    subnet_of,
     swarm_nodes,
     vxlan_support,
 )
+from .gpus import gpu_states, recent_xids
+from .links import counters_of, interface_of, link_facts
+from .rules import conntrack, nat_of_gwbridge
 from .wire import HostNetwork, check_ports, local_networks, path_mtu, silent_gossip
 
 
 def parse_report(text: str, run_id: str = "") -> Json | None:
     """The probe's last report in a container's output; a line that is cut or of another run is none."""
-    for line in reversed(text.splitlines()):
+    for line in reversed(lines_of(text)):
         if not line.startswith(MARKER):
             continue
         try:
             report = json.loads(line[len(MARKER) :])
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(report, dict) and (not run_id or report.get("run_id") == run_id):
             return report
@@ -81,6 +88,7 @@ def look(params: Json, docker: Any) -> Json:
         "clock": {"epoch": arrived, "sent_at": params["sent_at"]} if params["sent_at"] else {},
         "disk_free_bytes": free,
         "networks": local_networks(),
+        "link": link_facts(interface_of(str(engine.get("address") or ""))),
         "gpus": nvidia_gpus(),
         "nvidia_driver": nvidia_driver(),
         "ports": ports,
@@ -93,6 +101,29 @@ def look(params: Json, docker: Any) -> Json:
         "host_network": host_network,
         "silent_gossip": [peer["host"] for peer in peers if peer["address"] in silent],
         "error": engine["error"],
+        # A second time, beside the probe, it would say the same, and cost time.
+        **({} if params["service"] else look_closer(params, docker, engine)),
+    }
+
+
+def look_closer(params: Json, docker: Any, engine: Json) -> Json:
+    """What is asked once: the host's rules, what is in its networks, and its GPUs."""
+    name = params["network"]
+    rows = inspected(docker, "network", "inspect", "docker_gwbridge", name) if engine["ok"] else []
+    by_name = {str(row.get("Name")): row for row in rows}
+    bridge, network = by_name.get("docker_gwbridge") or {}, by_name.get(name) or {}
+    services = 0
+    if network and engine["manager"]:
+        services = addresses_of_services(docker, str(network.get("Id")), params["own_stacks"])
+    gpus = nvidia_gpus()
+    return {
+        "gateway_bridge": subnet_of(bridge),
+        "nat_rules": nat_of_gwbridge(bridge),
+        "conntrack": conntrack(),
+        "loners": loners(network),
+        "services_in_network": services,
+        "gpu_states": gpu_states() if gpus else [],
+        "xids": recent_xids() if gpus else [],
     }
 
 
@@ -113,7 +144,7 @@ def listen(params: Json, docker: Any, checks: Json) -> Json | None:
                 done = docker.run("logs", container["id"], check=False, timeout=20)
                 probe = parse_report(done.stdout, params["run_id"])
                 # Each by itself: the last line of the first may have no end.
-                log = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+                log = [*lines_of(done.stdout), *lines_of(done.stderr)]
                 checks["log_tail"] = [line[:300] for line in log if MARKER not in line][-10:]
             checks["error"] = ""
         except DockerError as problem:
@@ -127,6 +158,7 @@ def listen(params: Json, docker: Any, checks: Json) -> Json | None:
         if appeared is not None and now - appeared > (min(10, params["timeout"]) if over else params["timeout"]):
             break
         time.sleep(0.25)
+    checks["counters_after"] = counters_of(str((checks.get("link") or {}).get("name") or ""))
     checks["waited_s"] = round(time.monotonic() - began, 1)
     checks["gpus_of_others"] = gpus_of_others(docker, checks["container"]) if probe is not None else {}
     if checks["engine"].get("manager"):

@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ...text import lines_of
 from ..contract import Json
 from .engine import inspected
 
@@ -22,6 +23,8 @@ GOSSIP_WARNING = re.compile(
     r"(?P<time>[\d.]+) .*memberlist: Was able to connect to (?P<name>\w+) .*probes failed, network may be misconfigured"
 )
 GOSSIP_WARNINGS = 4  # of about seven in ten turns
+RTF_REJECT = 0x0200  # linux/route.h
+SITE_PREFIX = 16  # a route to a network of this size, or smaller, leads to a place
 
 
 def check_port(address: str, port: int, tries: int = 2, timeout: float = 2.0) -> str:
@@ -79,7 +82,7 @@ def gossip_warnings(since: float) -> list[str]:
         log = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return []
-    found = (GOSSIP_WARNING.match(line) for line in log.splitlines())
+    found = (GOSSIP_WARNING.match(line) for line in lines_of(log))
     return [match["name"] for match in found if match and float(match["time"]) > since]
 
 
@@ -133,7 +136,11 @@ def path_mtu(address: str, wanted: int) -> Json:
 
 
 def local_networks(root: str = "/") -> list[Json]:
-    """The IPv4 networks that this host is directly attached to, by the kernel's routing table."""
+    """The IPv4 networks that this host is attached to, and those that it has a route to, by the kernel's routing table.
+
+    Left out are the default route and such as are nearly one, like a company's 10.0.0.0/8: to have a part of that to
+    itself is what every overlay does.
+    """
     found = []
     try:
         with open(os.path.join(root, "proc/net/route"), encoding="ascii") as stream:
@@ -141,10 +148,14 @@ def local_networks(root: str = "/") -> list[Json]:
     except OSError:
         return []
     for row in rows:
-        if len(row) < 8 or row[2] != "00000000" or row[7] == "00000000":
-            continue  # through a gateway, or the default route
-        address, mask = (socket.inet_ntoa(struct.pack("=L", int(row[i], 16))) for i in (1, 7))
-        found.append({"interface": row[0], "network": str(ipaddress.IPv4Network(f"{address}/{mask}"))})
+        if len(row) < 8 or row[7] == "00000000" or int(row[3], 16) & RTF_REJECT:
+            continue
+        address, gateway, mask = (socket.inet_ntoa(struct.pack("=L", int(row[i], 16))) for i in (1, 2, 7))
+        network = ipaddress.IPv4Network(f"{address}/{mask}")
+        if row[2] == "00000000":
+            found.append({"interface": row[0], "network": str(network)})
+        elif network.prefixlen >= SITE_PREFIX:
+            found.append({"interface": row[0], "network": str(network), "gateway": gateway})
     return found
 
 

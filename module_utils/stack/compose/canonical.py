@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -28,7 +29,7 @@ class Content:
     kind: str  # config | secret
     key: str
     name: str
-    text: str | None
+    data: bytes | None
     path: str | None
     options: tuple[str, ...] = ()
 
@@ -202,14 +203,19 @@ def _canonical_content(
         return {"external": True, "name": value.get("name") or key}
     if "driver" in value:
         return value
-    given = [source for source in ("file", "content") if source in value]
+    sources = ["file", "content", *(["content_base64"] if kind == "config" else [])]
+    given = [source for source in sources if source in value]
     if len(given) != 1:
-        raise ComposeError(f"{kind} {key} needs exactly one of file, content and external")
-    text: str | None = None
+        raise ComposeError(f"{kind} {key} needs exactly one of {', '.join(sources)} and external")
     path: str | None = None
     if given == ["content"]:
         text = value["content"] if isinstance(value["content"], str) else json.dumps(value["content"], sort_keys=True)
         data = text.encode("utf-8")
+    elif given == ["content_base64"]:
+        try:
+            data = base64.b64decode(value["content_base64"], validate=True)
+        except (TypeError, ValueError) as error:
+            raise ComposeError(f"{kind} {key}: content_base64 is not base64") from error
     else:
         path = resolve_path(str(value["file"]), prepared.directory, f"{kind} {key}")
         try:
@@ -234,7 +240,7 @@ def _canonical_content(
         raise ComposeError(
             f"{kind} {key}: its name {name} would be longer than {NAME_LIMIT} characters; shorten the key"
         )
-    prepared.contents.append(Content(kind, key, name, text, path, options))
+    prepared.contents.append(Content(kind, key, name, None if path else data, path, options))
     return {"external": True, "name": name}
 
 

@@ -26,7 +26,7 @@ def interpolate(
         names_of_things = where in ("services", "networks", "volumes", "configs")
         return {
             # A program's text is full of dollars that are its own.
-            name: item if name == "content" and where.startswith(("configs.", "secrets."))
+            name: item if name in ("content", "content_base64") and where.startswith(("configs.", "secrets."))
             else interpolate(item, environment, warnings, f"{where}.{name}" if where else str(name),
                              private or (is_secret_name(str(name)) and not names_of_things))
             for name, item in value.items()

@@ -23,13 +23,18 @@ def diagnose(cluster: Cluster, settings: Settings) -> dict[str, Any]:
             "managers would be left that answer. Bring the other managers back first."
         )
     refusals += [steps.refusal for steps in hosts.values() if steps.refusal]
-    refusals += network_refusals(cluster, settings)
+    refusals += network_refusals(cluster, settings) + settled_otherwise(cluster, settings)
+    for host, steps in hosts.items():
+        why = cluster.wanted(host).get("why")
+        if why and (steps.join or (start and host == lead)):
+            steps.sentence += f" It takes part {why}."
     return {
         "lead": lead,
         "lead_address": cluster.address(lead) if start else cluster.swarm(lead)["address"],
         "start": start,
         "hosts": {host: {**vars(steps), "repairs": steps.repairs} for host, steps in hosts.items()},
         "repairs": bool(start) or any(steps.repairs for steps in hosts.values()),
+        "settles": any(steps.settle or steps.demote for steps in hosts.values()) or bool(strangers(cluster)),
         "wait_for": [steps.node_id for steps in hosts.values() if steps.wait],
         "strangers": strangers(cluster),
         "refusals": list(dict.fromkeys(refusals)),
@@ -165,6 +170,8 @@ def diagnose_stranded(cluster: Cluster, host: str, settings: Settings) -> Steps:
     if not cluster.lead and swarm["cluster"] in [cluster.swarm(manager)["cluster"] for manager in asleep]:
         # It waits for that swarm to be led again.
         return Steps(node_id=swarm["node_id"])
+    if swarm["state"] == "error":
+        return diagnose_broken(cluster, host, settings)
     at = [address for address in swarm["remotes"] if address != swarm["address"]]
     if not swarm["manager"] and set(at) & cluster.manager_addresses():
         former = ", ".join(h for h in cluster.managers if {cluster.address(h), cluster.addresses.get(h)} & set(at))
@@ -185,6 +192,22 @@ def diagnose_stranded(cluster: Cluster, host: str, settings: Settings) -> Steps:
     return Steps(
         refusal=f"{why}. Let it leave that swarm and join this one with {switch}{undo} (images and volumes stay, services and networks "
         "of that swarm are lost to it)."
+    )
+
+
+def diagnose_broken(cluster: Cluster, host: str, settings: Settings) -> Steps:
+    """The engine cannot take up its place in the swarm, and no other manager is there to take the host in anew."""
+    folder = f"{cluster.seen[host].get('root') or '/var/lib/docker'}/swarm"
+    role = "manager" if host in cluster.managers else "worker"
+    why = f"{host}'s engine cannot take up its place in the swarm ({cluster.swarm(host)['error'] or 'it does not say why'})"
+    if settings.rebuild:
+        return Steps(sentence=f"{why}. It leaves that swarm and joins as a {role}.", leave=True, join=role)
+    return Steps(
+        refusal=f"{why}. What it knows of the swarm is still in {folder}: do not let it leave. Has its certificate expired while it was "
+        f"switched off ('openssl x509 -noout -enddate -in {folder}/certificates/swarm-node.crt'), set its clock back to a day before, restart "
+        "the engine, say 'docker swarm ca --rotate', and set the clock right: that keeps services and networks. Is a file there damaged, bring "
+        "a backup back (playbooks/restore.yml). Only if neither can be done, give the swarm up with swarm_rebuild=true (images and volumes "
+        "stay)."
     )
 
 
@@ -225,6 +248,26 @@ def network_refusals(cluster: Cluster, settings: Settings) -> list[str]:
         "rename it, or set swarm_network to another name."
         for network in wrong
     ]
+
+
+def settled_otherwise(cluster: Cluster, settings: Settings) -> list[str]:
+    """What is asked of a swarm that it has otherwise from its beginning; the engine changes none of it later."""
+    swarm = cluster.swarm(cluster.lead) if cluster.lead else {}
+    asked = {
+        "swarm_data_path_port": ("data_path_port", settings.data_path_port),
+        "swarm_default_addr_pool": ("default_addr_pool", settings.default_addr_pool),
+        "swarm_default_addr_pool_mask_length": ("subnet_size", settings.subnet_size),
+    }
+    return [
+        f"{variable} asks for {listed(value)}, and the swarm of {cluster.lead} has {listed(swarm[name])} from its beginning: take it down and "
+        "form it anew (playbooks/teardown.yml, then playbooks/swarm.yml), or take the variable out."
+        for variable, (name, value) in asked.items()
+        if value and swarm.get(name) and swarm[name] != value
+    ]
+
+
+def listed(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def unwise(managers: list[str]) -> list[str]:

@@ -1,0 +1,98 @@
+#!/usr/bin/python
+# MIT License (see LICENSE), compatible with the GNU General Public License version 3
+"""Ansible module: the jobs of a swarm."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: swarm_jobs_info
+short_description: Tell which jobs are in a Docker Swarm
+description:
+  - A job is a stack with a service C(node0), C(node1) and so on for each rank. Says of each how it stands and where its ranks are.
+author:
+  - ddp-swarm contributors (@ddp-swarm)
+extends_documentation_fragment: [ddp.swarm.docker_cli]
+options:
+  names:
+    description:
+      - Names of the jobs to tell about, none for all.
+    type: list
+    elements: str
+    default: []
+  lines:
+    description:
+      - Whether to read what each rank wrote last.
+    type: bool
+    default: false
+  progress_pattern:
+    description:
+      - With O(lines), a regular expression (Python's) of the lines of rank 0 that tell of progress.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    description: Changes nothing, in check mode or out of it.
+    support: full
+notes:
+  - Must run on a manager of an active and unlocked swarm that has a quorum.
+seealso:
+  - module: ansible.legacy.swarm_stack_info
+"""
+
+EXAMPLES = r"""
+- name: Ask for the jobs of the swarm
+  swarm_jobs_info:
+    lines: true
+  register: swarm
+"""
+
+RETURN = r"""
+jobs:
+  description:
+    - The jobs by their names. C(state) is running, starting, stopped, complete or failed, C(busy) whether any task has a container, C(since)
+      when the job was deployed, C(restarts) how many tasks were started beyond the first of each rank, as far as swarm remembers, C(mounts)
+      what rank 0 has of volumes and directories, and C(progress) the last line of rank 0 that tells of it.
+    - Of C(ranks), C(host) is the name in the inventory where the node bears it as its label, else its host name, and C(last) the last line
+      of the newest task.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: simple-training
+      state: running
+      busy: true
+      since: "2025-01-01T10:00:00.1Z"
+      restarts: 0
+      progress: ""
+      mounts: [{type: volume, source: simple-training_snapshots, target: /snapshots}]
+      ranks: [{rank: 0, host: host1, task: w1k8, state: running, exit_code: null, error: "", since: "2025-01-01T10:00:02.9Z", restarts: 0,
+               failed: false, last: ""}]
+"""
+
+from ..module_utils.docker.cli import DockerError
+from ..module_utils.docker.module import DockerModule
+from ..module_utils.stack.jobs import read_jobs
+from ..module_utils.stack.live import SwarmUnavailable, explain_unavailable
+
+
+def main() -> None:
+    module = DockerModule(
+        argument_spec={
+            "names": {"type": "list", "elements": "str", "default": []},
+            "lines": {"type": "bool", "default": False},
+            "progress_pattern": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    try:
+        jobs = read_jobs(module.docker, params["names"], params["lines"], params["progress_pattern"])
+    except DockerError as error:
+        module.fail_json(msg=explain_unavailable(module.docker, error))
+    except SwarmUnavailable as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, jobs=jobs)
+
+
+if __name__ == "__main__":
+    main()

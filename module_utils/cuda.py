@@ -1,0 +1,11 @@
+"""Which NVIDIA driver a CUDA version needs. Standard library only, Python 3.9 or newer."""
+
+from __future__ import annotations
+
+# The oldest driver for each CUDA: https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
+OLDEST_DRIVERS = {"11": 450, "12": 525, "13": 580}
+
+
+def oldest_driver(cuda: str) -> int:
+    """The first number of the driver's version, 0 for a CUDA that is not known here."""
+    return OLDEST_DRIVERS.get(cuda.split(".")[0], 0)

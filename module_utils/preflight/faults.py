@@ -1,0 +1,136 @@
+"""What the judge finds out by itself, by its code: the layer, and the sentences of which a finding is made.
+
+A hint that a program could follow is worded so that one can: `set VARIABLE to VALUE`, `run playbooks/NAME.yml` with or
+without `--limit HOST`, and `run 'COMMAND' on HOST`, in the order in which they are to be done (tests/cures.py follows them).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from . import contract as code
+
+
+class Fault(NamedTuple):
+    layer: int
+    check: str
+    observed: str
+    expected: str
+    hint: str
+
+
+FAULTS = {
+    code.NAT_RULES_GONE: Fault(
+        2, "NAT rules", "the engine's rule for {subnet} (docker_gwbridge) is gone, as after 'iptables -t nat -F' or "
+        "'nft flush ruleset'", "a rule by which containers reach the outside",
+        "run 'systemctl restart docker' on {host}, which writes the rules again, and let what flushed them (a firewall's "
+        "script or service) spare Docker's tables",
+    ),
+    code.CONNTRACK_FULL: Fault(
+        2, "connections", "{count} of the {max} connections that the kernel keeps in mind", "at most {percent} %",
+        "{host} drops new connections once the table is full: raise its limit (sysctl net.netfilter.nf_conntrack_max), and "
+        "look for what opens so many (conntrack -L)",
+    ),
+    code.SUBNET_TAKEN: Fault(
+        6, "subnet", "{subnet} overlaps {network} of {interface}{way}", "a subnet that no host uses",
+        "the subnet of {name} collides with a network of {host}: set swarm_network_subnet to {free}, remove the network "
+        "(run 'docker network rm {name}' on {manager}) and run playbooks/swarm.yml",
+    ),
+    code.GWBRIDGE_TAKEN: Fault(
+        6, "gateway bridge", "{subnet} of docker_gwbridge overlaps {network} of {interface}{way}",
+        "a bridge that no network of the site meets",
+        "tasks on {host} cannot reach {network}: set swarm_gwbridge_subnet to {free}, take the host out of the swarm "
+        "(playbooks/remove.yml -e host={host}) and run site.yml, or correct the route (ip route)",
+    ),
+    code.SUBNET_SMALL: Fault(
+        6, "subnet size", "{subnet} has room for {usable}, of which others hold {others}",
+        "{needed} addresses: one for each rank, and one for each rank's host",
+        "the subnet of {name} is too small for {ranks} ranks, which need a /{prefix} or larger: set swarm_network_subnet to "
+        "{free}, remove the network (run 'docker network rm {name}' on {manager}) and run playbooks/swarm.yml",
+    ),
+    code.SUBNET_FULL: Fault(
+        6, "address", "{seen}", "an address of {name} for the task of rank {rank}",
+        "no address of {name} ({subnet}) was free for rank {rank} on {host}: remove what holds them ('docker network inspect "
+        "{name}' on each host names it), or set swarm_network_subnet to a larger one, such as {free}, remove the network (run "
+        "'docker network rm {name}' on {manager}) and run playbooks/swarm.yml",
+    ),
+    code.LOSS: Fault(
+        13, "loss", "{share:.1f} % of the packets are lost ({what})", "less than {limit:g} %",
+        "packets are lost on the way from {host} to {peer}{common}: look at the errors and drops of both links (ip -s link), "
+        "at cables and switch ports, and for what drops or shapes packets on {host} (tc -s qdisc, iptables -L -v -n)",
+    ),
+    code.LINK_ERRORS: Fault(
+        13, "link errors", "{errors} errors in {packets} packets on {link} during the check", "none",
+        "the link {link} of {host} corrupts packets: change its cable or switch port, and look at 'ethtool -S {link}'",
+    ),
+    code.LINK_DROPS: Fault(
+        13, "link drops", "{drops} of {packets} packets dropped at {link} during the check", "less than {limit:g} %",
+        "{host} drops packets at {link}: raise the card's buffers (ethtool -G {link}), and look at what else keeps the host "
+        "busy (uptime, ip -s link show {link})",
+    ),
+    code.HALF_DUPLEX: Fault(
+        13, "duplex", "{link} runs at half duplex", "full duplex",
+        "the link {link} of {host} cannot send and receive at once: let both its ends negotiate (ethtool -s {link} autoneg "
+        "on, and the same at the switch), or change the cable",
+    ),
+    code.BOND_MEMBER: Fault(
+        13, "bond", "{member} of {link} runs at {speed} Mbit/s", "{best} Mbit/s as its other members",
+        "{member} on {host} is slower than the other links of {link}: check its cable and switch port (ethtool {member})",
+    ),
+    code.PAIR_SLOW: Fault(
+        13, "bandwidth", "{got:g} MB/s ({mbit:.0f} Mbit/s)", "at least {floor:g} MB/s",
+        "the way from {host} to {peer} is slow{speed}: check cables and switch ports (ethtool {link}) and for shaping (tc qdisc "
+        "show dev {link}), or accept it with preflight_min_pair_bandwidth",
+    ),
+    code.LINK_SLOW: Fault(
+        13, "link speed", "{got:g} MB/s ({mbit:.0f} Mbit/s) over links of {link_mbit} Mbit/s", "at least {floor:.0f} MB/s",
+        "{host} reaches {peer} with a small part of its link's speed: look for shaping (tc qdisc show dev {link}), for the "
+        "speed of the switches between, and at the card (ethtool {link}), or lower preflight_min_speed_fraction",
+    ),
+    code.GROUP_SLOW: Fault(
+        13, "group bandwidth", "{got:g} MB/s together, while each pair alone reaches {pair:g} MB/s or more",
+        "at least {floor:.0f} MB/s",
+        "the ranks together are far slower than each pair alone: look for loss under load (ip -s link, tc -s qdisc on each "
+        "host), for busy cores (uptime), and at the switch between the hosts, or lower preflight_min_speed_fraction",
+    ),
+    code.GPU_ECC: Fault(
+        5, "GPU memory", "GPU {index} has {count} uncorrected memory errors", "none",
+        "reset GPU {index} on {host} (nvidia-smi --gpu-reset -i {index}) or reboot it. If the errors come back, the card wants "
+        "replacing (nvidia-smi -q -d ECC)",
+    ),
+    code.GPU_REPAIR: Fault(
+        5, "GPU memory", "GPU {index} has broken memory that it will put aside at its next reset", "none",
+        "reset GPU {index} on {host} (nvidia-smi --gpu-reset -i {index}) or reboot it: see nvidia-smi -q -d "
+        "ROW_REMAPPER,PAGE_RETIREMENT",
+    ),
+    code.GPU_PCIE: Fault(
+        5, "GPU slot", "GPU {index} has {width} of {full} PCIe lanes", "at least {least} lanes",
+        "GPU {index} on {host} is starved by its slot: seat it anew, try another slot, or look at the riser and the BIOS' "
+        "settings (nvidia-smi -q -d PCIE, lspci -vv)",
+    ),
+    code.GPU_THROTTLED: Fault(
+        5, "GPU clocks", "GPU {index} is slowed down by {why} (at {temperature} degrees C)", "full clocks",
+        "cool GPU {index} on {host}, or give it the power that it asks for: see nvidia-smi -q -d PERFORMANCE,TEMPERATURE,POWER",
+    ),
+    code.GPU_TAKEN: Fault(
+        5, "GPU memory", "{used} of {total} MiB of GPU {index} are in use", "at least half of it is free",
+        "another program holds the memory of GPU {index} on {host}: see nvidia-smi there, and stop it",
+    ),
+    code.GPU_XID: Fault(
+        5, "GPU", "the kernel reported Xid {xid} of the GPU at {bus} within the last day", "none",
+        "the GPU at {bus} on {host} had a fault that a reset mends at best (nvidia-smi --gpu-reset, or reboot): see "
+        "'journalctl --dmesg --grep Xid' and https://docs.nvidia.com/deploy/xid-errors",
+    ),
+    code.GPU_TOO_OLD: Fault(
+        5, "GPU and torch", "GPU {index} has compute capability {capability}, the image's torch is built for {built}",
+        "a torch that is built for it",
+        "the GPU on {host} is older than the torch in the image knows: build the image with an older build of torch, such as "
+        "one for an older CUDA (image_cuda), and run playbooks/image.yml",
+    ),
+    code.GPU_TOO_NEW: Fault(
+        5, "GPU and torch", "GPU {index} has compute capability {capability}, the image's torch is built for {built}",
+        "a torch that is built for it",
+        "the GPU on {host} is newer than the torch in the image knows: build the image with a newer torch, or one for a newer "
+        "CUDA (image_cuda), and run playbooks/image.yml",
+    ),
+}  # fmt: skip

@@ -1,0 +1,137 @@
+"""The jobs of a swarm: stacks with a service for each rank."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ..docker.cli import ANSWER_TIMEOUT, DockerCli
+from ..names import CHECK, is_name
+from ..swarm.cluster import NAME, RANK
+from .explain import task_log
+from .live import ACTIVE_STATES, NAMESPACE, NOWHERE, Live, ServiceState, Task, read_live, short_name
+from .stop import tasks_on_nodes
+
+RANK_SERVICE = re.compile(r"node(\d{1,5})", re.ASCII)
+# How many lines are read to find the last one that says something.
+LOG_LINES = 40
+
+
+def job_names(docker: DockerCli) -> list[str]:
+    """Names of the stacks that have a service node0, node1 or so on. Only what is a stack's name is taken for one."""
+    rows = docker.run("service", "ls", "--format", "{{.ID}}", timeout=ANSWER_TIMEOUT).stdout.split()
+    if not rows:
+        return []
+    said = docker.run("service", "inspect", "--format", "{{json .Spec}}", *rows, check=False, timeout=ANSWER_TIMEOUT)
+    found = set()
+    for line in said.stdout.splitlines():
+        spec = json.loads(line)
+        stack = (spec.get("Labels") or {}).get(NAMESPACE, "")
+        rank = RANK_SERVICE.fullmatch(short_name(stack, str(spec.get("Name"))))
+        # The stack of a check is no job.
+        if is_name("stack", stack) and rank and not stack.endswith(CHECK):
+            found.add(stack)
+    return sorted(found)
+
+
+class Hosts:
+    """What the nodes of a swarm are called: as the inventory has it where their label says so."""
+
+    def __init__(self, nodes: list[dict[str, Any]]) -> None:
+        labels = [(node["ID"], (node.get("Spec") or {}).get("Labels") or {}, node) for node in nodes]
+        self.names = {
+            identifier: str(own.get(NAME) or (node.get("Description") or {}).get("Hostname") or identifier)
+            for identifier, own, node in labels
+        }
+        self.by_rank = {str(own[RANK]): self.names[identifier] for identifier, own, _node in labels if RANK in own}
+
+    def of(self, task: Task | None, rank: int) -> str:
+        """Of a node that is no more, as after its host was installed anew, the host that holds the rank now."""
+        if task is not None and task.node_id in self.names:
+            return self.names[task.node_id]
+        return self.by_rank.get(str(rank), "")
+
+
+def list_hosts(docker: DockerCli) -> Hosts:
+    ids = docker.run("node", "ls", "--quiet", timeout=ANSWER_TIMEOUT).stdout.split()
+    return Hosts(json.loads(docker.run("node", "inspect", *ids, timeout=ANSWER_TIMEOUT).stdout) if ids else [])
+
+
+def describe_job(live: Live, hosts: Hosts) -> dict[str, Any]:
+    """One job as its tasks are. Times are swarm's, in UTC."""
+    ranks = []
+    states = {state.name: state for state in live.states()}
+    for name, state in states.items():
+        found = RANK_SERVICE.fullmatch(name)
+        if found:
+            ranks.append(describe_rank(int(found[1]), state, live, hosts))
+    ranks.sort(key=lambda rank: int(rank["rank"]))
+    lead = live.services.get(f"{live.stack}_node0") or {}
+    container = ((lead.get("Spec") or {}).get("TaskTemplate") or {}).get("ContainerSpec") or {}
+    return {
+        "name": live.stack,
+        "state": job_state(list(states.values()), ranks),
+        "busy": bool(tasks_on_nodes(live)),
+        "since": str(lead.get("CreatedAt", "")),
+        "restarts": sum(rank["restarts"] for rank in ranks),
+        "ranks": ranks,
+        "mounts": [
+            {"type": str(mount.get("Type", "")), "source": str(mount.get("Source", "")), "target": str(mount["Target"])}
+            for mount in container.get("Mounts") or []
+            if mount.get("Target") and mount.get("Type") in ("volume", "bind")
+        ],
+    }
+
+
+def describe_rank(rank: int, state: ServiceState, live: Live, hosts: Hosts) -> dict[str, Any]:
+    own = [task for task in live.tasks if task.service == state.name]
+    placed = [task for task in own if task.node_id]
+    task = placed[0] if placed else next(iter(own), None)
+    return {
+        "rank": rank,
+        "host": hosts.of(task, rank),
+        "task": task.id if task and task.node_id else "",
+        "state": task.state if task else "absent",
+        "exit_code": task.exit_code if task else None,
+        "error": task.error if task else "",
+        "since": task.updated if task else "",
+        "restarts": max(0, len(placed) - 1),
+        "failed": state.failed,
+        "last": "",
+    }
+
+
+def job_state(states: list[ServiceState], ranks: list[dict[str, Any]]) -> str:
+    """One word: failed, complete, stopped, running or starting."""
+    if any(rank["failed"] for rank in ranks):
+        return "failed"
+    if ranks and all(rank["state"] == "complete" for rank in ranks):
+        return "complete"
+    resting = all(state.wanted == 0 or NOWHERE in state.constraints for state in states)
+    if resting and not any(rank["state"] in ACTIVE_STATES for rank in ranks):
+        return "stopped"
+    return "running" if ranks and all(rank["state"] in ("running", "complete") for rank in ranks) else "starting"
+
+
+def last_line(lines: list[str]) -> str:
+    return next((line for line in reversed(lines) if line.strip()), "")
+
+
+def read_jobs(docker: DockerCli, names: list[str], lines: bool, pattern: str = "") -> list[dict[str, Any]]:
+    """The jobs of these names, or all of the swarm. With `lines` what each rank wrote last, in its newest task alone."""
+    known = job_names(docker)
+    hosts = list_hosts(docker) if known else Hosts([])
+    jobs = []
+    for name in known:
+        if names and name not in names:
+            continue
+        job = describe_job(read_live(docker, name, networks=False), hosts)
+        progress = ""
+        for rank in job["ranks"] if lines else []:
+            said = task_log(docker, rank["task"], LOG_LINES) if rank["task"] else []
+            rank["last"] = last_line(said)
+            if pattern and rank["rank"] == 0:
+                progress = last_line([line for line in said if re.search(pattern, line)])
+        jobs.append({**job, "progress": progress})
+    return jobs

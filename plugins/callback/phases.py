@@ -1,0 +1,282 @@
+"""Shows a playbook in few lines: what changed, what the roles have to say, why it failed, how long each part took."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+from ansible import constants as C
+from ansible import context
+from ansible.playbook.task_include import TaskInclude
+from ansible.plugins.callback.default import CallbackModule as Default
+
+from ..module_utils.brief import brief
+from ..module_utils.text import printable
+
+DOCUMENTATION = r"""
+name: phases
+type: stdout
+short_description: Shows what changed, what there is to read, and why it failed
+description:
+  - For each play, one line for each host and task that changed something, and the messages of the roles, each line as it is, so that
+    commands can be copied. A play in which nothing changed takes one line.
+  - A failure comes last, with at most 20 lines of log.
+  - With C(-v), or C(ANSIBLE_STDOUT_CALLBACK=default), all is shown as Ansible does it.
+extends_documentation_fragment: [default_callback, result_format_callback]
+options:
+  heartbeat:
+    description: Seconds after which a task that still runs is named; again after twice as long, up to five minutes. 0 never names it.
+    type: float
+    default: 15
+    env: [{name: DDP_HEARTBEAT}]
+    ini: [{section: callback_phases, key: heartbeat}]
+"""
+
+LONG = 5.0  # seconds from which on the time of a task is shown
+LONGEST_SILENCE = 300.0
+DEBUG = ("debug", "ansible.builtin.debug", "ansible.legacy.debug")
+
+
+class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "ddp.swarm.phases"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phase, self.shown = "", False
+        self.began = self.task_began = time.monotonic()
+        self.times: list[tuple[str, float]] = []
+        self.changes: Counter[str] = Counter()
+        self.failed: dict[str, tuple[str, str, list[str]]] = {}
+        self.said: set[tuple[str, str]] = set()
+        self.lock = threading.RLock()
+        self.waits: threading.Timer | None = None
+
+    @property
+    def whole(self) -> bool:
+        return bool(self._display.verbosity)
+
+    def emit(self, text: str, colour: str | None = None) -> None:
+        """`text` may be what a container wrote."""
+        with self.lock:
+            if not self.shown and self.phase:
+                self.shown = True
+                self._display.display(printable(self.phase), color=C.COLOR_HIGHLIGHT)
+            self._display.display("  " + printable(text).replace("\n", "\n  "), color=colour)
+
+    # Phases
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        if self.whole or not context.CLIARGS.get("check"):
+            super().v2_playbook_on_start(playbook)
+        else:
+            self._display.display("In check mode: what would change, and nothing is.", color=C.COLOR_HIGHLIGHT)
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        if self.whole:
+            super().v2_playbook_on_play_start(play)
+            return
+        self._play = play
+        self.end_phase()
+        self.phase, self.shown, self.began = play.get_name().strip() or "Play", False, time.monotonic()
+
+    def end_phase(self) -> None:
+        self.be_quiet()
+        if self.phase:
+            took = time.monotonic() - self.began
+            self.times.append((self.phase, took))
+            if not self.shown and not self.failed:
+                self._display.display(f"{printable(self.phase)}: nothing to change ({took:.0f} s)", color=C.COLOR_OK)
+        self.phase = ""
+
+    # Tasks
+
+    def _task_start(self, task: Any, prefix: str | None = None) -> None:
+        if self.whole:
+            super()._task_start(task, prefix)
+            return
+        self._task_type_cache[task._uuid] = prefix
+        self._last_task_name = task.get_name().strip()
+        self.task_began = time.monotonic()
+        self.be_quiet()
+        if task.action.rpartition(".")[2] == "training_follow":  # which shows itself how far it is
+            self.emit(f"{self._last_task_name}:")
+        else:
+            self.wait(task.get_name().strip(), float(self.get_option("heartbeat")))
+
+    def wait(self, name: str, seconds: float) -> None:
+        if seconds <= 0:
+            return
+        began = self.task_began
+
+        def beat() -> None:
+            with self.lock:
+                if self.waits is timer:
+                    self.emit(f"... {name} ({time.monotonic() - began:.0f} s)", C.COLOR_SKIP)
+                    self.wait(name, min(seconds * 2, LONGEST_SILENCE))
+
+        with self.lock:
+            self.waits = timer = threading.Timer(seconds, beat)
+            timer.daemon = True
+            timer.start()
+
+    def be_quiet(self) -> None:
+        with self.lock:
+            if self.waits:
+                self.waits.cancel()
+            self.waits = None
+
+    def _print_task_banner(self, task: Any) -> None:
+        """What Ansible's own code does before it shows a diff."""
+        if self.whole:
+            super()._print_task_banner(task)
+            return
+        self._last_task_banner = task._uuid
+        self.emit(f"{task.get_name().strip()}:")
+
+    def done(self, task: Any) -> str:
+        took = time.monotonic() - self.task_began
+        return str(task.get_name()).strip() + (f" ({took:.0f} s)" if took >= LONG else "")
+
+    def place(self, result: Any) -> str:
+        """The host on which it was done."""
+        return str(result.task.delegate_to or result.host.get_name())
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        if self.whole:
+            super().v2_runner_on_ok(result)
+            return
+        self._handle_warnings(result.result)
+        if isinstance(result.task, TaskInclude):
+            return
+        if result.task.action in DEBUG:
+            if not result.task.loop:
+                self.say(result)
+            if not result.result.get("changed"):
+                return
+        if result.result.get("changed"):
+            self.changes[self.place(result)] += 1
+            if result.task.action not in DEBUG:
+                self.emit(f"{self.place(result)}: {self.done(result.task)}", C.COLOR_CHANGED)
+
+    def v2_runner_item_on_ok(self, result: Any) -> None:
+        if self.whole:
+            super().v2_runner_item_on_ok(result)
+        elif result.task.action in DEBUG:
+            self.say(result)
+
+    def say(self, result: Any) -> None:
+        """A message of a role: to whoever reads along, once, however many hosts say it."""
+        own = {key: value for key, value in result.result.items() if key not in NOT_SAID and not key.startswith("_")}
+        value = result.result["msg"] if "msg" in result.result else next(iter(own.values()), "")
+        if "censored" in result.result:
+            return
+        texts = value if isinstance(value, list) and all(isinstance(text, str) for text in value) else None
+        if texts is None:
+            texts = [value if isinstance(value, str) else self._dump_results({"value": value})]
+        host = result.host.get_name()
+        text = "\n".join(text.rstrip("\n") for text in texts)
+        if not (result.task.run_once or host in text):
+            text = f"{host}: {text}"
+        if text.strip() and (result.task._uuid, text) not in self.said:
+            self.said.add((result.task._uuid, text))
+            self.emit(text)
+
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        if self.whole:
+            super().v2_runner_on_skipped(result)
+
+    def v2_runner_item_on_skipped(self, result: Any) -> None:
+        if self.whole:
+            super().v2_runner_item_on_skipped(result)
+
+    def v2_playbook_on_include(self, included_file: Any) -> None:
+        if self.whole:
+            super().v2_playbook_on_include(included_file)
+
+    def v2_runner_retry(self, result: Any) -> None:
+        if self.whole:
+            super().v2_runner_retry(result)
+
+    def v2_playbook_on_no_hosts_remaining(self) -> None:
+        if self.whole:
+            super().v2_playbook_on_no_hosts_remaining()
+
+    # Failures
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        if self.whole:
+            super().v2_runner_on_failed(result, ignore_errors)
+        else:
+            self.note(result, "failed", ignore_errors)
+
+    def v2_runner_item_on_failed(self, result: Any) -> None:
+        if self.whole:
+            super().v2_runner_item_on_failed(result)
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        if self.whole:
+            super().v2_runner_on_unreachable(result)
+        else:
+            self.note(result, "could not be reached", bool(result.task.ignore_unreachable))
+
+    def note(self, result: Any, how: str, ignored: bool) -> None:
+        """One line where it happens; the reason comes at the end, unless a rescue finds a way."""
+        self._handle_warnings(result.result)
+        said = brief(result.result)
+        if ignored:
+            self.emit(
+                f"{self.place(result)}: {self.done(result.task)}: {how}, and is left at that: {said[0]}", C.COLOR_SKIP
+            )
+            return
+        self.emit(f"{self.place(result)}: {self.done(result.task)}: {how}", C.COLOR_ERROR)
+        self.failed[result.host.get_name()] = (
+            self.phase,
+            f"{self.place(result)}: {result.task.get_name().strip()} {how}",
+            said,
+        )
+
+    # The end
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        if self.whole:
+            super().v2_playbook_on_stats(stats)
+            return
+        self.end_phase()
+        ended = [host for host in sorted(self.failed) if stats.failures.get(host) or stats.dark.get(host)]
+        check = bool(context.CLIARGS.get("check"))
+        counts = ", ".join(f"{host} {number}" for host, number in sorted(self.changes.items()))
+        show = self._display.display
+        show("")
+        if counts:
+            show(f"{'Would change' if check else 'Changed'}: {counts}", color=C.COLOR_CHANGED)
+        elif not ended:
+            show("There is nothing to change.", color=C.COLOR_OK)
+        long = [f"{name} {took:.0f} s" for name, took in self.times if took >= 1]
+        show(f"Time: {printable(', '.join(long)) or 'less than a second'}")
+        # Of hosts that failed alike, one stands for all.
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for host in ended:
+            alike.setdefault(tuple(self.failed[host][2]), []).append(host)
+        for number, (said, hosts) in enumerate(alike.items()):
+            if number == SHOWN:
+                show(
+                    f"And others failed: {', '.join(h for hs in list(alike.values())[SHOWN:] for h in hs)}",
+                    color=C.COLOR_ERROR,
+                )
+                break
+            phase, where, _ = self.failed[hosts[0]]
+            also = f" (as on {', '.join(hosts[1:])})" if hosts[1:] else ""
+            show(f"\n{printable(f'{phase}, {where}{also}')}:", color=C.COLOR_ERROR)
+            room = None if len(alike) == 1 else SHORT
+            for line in said[:room]:
+                show(f"  {printable(line)}", color=C.COLOR_ERROR)
+        if ended:
+            show("Ansible's whole output: the same command with -v")
+
+
+SHOWN, SHORT = 3, 6  # failures that differ, and the lines of each
+NOT_SAID = ("changed", "failed", "skipped", "ansible_loop_var", "item", "warnings", "deprecations", "invocation")

@@ -1,0 +1,22 @@
+"""Filter: which ports a host's firewall keeps closed that a swarm needs."""
+
+from typing import Any
+
+
+def closed_ports(host: dict[str, Any], manager: bool, mode: Any, hosts: int, data_path_port: Any = 0) -> list[str]:
+    """Such as 7946/tcp. If `mode`, docker_firewall, is true, those that are not open for sure; if it is auto, those that are closed for sure.
+
+    `host` is what host_info says, `hosts` how many there are, `data_path_port` is swarm_data_path_port.
+    """
+    firewall, wanted = host["firewall"], str(mode).lower()
+    # Of a host that is in a swarm it is known that it works; one alone needs no port.
+    nothing_to_name = firewall["unsure"] or host["engine"]["swarm_address"] != "" or hosts < 2
+    if not firewall["name"] or wanted == "false" or (wanted != "true" and nothing_to_name):
+        return []
+    needed = [*(["2377/tcp"] if manager else []), "7946/tcp", "7946/udp", f"{int(data_path_port) or 4789}/udp"]
+    return [port for port in needed if port not in firewall["open"]]
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"closed_ports": closed_ports}

@@ -1,0 +1,23 @@
+"""Filters: whether a text is a CUDA version, and which driver that needs."""
+
+from typing import Any
+
+from ..module_utils.cuda import OLDEST_DRIVERS, oldest_driver
+
+
+def cuda_problem(cuda: Any) -> str:
+    """Why this is no CUDA version that is known; empty if it is, and for an empty one."""
+    if str(cuda) == "" or oldest_driver(str(cuda)):
+        return ""
+    return f"'{cuda}', and it is a version of CUDA {', '.join(OLDEST_DRIVERS)}, such as '12.8'"
+
+
+def driver_problem(driver: str, cuda: Any) -> str:
+    """Which driver this CUDA needs, if `driver` is older; empty otherwise. A driver that tells no version is taken to be new enough."""
+    needed, first = oldest_driver(str(cuda)), driver.split(".")[0]
+    return f"needs {needed} or newer" if first.isdigit() and int(first) < needed else ""
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"cuda_problem": cuda_problem, "driver_problem": driver_problem}

@@ -1,0 +1,63 @@
+"""Filters: which host gives the training image to which, and which images the swarm's services name."""
+
+import re
+from typing import Any
+
+State = dict[str, Any]
+
+
+def image_plan(states: dict[str, State], outside: list[State], base: str, pulled: State | None = None) -> State:
+    """What image_state saw on the hosts, put together.
+
+    `states` has the hosts of the play that could tell. `outside` are the answers of hosts outside of a limit, with the host as `item`;
+    one that could not tell has no `id`. `base` is the base image, `pulled` what image_pull returned if it was asked for.
+
+    Returns `source` (the host that has the image, be it outside, or else the first, which then `builds` it), `lacking` and `receivers`
+    (the hosts of the play that have to get it, and those of them that do not build it), `held` (chain IDs of layers that every receiver
+    has), `compress` (all of them know zstd), `base_digests` (names with digests by which registries have the base image) and `surplus`
+    (an image is one too many on some host).
+    """
+    having = [host for host, state in states.items() if state["id"]]
+    lacking = [host for host, state in states.items() if not state["id"]]
+    having_outside = [answer["item"] for answer in outside if answer.get("id")]
+    source = next(iter(having + having_outside + lacking), "")
+    receivers = [host for host in lacking if host != source]
+    return {
+        "source": source,
+        "builds": not having and not having_outside,
+        "lacking": lacking,
+        "receivers": receivers,
+        "held": held_by_all([states[host]["chains"] for host in receivers]),
+        "compress": not having_outside and all(state["zstd"] for state in states.values()),
+        "base_digests": base_digests([*states.values(), *outside], base, pulled or {}),
+        "surplus": any(state["surplus"] for state in states.values()),
+    }
+
+
+def held_by_all(chains: list[list[str]]) -> list[str]:
+    return [chain for chain in chains[0] if all(chain in other for other in chains)] if chains else []
+
+
+def base_digests(answers: list[State], base: str, pulled: State) -> list[str]:
+    """Names of the base image with their digests. What a host calls one is pulled by the others, so it has to be of that very image."""
+    told = [answer["digests"][base] for answer in answers if base in answer.get("digests", {})]
+    told += (pulled.get("image") or {}).get("digests", [])
+    name = re.escape(re.sub(":[^:/]*$", "", base))
+    return [digest for digest in told if re.fullmatch(f"{name}@sha256:[0-9a-f]{{64}}", digest)]
+
+
+def services_images(states: dict[str, State], asked: State | None = None) -> list[str] | None:
+    """The images that the swarm's services name, None if nobody could tell.
+
+    A manager tells, and a host in no swarm, which runs none. `asked` is the answer of `docker service ls` elsewhere, if it was asked for.
+    """
+    told = [state["services"] for state in states.values() if state["services"] is not None]
+    answer = asked or {}
+    if not told and answer.get("rc", 1) != 0 and "not a swarm manager" not in answer.get("stderr", ""):
+        return None
+    return [image for images in told for image in images] + list(answer.get("stdout_lines", []))
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"image_plan": image_plan, "services_images": services_images}

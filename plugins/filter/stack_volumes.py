@@ -1,0 +1,25 @@
+"""Filter: which volumes of a host are a stack's."""
+
+from typing import Any
+
+
+def stack_volumes(lines: list[str], stack: str, sources: list[str]) -> list[str]:
+    """The names of those that are.
+
+    `lines` have a volume's name and, after a tab, its label com.docker.stack.namespace, as `docker volume ls` prints them. A volume that
+    was restored by an earlier version of this project has no label: it counts if it is one of `sources`, the names of the stack's own
+    volumes in its definition. One of a stack called STACK_x begins with STACK_ as well. A name that does not begin so is no stack's: a
+    backup of it could take the place of another host's.
+    """
+    named = [line.split("\t", 1) if "\t" in line else [line, ""] for line in lines]
+    unlabelled = {f"{stack}_{source}" for source in sources}
+    return [
+        name
+        for name, owner in named
+        if (owner == stack and name.startswith(f"{stack}_")) or (not owner and name in unlabelled)
+    ]
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"stack_volumes": stack_volumes}

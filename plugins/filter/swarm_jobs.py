@@ -1,0 +1,206 @@
+"""Filters: what the playbooks make of the jobs that swarm_jobs_info tells of, and what is done with one before another takes its place."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..module_utils.masking import mask
+from ..module_utils.names import CHECK
+from ..module_utils.text import last_state, printable_all
+
+ALLOW = "training_replace=true ends it in order first: its ranks get the time to save, and their logs are collected"
+
+DISTURB = (
+    "Wait for the end, stop the job in order with playbooks/stop.yml and an inventory that has all of its hosts, or say "
+    "swarm_disturb_training=true"
+)
+RANK_SERVICE = re.compile(r"(.+)_node(\d+)", re.ASCII)
+
+
+def job_hosts(job: dict[str, Any], known: list[str] | None = None) -> list[str]:
+    """The host of each rank, in the order of the ranks; empty for one that never had a place.
+
+    With `known` also for one that is not among these: whoever leads the swarm says what a host is called.
+    """
+    hosts = [str(rank["host"]) for rank in job["ranks"]]
+    return hosts if known is None else [host if host in known else "" for host in hosts]
+
+
+def job_mounts(job: dict[str, Any]) -> list[dict[str, str]]:
+    """What rank 0 has of volumes and directories, as training_mounts has them: without the stack's name before a volume's."""
+    prefix = f"{job['name']}_"
+    return [
+        {**mount, "source": mount["source"].removeprefix(prefix) if mount["type"] == "volume" else mount["source"]}
+        for mount in job["mounts"]
+        if mount["type"] == "bind" or mount["source"].startswith(prefix)
+    ]
+
+
+def job_network(stack: str) -> str:
+    """The overlay network of a job where none is named: jobs that run beside each other may not share the names of their ranks."""
+    return "ddp-net" if stack == "simple-training" else f"{stack}-net"
+
+
+def job_words(job: dict[str, Any]) -> str:
+    """The job's name, its state and its hosts."""
+    hosts = list(dict.fromkeys(host for host in job_hosts(job) if host))
+    return f"{job['name']} ({job['state']}{' on ' + ', '.join(hosts) if hosts else ''})"
+
+
+def job_report(jobs: list[dict[str, Any]]) -> list[str]:
+    """What a person reads of the jobs: a line for each, one for each of its ranks, and below it what that wrote last."""
+    lines = [] if jobs else ["No job is in the swarm."]
+    for job in jobs:
+        restarts = f", {job['restarts']} restarts" if job["restarts"] else ""
+        lines.append(f"{job['name']}: {job['state']}, since {_minute(job['since'])}{restarts}")
+        if job["progress"]:
+            lines.append(f"  {last_state(job['progress'])}")
+        for rank in job["ranks"]:
+            ended = f" (exit {rank['exit_code']})" if rank["exit_code"] is not None else ""
+            error = f": {rank['error']}" if rank["error"] else ""
+            where = f" on {rank['host']}" if rank["host"] else ""
+            lines.append(f"  node{rank['rank']}{where}: {rank['state']}{ended} since {_minute(rank['since'])}{error}")
+            if rank["last"]:
+                lines.append(f"    {last_state(rank['last'])}")
+    return [str(printable_all(line)) for line in lines]
+
+
+def job_status(jobs: list[dict[str, Any]], at: str) -> dict[str, Any]:
+    """What a program reads of the jobs; `schema` changes when a field is renamed or goes."""
+    fields = ("rank", "host", "state", "exit_code", "error", "since", "restarts", "last")
+    told = [
+        {
+            **{key: job[key] for key in ("name", "state", "since", "restarts", "progress")},
+            "ranks": [{key: rank[key] for key in fields} for rank in job["ranks"]],
+        }
+        for job in jobs
+    ]
+    return {"schema": 1, "at": at, "jobs": printable_all(mask(told))}
+
+
+def _minute(stamp: str) -> str:
+    return f"{stamp[:16].replace('T', ' ')} UTC" if stamp else "an unknown time"
+
+
+def running_jobs(services: list[str]) -> list[str]:
+    """Names of the jobs of which services run, as `docker ps` knows them on hosts that no manager tells of."""
+    return sorted({found[0] for found in map(job_and_rank, services) if found})
+
+
+def job_and_rank(service: str) -> tuple[str, int] | None:
+    """Of a service's whole name; None for one that is no rank of a job, such as that of a check."""
+    found = RANK_SERVICE.fullmatch(service)
+    return (found[1], int(found[2])) if found and not found[1].endswith(CHECK) else None
+
+
+def busy_jobs(jobs: list[dict[str, Any]], hosts: list[str] | None = None) -> list[dict[str, Any]]:
+    """Those of which a container runs, and with `hosts` those of them that have a rank there."""
+    return [job for job in jobs if job["busy"] and (not hosts or set(hosts) & set(job_hosts(job)))]
+
+
+def jobs_at_stake(infos: dict[str, dict[str, Any]], rank_hosts: list[str], hosts: list[str]) -> dict[str, Any]:
+    """What an inventory would do to the jobs that run, of what host_info said (`infos`, by host) of those of its `hosts` that were asked.
+
+    `ask` is a manager that has more nodes than the inventory has hosts, so that jobs may run on others; `refusals` are about ranks that
+    would move.
+    """
+    engines = {host: info.get("engine") or {} for host, info in infos.items()}
+    nodes = {host: int(engine.get("swarm_nodes") or 0) for host, engine in engines.items()}
+    lead = max(nodes, key=lambda host: nodes[host], default="")
+    ours = sum(bool(engine.get("swarm_address")) for engine in engines.values()) + len(set(hosts) - set(infos))
+    refusals = []
+    for host, info in infos.items():
+        wanted = rank_hosts.index(host) if host in rank_hosts else None
+        for service in (info.get("running") or {}).get("services") or []:
+            found = job_and_rank(service)
+            if found and found[1] != wanted:
+                becomes = "no rank" if wanted is None else f"rank {wanted}"
+                refusals.append(
+                    f"{service} runs on {host}, which would get {becomes} in place of rank {found[1]}: that would end it. {DISTURB}."
+                )
+    return {"ask": lead if lead and nodes[lead] > ours else "", "refusals": refusals}
+
+
+def stranger_refusals(jobs: list[dict[str, Any]], hosts: list[str]) -> list[str]:
+    """A sentence for each job that runs on hosts of which the inventory's group swarm has none of that name."""
+    said = []
+    for job in busy_jobs(jobs):
+        unknown = list(dict.fromkeys(host for host in job_hosts(job) if host and host not in hosts))
+        if unknown:
+            it, has = ("it", "has") if len(unknown) == 1 else ("they", "have")
+            said.append(
+                f"{job['name']} ({job['state']}) has ranks on {', '.join(unknown)}, which the inventory's groups 'managers' and 'workers' do "
+                f"not have: {it} would keep no rank, and the job would end. Write {', '.join(unknown)} into one of them if {it} "
+                f"{has} only been forgotten. {DISTURB}."
+            )
+    return said
+
+
+def missing_jobs(jobs: list[dict[str, Any]], names: list[str]) -> str:
+    """A sentence about the names that no job has; empty where each has one."""
+    known = [job["name"] for job in jobs]
+    unknown = [name for name in names if name not in known]
+    if not unknown:
+        return ""
+    return f"There is no job {', '.join(unknown)} in the swarm, so there is nothing to stop."
+
+
+def _left_behind(compared: dict[str, Any]) -> str:
+    """Which ranks of a failed run still run, and which have failed."""
+    services = compared.get("services") or []
+    failed = [str(service["name"]) for service in services if service["failed"]]
+    still = [str(service["name"]) for service in services if service["running"] or service["starting"]]
+    return f"{', '.join(failed) or 'a rank'} has failed, and {', '.join(still) or 'another'} still runs"
+
+
+def training_way(stack: str, compared: dict[str, Any], replace: bool, fresh: bool, checks: bool) -> dict[str, str]:
+    """What stands in the way of a start, or of a check: `refusal`, or `ends`, a sentence about the old tasks that are ended first.
+
+    `compared` is what swarm_stack said in check mode. `checks`: a check is asked for by itself, so that a job is in its way
+    that is just as it was asked for.
+    """
+    said = {"refusal": "", "ends": ""}
+    services, actions = compared.get("services") or [], list(compared.get("actions") or [])
+    runs = bool(compared.get("running"))
+    failed = bool((compared.get("state") or {}).get("failed"))
+    if runs and failed and (actions or fresh or checks):
+        return {**said, "ends": f"What an earlier run of {stack} left is removed first: {_left_behind(compared)}."}
+    if runs:
+        differs = ["start over (training_fresh)"] if fresh else actions
+        if not differs and not checks:
+            return said
+        if replace:
+            return {**said, "ends": f"{stack} is training, and is ended in order (training_replace)."}
+        what = (
+            f"what you ask for differs from what runs: {'; '.join(differs)}"
+            if differs
+            else "the check would share its names and its wire"
+        )
+        return {**said, "refusal": f"{stack} is training, and {what}. Let it finish, or replace it: {ALLOW}."}
+    if fresh:
+        return {**said, "ends": f"{stack} starts over: the old run is collected and moved aside (training_fresh)."}
+    if services and any(not action.startswith("restart ") for action in actions):
+        return {
+            **said,
+            "ends": f"Another run of {stack} begins: the one that has ended is collected and removed first.",
+        }
+    return said
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {
+            "busy_jobs": busy_jobs,
+            "job_hosts": job_hosts,
+            "job_mounts": job_mounts,
+            "job_network": job_network,
+            "job_report": job_report,
+            "job_status": job_status,
+            "job_words": job_words,
+            "jobs_at_stake": jobs_at_stake,
+            "missing_jobs": missing_jobs,
+            "running_jobs": running_jobs,
+            "stranger_refusals": stranger_refusals,
+            "training_way": training_way,
+        }

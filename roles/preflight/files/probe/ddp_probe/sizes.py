@@ -1,0 +1,5 @@
+"""Numbers of bytes."""
+
+MEBIBYTE = 1024 * 1024
+# What is reduced.
+SMALL, MIDDLE, LARGE = 4, 64 * 1024, 16 * MEBIBYTE

@@ -1,0 +1,133 @@
+"""A host whose only way out is an HTTP proxy that asks for a password: nobody but root gets to see that."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from labs import Lab
+from shell_image import import_shell
+from stacks import Manager
+
+SECRET = "S3CR3T-of-the-proxy"
+CONFIGURATION = f"""\
+Port 3128
+Timeout 600
+BasicAuth ada {SECRET}
+ConnectPort 443
+"""
+# Each command line that is seen on the host meanwhile.
+WATCH = "while [ -e /root/watching ]; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' >>/root/command-lines; sleep 0.05; done"
+
+
+@pytest.fixture(scope="module")
+def proxy(lab: Lab) -> Iterator[str]:
+    """On host1. host2 has no route to anybody else."""
+    lab.on(
+        "host1",
+        "sh",
+        "-c",
+        "apt-get update -qq && apt-get install -qq -y --no-install-recommends tinyproxy",
+        timeout=300,
+    )
+    lab.on(
+        "host1",
+        "sh",
+        "-c",
+        f"cat >/etc/tinyproxy/tinyproxy.conf <<'END'\n{CONFIGURATION}END\nsystemctl restart tinyproxy",
+    )
+    address = lab.on("host1", "docker", "info", "--format", "{{.Swarm.NodeAddr}}").strip()
+    route = lab.on("host2", "ip", "route", "show", "default").strip()
+    lab.on("host2", "ip", "route", "del", "default")
+    yield f"http://ada:{SECRET}@{address}:3128"
+    lab.on("host2", "ip", "route", "add", *route.split())
+    assert lab.play("playbooks/docker.yml", limit="host2").rc == 0
+    lab.on("host1", "apt-get", "purge", "-qq", "-y", "tinyproxy")
+
+
+def test_packages_and_the_engine_take_it_and_nobody_sees_its_password(lab: Lab, proxy: str) -> None:
+    lab.on("host2", "dpkg", "--purge", "zstd")
+    lab.on("host2", "sh", "-c", "rm -rf /var/lib/apt/lists/*; touch -d -2days /var/lib/apt/lists; touch /root/watching")
+    watch = subprocess.Popen(["docker", "exec", f"{lab.name}-host2", "sh", "-c", WATCH])
+    try:
+        run = lab.play(
+            "playbooks/docker.yml",
+            limit="host2",
+            options="-vvv --diff",
+            docker_source="distribution",
+            docker_proxy={"http": proxy},
+        )
+    finally:
+        lab.on("host2", "rm", "-f", "/root/watching")
+        watch.wait(timeout=60)
+    assert run.rc == 0, run.failure()
+    assert "ok installed" in lab.on("host2", "dpkg-query", "--show", "--showformat=${Status}", "zstd")
+    assert SECRET not in run.stdout
+    assert "apt" in lab.on("host2", "cat", "/root/command-lines")
+    assert SECRET not in lab.on("host2", "cat", "/root/command-lines")
+    # What every user of the host may read.
+    everybody = "cd / && systemctl show docker; docker info 2>&1; journalctl --no-pager 2>/dev/null; cat /etc/ddp-swarm/* /etc/systemd/system/docker.service.d/* /etc/docker/*"
+    lab.on("host2", "usermod", "--append", "--groups", "docker,systemd-journal", "nobody")
+    try:
+        shown = lab.on(
+            "host2",
+            "setpriv",
+            "--reuid=nobody",
+            "--regid=nogroup",
+            "--init-groups",
+            "sh",
+            "-c",
+            f"{everybody} 2>/dev/null",
+            check=False,
+        )
+    finally:
+        lab.on("host2", "gpasswd", "--delete", "nobody", "docker")
+        lab.on("host2", "gpasswd", "--delete", "nobody", "systemd-journal")
+    assert "EnvironmentFile=-/etc/ddp-swarm/proxy.env" in shown
+    assert SECRET not in shown
+    assert "3128" in lab.on("host2", "docker", "info", "--format", "{{.HTTPProxy}}")
+    again = lab.play("playbooks/docker.yml", limit="host2", docker_source="distribution", docker_proxy={"http": proxy})
+    assert (again.rc, again.changed()) == (0, []), again.failure()
+
+
+@pytest.mark.parametrize("builder", ["classic", "buildkit"])
+def test_a_build_takes_it_and_no_image_keeps_it(lab: Lab, proxy: str, builder: str) -> None:
+    import_shell(lab, "host2", "shell:1")
+    if builder == "buildkit" and "buildx" not in lab.on(
+        "host2", "docker", "info", "--format", "{{.ClientInfo.Plugins}}"
+    ):
+        pytest.skip("host2 has no BuildKit")
+    dockerfile = 'FROM shell:1\nRUN [ -n "$HTTP_PROXY" ] && [ "$https_proxy" = "$HTTP_PROXY" ] && echo built >/built\n'
+    lab.on(
+        "host2",
+        "sh",
+        "-c",
+        f"mkdir -p /root/context && cat >/root/context/Dockerfile <<'END'\n{dockerfile}END\ntar -C /root/context -cf /root/context.tar .",
+    )
+    arguments = {name: proxy for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
+    built = Manager(lab, "host2").results(
+        "ansible", "host2", "--become", "-m", "ddp.swarm.image_build",
+        "-a", json.dumps({"tags": ["behind:1"], "context": "/root/context.tar", "builder": builder, "args": arguments}),
+    )[0]  # fmt: skip
+    assert built.get("changed"), built
+    shown = lab.on("host2", "sh", "-c", "docker history --no-trunc behind:1; docker image inspect behind:1")
+    assert "behind:1" in shown
+    assert SECRET not in shown
+    saved = f"docker save behind:1 >/root/saved && grep --text --count {SECRET} /root/saved; rm /root/saved"
+    assert lab.on("host2", "sh", "-c", saved, check=False).strip() == "0"
+    lab.on("host2", "docker", "image", "rm", "behind:1")
+
+
+def test_it_is_given_up_again(lab: Lab, proxy: str) -> None:
+    run = lab.play("playbooks/docker.yml", limit="host2")
+    assert run.rc == 0, run.failure()
+    assert lab.on("host2", "docker", "info", "--format", "{{.HTTPProxy}}").strip() == ""
+    assert lab.on("host2", "sh", "-c", "cat /etc/ddp-swarm/*") == ""
+    assert lab.play("playbooks/docker.yml", limit="host2").changed() == []
+
+
+def test_what_is_no_proxy(lab: Lab) -> None:
+    run = lab.play("playbooks/docker.yml", limit="host2", docker_proxy={"http": f"{SECRET}:3128"})
+    assert run.rc != 0
+    assert "docker_proxy.http is no address such as http://proxy.example:3128 on host2." in run.failure()
+    assert SECRET not in run.stdout

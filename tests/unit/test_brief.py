@@ -1,0 +1,60 @@
+"""What is left of a failed task's result."""
+
+from typing import Any
+
+import pytest
+from ansible_collections.ddp.swarm.plugins.module_utils.brief import LOG_LINES, brief, window
+
+TRACEBACK = [
+    "Traceback (most recent call last):",
+    '  File "/workspace/train.py", line 1, in <module>',
+    "    import nothere",
+    "ModuleNotFoundError: No module named 'nothere'",
+]
+
+
+def test_a_rank_that_died_is_told_once_with_what_to_do() -> None:
+    first = [f"  line {number}" for number in range(30)] + [f"  {line}" for line in TRACEBACK]
+    again = [f"  W1129 torchrun says it again {number}" for number in range(30)]
+    message = "\n".join(
+        ["ddp failed. First to fail was ddp_node0 on host1:", *first, *again, "", "stack ddp:", *first, *again]
+    )
+    said = brief({"failed": True, "msg": message, "invocation": {"module_args": {}}})
+    assert said[0] == "ddp failed. First to fail was ddp_node0 on host1:"
+    assert said[LOG_LINES] == "  ModuleNotFoundError: No module named 'nothere'"
+    assert said[LOG_LINES + 1 :] == ["stack ddp:", "Add what has nothere to requirements.txt, and run this again."]
+
+
+@pytest.mark.parametrize("prefix", ["", "[rank1]: ", "  "])
+def test_a_log_ends_with_the_first_traceback(prefix: str) -> None:
+    lines = [prefix + line for line in TRACEBACK]
+    assert window(["before", *lines, "after", *lines], 4) == lines
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ({"msg": "One sentence."}, ["One sentence."]),
+        ({}, ["It failed, and gave no reason."]),
+        ({"msg": "\x1b]52;c;Y2xp\x07no\x1b[2J"}, ["no"]),
+        ({"censored": "hidden", "msg": "secret"}, ["It failed. What it said may hold a secret, so it is not shown."]),
+        ({"msg": "non-zero return code", "rc": 3, "stderr": "no"}, ["non-zero return code", "  no"]),
+        ({"msg": "no", "rc": 3, "stderr": "no"}, ["no"]),
+        (
+            {"msg": "One or more items failed", "results": [{"failed": True, "msg": "a"}, {"msg": "ok"}, {"failed": True, "msg": "b"}]},
+            ["a", "b"],
+        ),
+        ({"msg": "x", "results": [{"failed": True, "msg": "same"}] * 9}, ["same"]),
+    ],
+)  # fmt: skip
+def test_a_result(result: dict[str, Any], said: list[str]) -> None:
+    assert brief(result) == said
+
+
+def test_what_many_items_say_is_cut_and_counted() -> None:
+    said = brief({"results": [{"failed": True, "msg": f"item {number}"} for number in range(100)]})
+    assert (len(said), said[-1]) == (29, "(and 72 more lines: see them with -v)")
+
+
+def test_a_long_message_without_a_log_is_cut() -> None:
+    assert len(brief({"msg": "\n".join(f"line {number}" for number in range(500))})) <= 30

@@ -1,0 +1,48 @@
+"""What it takes until an engine follows its new settings."""
+
+from typing import Any
+
+import pytest
+from ansible_collections.ddp.swarm.plugins.filter.docker_settings import FilterModule, left_behind, settings_step
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "step"),
+    [
+        ({}, {}, ""),
+        ({"debug": True}, {"debug": True}, ""),
+        ({}, {"debug": True}, "reload"),
+        ({"debug": True}, {}, "reload"),
+        ({"labels": ["a"], "mtu": 1400}, {"labels": ["b"], "mtu": 1400}, "reload"),
+        ({"labels": ["a"], "mtu": 1400}, {"labels": ["b"], "mtu": 1450}, "restart"),
+        ({}, {"log-level": "warn"}, "restart"),
+        ({"log-level": "warn"}, {}, "restart"),
+        (None, {"debug": True}, "restart"),
+        (["x"], {}, "restart"),
+    ],
+    ids=str,
+)
+def test_reload_or_restart(found: Any, asked: dict[str, Any], step: str) -> None:
+    assert settings_step(found, asked) == step
+
+
+@pytest.mark.parametrize(
+    ("root", "found", "asked", "left"),
+    [
+        ("/var/lib/docker", {}, {}, ""),
+        ("/var/lib/docker", {}, {"data-root": "/srv/docker"}, "/var/lib/docker"),
+        ("/srv/docker", {}, {"data-root": "/srv/docker/"}, ""),
+        ("/srv/docker", {"data-root": "/srv/docker"}, {}, "/srv/docker"),
+        ("/srv/docker", None, {}, "/srv/docker"),
+        # By an option of its service.
+        ("/srv/docker", {}, {"debug": True}, ""),
+        # No engine answers.
+        ("", {}, {"data-root": "/srv/docker"}, ""),
+    ],
+)
+def test_the_directory_that_is_left(root: str, found: Any, asked: dict[str, Any], left: str) -> None:
+    assert left_behind({"engine": {"root": root}, "settings": {"value": found}}, asked) == left
+
+
+def test_names() -> None:
+    assert set(FilterModule().filters()) == {"settings_step", "left_behind"}

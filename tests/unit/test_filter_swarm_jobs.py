@@ -1,0 +1,190 @@
+"""What is made of the jobs of a swarm, and what is done with one before another takes its place."""
+
+from typing import Any
+
+import pytest
+from ansible_collections.ddp.swarm.plugins.filter.swarm_jobs import (
+    job_hosts,
+    job_mounts,
+    job_report,
+    job_status,
+    job_words,
+    jobs_at_stake,
+    missing_jobs,
+    running_jobs,
+    stranger_refusals,
+    training_way,
+)
+
+
+def compared(*actions: str, running: bool = False, failed: bool = False, services: int = 2) -> dict[str, Any]:
+    ranks = [
+        {"name": f"node{rank}", "failed": int(failed and rank == 1), "running": int(running and not (failed and rank == 1)), "starting": 0}
+        for rank in range(services)
+    ]  # fmt: skip
+    return {"actions": list(actions), "running": running, "state": {"failed": failed}, "services": ranks}
+
+
+UPDATE = "update service node0: command"
+RESTART = "restart service node1: failed on host2 with exit code 1"
+
+
+def way(what: dict[str, Any], replace: bool = False, fresh: bool = False, checks: bool = False) -> dict[str, str]:
+    return training_way("job", what, replace, fresh, checks)
+
+
+@pytest.mark.parametrize("checks", [False, True])
+def test_nothing_is_in_the_way_of_the_first_start(checks: bool) -> None:
+    nothing = compared("create service node0", services=0)
+    assert way(nothing, checks=checks) == {"refusal": "", "ends": ""}
+    assert way({}, checks=checks) == {"refusal": "", "ends": ""}
+
+
+def test_a_job_in_progress_is_refused_with_the_difference_and_the_variable() -> None:
+    said = way(compared(UPDATE, running=True))
+    assert said["ends"] == ""
+    assert said["refusal"].startswith(
+        f"job is training, and what you ask for differs from what runs: {UPDATE}. Let it finish, or replace it: training_replace=true"
+    )
+    assert "docker stack rm" not in said["refusal"]
+    over = way(compared(running=True), fresh=True)["refusal"]
+    assert "start over (training_fresh)" in over
+    assert "training_replace=true" in over
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_it_is_ended_where_that_is_allowed(fresh: bool) -> None:
+    said = way(compared(UPDATE, running=True), replace=True, fresh=fresh)
+    assert said == {"refusal": "", "ends": "job is training, and is ended in order (training_replace)."}
+
+
+def test_a_job_as_it_was_asked_for_is_in_the_way_of_a_check_alone() -> None:
+    same = compared(running=True)
+    assert way(same) == way(same, replace=True) == {"refusal": "", "ends": ""}
+    assert "the check would share its names and its wire" in way(same, checks=True)["refusal"]
+    assert way(same, checks=True, replace=True)["ends"] != ""
+
+
+def test_what_a_failed_run_left_is_named_and_removed() -> None:
+    said = way(compared(RESTART, running=True, failed=True))
+    assert said == {
+        "refusal": "",
+        "ends": "What an earlier run of job left is removed first: node1 has failed, and node0 still runs.",
+    }
+
+
+def test_a_run_that_ended_is_removed_before_another_not_before_it_is_started_again() -> None:
+    assert way(compared(RESTART, failed=True)) == {"refusal": "", "ends": ""}
+    assert "Another run of job begins" in way(compared(UPDATE))["ends"]
+    assert "starts over" in way(compared(), fresh=True)["ends"]
+    assert "starts over" in way(compared(services=0), fresh=True)["ends"]
+
+
+JOB = {
+    "name": "job",
+    "state": "running",
+    "busy": True,
+    "ranks": [{"rank": 0, "host": "host1"}, {"rank": 1, "host": ""}, {"rank": 2, "host": "host1"}],
+    "mounts": [
+        {"type": "volume", "source": "job_snapshots", "target": "/snapshots"},
+        {"type": "volume", "source": "other", "target": "/other"},
+        {"type": "bind", "source": "/data", "target": "/data"},
+    ],
+}
+
+
+def test_a_job_is_described_by_what_the_swarm_has() -> None:
+    assert job_hosts(JOB) == job_hosts(JOB, ["host1"]) == ["host1", "", "host1"]
+    # A manager could call a host localhost.
+    assert job_hosts(JOB, ["host2"]) == ["", "", ""]
+    assert job_words(JOB) == "job (running on host1)"
+    assert job_mounts(JOB) == [
+        {"type": "volume", "source": "snapshots", "target": "/snapshots"},
+        {"type": "bind", "source": "/data", "target": "/data"},
+    ]
+
+
+def test_a_name_that_no_job_has_is_told() -> None:
+    assert missing_jobs([JOB], ["job"]) == missing_jobs([JOB], []) == ""
+    assert missing_jobs([JOB], ["jop"]) == "There is no job jop in the swarm, so there is nothing to stop."
+
+
+def info(*services: str, nodes: int = 0) -> dict[str, Any]:
+    return {"engine": {"swarm_address": "192.0.2.1", "swarm_nodes": nodes}, "running": {"services": list(services)}}
+
+
+PAIR = {"host1": info("job_node0", nodes=2), "host2": info("job_node1")}
+
+
+def test_an_inventory_with_all_hosts_puts_nothing_at_stake() -> None:
+    assert jobs_at_stake(PAIR, ["host1", "host2"], ["host1", "host2"]) == {"ask": "", "refusals": []}
+    # Under --limit the others are not asked.
+    assert jobs_at_stake({"host1": PAIR["host1"]}, ["host1", "host2"], ["host1", "host2"])["ask"] == ""
+    assert jobs_at_stake({}, [], []) == {"ask": "", "refusals": []}
+    check = {"host1": info("job-preflight_node7", "web", nodes=1)}
+    assert jobs_at_stake(check, ["host1"], ["host1"]) == {"ask": "", "refusals": []}
+
+
+def test_a_manager_that_knows_more_nodes_is_asked() -> None:
+    assert jobs_at_stake({"host1": PAIR["host1"]}, ["host1"], ["host1"])["ask"] == "host1"
+    # Another host in place of it, which is in no swarm yet.
+    new = {"host1": PAIR["host1"], "host3": {"engine": {"swarm_address": ""}}}
+    assert jobs_at_stake(new, ["host1", "host3"], ["host1", "host3"])["ask"] == "host1"
+
+
+def test_a_rank_that_would_move_is_refused() -> None:
+    said = jobs_at_stake(PAIR, ["host2", "host1"], ["host1", "host2"])["refusals"]
+    assert [sentence.split(":")[0] for sentence in said] == [
+        "job_node0 runs on host1, which would get rank 1 in place of rank 0",
+        "job_node1 runs on host2, which would get rank 0 in place of rank 1",
+    ]
+    (gone,) = jobs_at_stake(PAIR, ["host1"], ["host1", "host2"])["refusals"]
+    assert "host2, which would get no rank in place of rank 1" in gone
+    assert "swarm_disturb_training=true" in gone
+
+
+def test_a_job_on_hosts_that_the_inventory_lacks_is_refused_by_name() -> None:
+    (said,) = stranger_refusals([JOB], ["host7"])
+    assert said.startswith(
+        "job (running) has ranks on host1, which the inventory's groups 'managers' and 'workers' do not have"
+    )
+    assert "swarm_disturb_training=true" in said
+    assert stranger_refusals([JOB], ["host1"]) == stranger_refusals([{**JOB, "busy": False}], []) == []
+
+
+def test_jobs_are_known_by_the_services_of_their_ranks() -> None:
+    assert running_jobs(["b_node1", "a_node0", "b_node0", "web", "a-preflight_node0", "my_node_x"]) == ["a", "b"]
+
+
+SEEN = {
+    "name": "job", "state": "failed", "busy": False, "since": "2026-01-02T03:04:05.6Z", "restarts": 2, "progress": "step 7 | loss 0.5", "mounts": [],
+    "ranks": [
+        {"rank": 0, "host": "host1", "task": "t", "state": "failed", "exit_code": 1, "error": "task: non-zero exit (1)",
+         "since": "2026-01-02T03:05:00Z", "restarts": 2, "failed": True, "last": " 9%\r100%\x1b[31m"},
+        {"rank": 1, "host": "", "task": "", "state": "pending", "exit_code": None, "error": "", "since": "", "restarts": 0, "failed": False, "last": ""},
+    ],
+}  # fmt: skip
+
+
+def test_what_a_person_reads_of_a_job() -> None:
+    lines = job_report([SEEN])
+    assert lines[:3] == [
+        "job: failed, since 2026-01-02 03:04 UTC, 2 restarts",
+        "  step 7 | loss 0.5",
+        "  node0 on host1: failed (exit 1) since 2026-01-02 03:05 UTC: task: non-zero exit (1)",
+    ]
+    assert "100%" in lines[3]
+    assert "\x1b" not in lines[3]
+    assert lines[4] == "  node1: pending since an unknown time"
+    assert job_report([]) == ["No job is in the swarm."]
+
+
+def test_what_a_program_reads_of_a_job() -> None:
+    told = job_status([SEEN], "2026-01-02T03:06:00Z")
+    assert (told["schema"], told["at"]) == (1, "2026-01-02T03:06:00Z")
+    assert sorted(told["jobs"][0]) == ["name", "progress", "ranks", "restarts", "since", "state"]
+    assert sorted(told["jobs"][0]["ranks"][0]) == [
+        "error", "exit_code", "host", "last", "rank", "restarts", "since", "state",
+    ]  # fmt: skip
+    secret = job_status([{**SEEN, "progress": "login https://ada:geheimnis@host/"}], "")
+    assert "geheimnis" not in str(secret)

@@ -1,0 +1,220 @@
+"""What people see of a playbook, of playbooks that are really run."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import ansible_runner
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+LONG = "Follow: ssh -p 2222 -i /keys/mine me@machine.example sudo docker service logs -f " + "long" * 30 + "_node0"
+NOTHING = {"name": "Ask", "ansible.builtin.command": "true", "changed_when": False}
+CHANGE = {"name": "Create it", "ansible.builtin.command": "true"}
+FAIL = {
+    "name": "Refuse that",
+    "ansible.builtin.assert": {"that": False, "fail_msg": "It is wrong. Mend it.", "quiet": True},
+}
+
+
+class Player:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def command(self, *plays: list[Any], options: tuple[str, ...] = (), hosts: str = "host1,") -> list[str]:
+        names = ["First", "Second", "Third", "Fourth", "Fifth", "Sixth"]
+        written = [
+            {"name": name, "hosts": "all", "gather_facts": False, "tasks": tasks} for name, tasks in zip(names, plays)
+        ]
+        (self.directory / "play.json").write_text(json.dumps(written))
+        here = f"ansible_python_interpreter={sys.executable}"
+        play = str(self.directory / "play.json")
+        return [str(BIN / "ansible-playbook"), "-i", hosts, "-c", "local", "-e", here, play, *options]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        own = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "DDP_HEARTBEAT": "0", "NO_COLOR": "1", **more}
+        kept = {name: value for name, value in os.environ.items() if name != "ANSIBLE_STDOUT_CALLBACK"}
+        return {**kept, **own}
+
+    def run(self, *plays: list[Any], options: tuple[str, ...] = (), hosts: str = "host1,", **more: str) -> str:
+        command = self.command(*plays, options=options, hosts=hosts)
+        done = subprocess.run(command, env=self.environment(**more), capture_output=True, text=True, check=False)
+        return steady(done.stdout + done.stderr)
+
+    def on_terminal(self, columns: int, *plays: list[Any], **more: str) -> str:
+        ours, theirs = pty.openpty()
+        subprocess.run(["stty", "cols", str(columns)], stdin=theirs, check=True)
+        read: list[bytes] = []
+
+        def reads() -> None:
+            try:
+                while piece := os.read(ours, 65536):
+                    read.append(piece)
+            except OSError:  # nobody writes any more
+                pass
+
+        reader = threading.Thread(target=reads)
+        reader.start()
+        subprocess.run(
+            self.command(*plays), env=self.environment(**more), stdin=theirs, stdout=theirs, stderr=theirs, check=False
+        )
+        os.close(theirs)
+        reader.join()
+        os.close(ours)
+        return steady(b"".join(read).decode().replace("\r\n", "\n"))
+
+
+def steady(text: str) -> str:
+    """Without what depends on how fast the machine is."""
+    return re.sub(r"^Time: .*$", "Time", re.sub(r" \(\d+ s\)", "", text), flags=re.MULTILINE)
+
+
+@pytest.fixture
+def player(tmp_path: Path) -> Player:
+    return Player(tmp_path)
+
+
+CHANGED = f"First\n  host1: Create it\n  {LONG}\n  and two\nSecond: nothing to change\n\nChanged: host1 1\nTime\n"
+MIXED: list[list[Any]] = [
+    [NOTHING, CHANGE, {"ansible.builtin.debug": {"msg": [LONG, "and two"]}, "run_once": True}],
+    [NOTHING],
+]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_at_any_width_a_message_is_one_line(columns: int, player: Player) -> None:
+    assert player.on_terminal(columns, *MIXED) == CHANGED
+
+
+def test_without_a_terminal(player: Player) -> None:
+    assert player.run(*MIXED) == CHANGED
+
+
+def test_colours_on_a_terminal(player: Player) -> None:
+    shown = player.on_terminal(80, *MIXED, NO_COLOR="", TERM="xterm")
+    assert "\x1b[" in shown
+    assert re.sub(r"\x1b\[[0-9;]*m", "", shown) == CHANGED
+
+
+def test_nothing_to_do_fits_on_a_screen(player: Player) -> None:
+    shown = player.run(*[[NOTHING] * 5] * 6, hosts="host1,host2,host3")
+    assert len(shown.splitlines()) <= 24
+    assert "nothing to change" in shown
+
+
+def test_a_failure_comes_last(player: Player) -> None:
+    assert player.run([CHANGE], [NOTHING, FAIL]) == (
+        "First\n  host1: Create it\nSecond\n  host1: Refuse that: failed\n\nChanged: host1 1\nTime\n\n"
+        "Second, host1: Refuse that failed:\n  It is wrong. Mend it.\nAnsible's whole output: the same command with -v\n"
+    )
+
+
+def test_hosts_that_fail_alike_are_one(player: Player) -> None:
+    shown = player.run([FAIL], hosts="host1,host2")
+    assert shown.count("It is wrong") == 1
+    assert "First, host1: Refuse that failed (as on host2):" in shown
+
+
+def test_a_rescued_failure_is_none_at_the_end(player: Player) -> None:
+    shown = player.run([{"block": [FAIL], "rescue": [{"ansible.builtin.debug": {"msg": "Another way."}}]}])
+    assert "It is wrong" not in shown
+    assert "host1: Refuse that: failed\n  host1: Another way.\n" in shown
+
+
+def test_an_ignored_failure_says_why_in_a_line(player: Player) -> None:
+    shown = player.run([{**FAIL, "ignore_errors": True}])
+    assert "host1: Refuse that: failed, and is left at that: It is wrong. Mend it.\n" in shown
+    assert "There is nothing to change." in shown
+
+
+def test_a_host_that_cannot_be_reached(player: Player, tmp_path: Path) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\nexit 255\n")
+    ssh.chmod(0o755)
+    shown = player.run([{**NOTHING, "vars": {"ansible_connection": "ssh", "ansible_ssh_executable": str(ssh)}}])
+    assert "First, host1: Ask could not be reached:" in shown
+
+
+def test_arguments_that_a_role_refuses_are_one_sentence(player: Player) -> None:
+    options = {f"option{number}": {"type": "str", "description": "long " * 50} for number in range(50)}
+    check = {"argument_spec": {"wanted": {"type": "int", "required": True}, **options}, "provided_arguments": {}}
+    shown = player.run([{"name": "Check", "ansible.builtin.validate_argument_spec": check}])
+    assert "missing required arguments: wanted" in shown
+    assert len(shown.splitlines()) <= 10
+
+
+def test_no_log_hides_what_was_said(player: Player) -> None:
+    secret = [{"ansible.builtin.command": "sh -c 'echo s3cr3t; exit 1'", "no_log": True, "name": "Log in"}]
+    shown = player.run(secret)
+    assert "s3cr3t" not in shown
+    assert "host1: Log in: failed" in shown
+
+
+def test_loops_and_items(player: Player) -> None:
+    loops = [
+        {**CHANGE, "loop": [1, 2]},
+        {"ansible.builtin.debug": {"msg": "item {{ item }}"}, "loop": [1, 2], "run_once": True},
+    ]
+    assert player.run(loops).startswith("First\n  host1: Create it\n  item 1\n  item 2\n\n")
+
+
+def test_what_would_change_is_shown_with_its_difference(player: Player, tmp_path: Path) -> None:
+    copy = {
+        "name": "Write it",
+        "ansible.builtin.copy": {"content": "new\n", "dest": str(tmp_path / "out"), "mode": "0600"},
+    }
+    shown = player.run([copy], options=("--check", "--diff"))
+    assert "+new" in shown
+    assert "Would change: host1 1" in shown
+    assert not (tmp_path / "out").exists()
+
+
+def test_limit(player: Player) -> None:
+    shown = player.run([CHANGE], hosts="host1,host2", options=("--limit", "host2"))
+    assert ("host2: Create it" in shown, "host1" in shown) == (True, False)
+
+
+@pytest.mark.parametrize(("options", "more"), [(("-v",), {}), ((), {"ANSIBLE_STDOUT_CALLBACK": "default"})])
+def test_all_can_be_had(options: tuple[str, ...], more: dict[str, str], player: Player) -> None:
+    shown = player.run([CHANGE], options=options, **more)
+    assert "TASK [Create it]" in shown
+    assert "PLAY RECAP" in shown
+
+
+def test_a_task_that_takes_long_is_named(player: Player) -> None:
+    shown = player.run([{**NOTHING, "ansible.builtin.command": "sleep 3", "name": "Build"}], DDP_HEARTBEAT="0.2")
+    assert "First\n  ... Build\n" in shown
+
+
+@pytest.mark.parametrize("guard", ["ddp.swarm.terminal_guard", "ansible.posix.timer"])
+def test_a_terminal_obeys_no_container(guard: str, player: Player) -> None:
+    said = r"said \033]52;c;Y2xpcGJvYXJk\007 \033[2J end"
+    tasks = [
+        {"ansible.builtin.command": {"argv": ["printf", said]}, "register": "host", "changed_when": False},
+        {"ansible.builtin.debug": {"msg": "{{ host.stdout }}"}},
+        {"ansible.builtin.fail": {"msg": "{{ host.stdout }}"}, "ignore_errors": True},
+        {"ansible.builtin.fail": {"msg": "{{ host.stdout }}"}},
+    ]
+    shown = player.run(tasks, ANSIBLE_CALLBACKS_ENABLED=guard)
+    assert shown.count("said") == 3
+    assert re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown) == []
+
+
+def test_under_ansible_runner_messages_are_in_what_is_printed(player: Player, tmp_path: Path) -> None:
+    command = player.command(*MIXED)
+    (tmp_path / "runner").mkdir()
+    run = ansible_runner.run(
+        private_data_dir=str(tmp_path / "runner"), playbook=command[-1], inventory="host1,", quiet=True,
+        extravars={"ansible_connection": "local", "ansible_python_interpreter": sys.executable},
+        envvars={**player.environment(), "ANSIBLE_STDOUT_CALLBACK": "ddp.swarm.phases", "PATH": f"{BIN}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    assert run.rc == 0
+    assert LONG in run.stdout.read()
+    assert "runner_on_ok" in {event["event"] for event in run.events}
