@@ -31,6 +31,10 @@ options:
     description: The directory of the engine's settings.
     type: path
     default: /etc/docker
+  image:
+    description: An image to look for, with the options C(ref), C(others), C(keep) and C(work) of M(ddp.swarm.image_state). Empty looks for none.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -60,6 +64,11 @@ running:
   returned: always
   type: dict
   sample: {services: [simple-training_node0], containers: []}
+swarm_node:
+  description: C(swarm), C(nodes), C(networks) and C(jobs), as M(ddp.swarm.swarm_node_info) tells them. Each is empty where there is no engine.
+  returned: always
+  type: dict
+  sample: {swarm: {}, nodes: [], networks: [], jobs: []}
 packages:
   description:
     - C(installed), the versions of packages by their names, C(held), those that are not to be upgraded, C(broken), those whose installation
@@ -122,6 +131,10 @@ addresses:
   returned: always
   type: dict
   sample: {interfaces: {eth0: [192.168.1.10/24]}, default: 192.168.1.10}
+image:
+  description: As the module image_state tells of O(image).
+  returned: if O(image)
+  type: dict
 gpus:
   description:
     - C(gpus), the full UUID of each device that a program can be given, in the driver's order, where a GPU that is divided into MIG devices
@@ -143,6 +156,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ..module_utils import image_state
 from ..module_utils.docker.cli import DockerCli, DockerError
 from ..module_utils.docker.running import running
 from ..module_utils.host import (
@@ -159,6 +173,7 @@ from ..module_utils.host import (
     settings,
 )
 from ..module_utils.reporting import ReportingModule
+from ..module_utils.swarm import node
 
 # When the engine has read its settings: at its start, and when the role docker let it read them again.
 READ_AT = (Path("/run/docker.pid"), Path("/run/ddp-swarm-settings-read"))
@@ -183,13 +198,15 @@ def main() -> None:
             "gpus": {"type": "bool", "default": True},
             "firewall": {"type": "str", "default": "auto"},
             "etc": {"type": "path", "default": "/etc/docker"},
+            "image": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     docker, system = DockerCli(module), distribution.look(Path("/"))
+    info, problem = engine.asked(module, docker)
     found: dict[str, Any] = {
         "distribution": system,
-        "engine": engine.look(module, docker),
+        "engine": engine.look(module, info, problem),
         "packages": packages.look(module, module.params["packages"], system["family"]),
         "settings": settings.look(Path(module.params["etc"]), Path(proxy.ENVIRONMENT), *READ_AT),
         "service": service.look(module),
@@ -204,9 +221,12 @@ def main() -> None:
     if asks != "false" and (asks != "auto" or not found["engine"]["swarm_address"]):
         found["firewall"] = firewall.look(module)
     try:
-        found["running"] = running(docker) if found["engine"]["version"] else {"services": [], "containers": []}
+        found["running"] = running(docker) if info else {"services": [], "containers": []}
     except DockerError as error:
         module.fail_json(msg=str(error))
+    found["swarm_node"] = node.look(module, docker, info)
+    if module.params["image"]:
+        found["image"] = image_state.look(docker, info, problem, **module.params["image"])
     if module.params["gpus"]:
         found["gpus"] = gpus.look(module)
     root = found["engine"]["root"]

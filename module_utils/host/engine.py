@@ -17,13 +17,17 @@ OLDEST = (20, 10)
 SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 
 
-def look(module: Any, docker: DockerCli) -> dict[str, Any]:
-    """`command` says whether there is a docker command, `installed` is the version of the daemon's program, `version` that of the engine that answers, and `problem` why none answers.
+def asked(module: Any, docker: DockerCli) -> tuple[dict[str, Any], str]:
+    """What `docker info` says, and why it says nothing: of the two, one is empty."""
+    return ask(docker) if module.get_bin_path("docker") else ({}, "the docker command is not installed")
+
+
+def look(module: Any, info: dict[str, Any], problem: str) -> dict[str, Any]:
+    """Takes what the function asked returns. `command` says whether there is a docker command, `installed` is the version of the daemon's program, `version` that of the engine that answers, and `problem` why none answers.
 
     `swarm_address` is the one by which its swarm knows the host. `unfit` says why an engine like this cannot be part of a swarm, and what to do; it is empty if it can.
     """
     command = module.get_bin_path("docker") or ""
-    info, problem = ask(docker) if command else ({}, "the docker command is not installed")
     engine = {
         "command": bool(command),
         "installed": installed(module),

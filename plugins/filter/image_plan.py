@@ -1,6 +1,7 @@
 """Filters: which host gives the training image to which, and which images the swarm's services name."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 State = dict[str, Any]
@@ -34,6 +35,18 @@ def image_plan(states: dict[str, State], outside: list[State], base: str, pulled
     }
 
 
+def image_settled(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether host_info has seen on each of these hosts the image, under the name latest too, with nothing left over and nothing changed since."""
+    for host in hosts:
+        known = hostvars[host]
+        seen = (known.get("docker_host_info") or {}).get("image") or {}
+        if seen.get("ref") != known.get("image_ref") or known.get("docker_changed"):
+            return False
+        if not (seen.get("id") and seen["latest"]) or seen["surplus"] or seen["left"]:
+            return False
+    return True
+
+
 def held_by_all(chains: list[list[str]]) -> list[str]:
     return [chain for chain in chains[0] if all(chain in other for other in chains)] if chains else []
 
@@ -60,4 +73,4 @@ def services_images(states: dict[str, State], asked: State | None = None) -> lis
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"image_plan": image_plan, "services_images": services_images}
+        return {"image_plan": image_plan, "image_settled": image_settled, "services_images": services_images}

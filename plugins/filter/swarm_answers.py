@@ -4,11 +4,12 @@ What they say becomes part of commands, some of them on other hosts.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..module_utils.names import KINDS
 from ..module_utils.swarm.cluster import NAME
+from ..module_utils.swarm.node import settled
 from .swarm_addresses import swarm_addresses
 
 # Not known yet, it is empty. A host name or "self" would be one for docker.
@@ -16,6 +17,7 @@ ID = rf"(?:{KINDS['node ID'][0]})?"
 ADDRESS = r"(?:[0-9A-Za-z:][0-9A-Za-z.:%_-]{0,254})?"
 DIRECTORY = r"(?:/[^\x00-\x1f\x7f-\x9f]*)?"
 Seen = dict[str, dict[str, Any]]
+Variables = Mapping[str, Mapping[str, Any]]
 
 
 def swarm_answer_problems(seen: Seen, managers: list[str]) -> list[str]:
@@ -73,6 +75,42 @@ def claimed_of_another(seen: Seen, managers: list[str]) -> Iterator[str]:
                     )
 
 
+def swarm_look(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What the module host_info tells of a host, as the module swarm_node_info would tell it."""
+    return {
+        **info["swarm_node"],
+        **info["running"],
+        "addresses": info["addresses"],
+        "engine": info["engine"]["version"],
+        "error": info["engine"]["problem"],
+        "root": info["engine"]["root"],
+    }
+
+
+def swarm_is_known(hosts: Iterable[str], hostvars: Variables) -> bool:
+    """Whether host_info has told of the swarm on each of these hosts, with nothing in the making, and no role has changed anything since."""
+    for host in hosts:
+        known = hostvars[host]
+        told = (known.get("docker_host_info") or {}).get("swarm_node") or {}
+        if not told.get("swarm") or known.get("docker_changed") or known.get("swarm_changed") or not settled(told):
+            return False
+    return True
+
+
+def swarm_answers(hosts: Iterable[str], hostvars: Variables) -> Seen:
+    """By host, what it has answered to the role swarm, else what host_info told."""
+    asked = {host: hostvars[host].get("_swarm_seen") or {} for host in hosts}
+    return {
+        host: seen if "swarm" in seen else swarm_look(hostvars[host]["docker_host_info"])
+        for host, seen in asked.items()
+    }
+
+
+def swarm_leads(hosts: Iterable[str], hostvars: Variables) -> list[str]:
+    """Those of the hosts that can change the swarm, by what host_info told."""
+    return [host for host in hosts if hostvars[host]["docker_host_info"]["swarm_node"]["swarm"]["quorum"]]
+
+
 def with_wanted(seen: Seen, wanted: dict[str, Any]) -> Seen:
     """The answers, each with what the inventory asks of its host, whatever the host says of that.
 
@@ -115,5 +153,9 @@ class FilterModule:
             "swarm_answer_problems": swarm_answer_problems,
             "swarm_address_problems": swarm_address_problems,
             "foreign_containers": foreign_containers,
+            "swarm_answers": swarm_answers,
+            "swarm_is_known": swarm_is_known,
+            "swarm_leads": swarm_leads,
+            "swarm_look": swarm_look,
             "with_wanted": with_wanted,
         }

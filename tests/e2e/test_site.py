@@ -105,8 +105,10 @@ def test_check_mode_agrees_that_nothing_is_to_do(play: Play) -> None:
 
 
 def test_a_run_starts_at_the_swarm(play: Play) -> None:
-    run = play("site.yml", options='--start-at-task "Look at the host\'s addresses"')
+    run = play("site.yml", options='--start-at-task "Note what the inventory asks of the host"')
     assert run.rc == 0, run.stdout[-4000:]
+    assert "No matching task" not in run.stdout
+    assert any(event["event_data"]["task"].endswith("Ask every host for its swarm") for event in run.events)
     assert run.changed() == []
 
 

@@ -201,7 +201,7 @@ def reserved(service: dict[str, Any]) -> int:
 
 
 def test_gpus() -> None:
-    stack = render(2, training_nproc_per_node="auto", training_cpus="2", _training_seen=offering(2, 4))
+    stack = render(2, training_nproc_per_node="auto", training_cpus="2", _training_node=offering(2, 4))
     for service, count in zip(stack["services"].values(), (2, 4), strict=True):
         assert reserved(service) == count
         assert service["deploy"]["resources"]["limits"] == {"cpus": "2"}
@@ -210,14 +210,14 @@ def test_gpus() -> None:
     merged, _directory = load([stack])
     assert refusals(merged) == []
     assert "NVIDIA_VISIBLE_DEVICES" not in stack["services"]["node0"]["environment"]
-    spared = render(2, training_gpus=0, _training_seen=offering(2, 0))["services"]
+    spared = render(2, training_gpus=0, _training_node=offering(2, 0))["services"]
     assert [service["environment"].get("NVIDIA_VISIBLE_DEVICES") for service in spared.values()] == ["void", None]
     # A probe is the same stack: it sees the GPUs that the training will see.
     probe = render(
         2,
         {"_training_plan": {"name": "p", "command": ["x"]}},
         training_nproc_per_node="auto",
-        _training_seen=offering(2, 4),
+        _training_node=offering(2, 4),
     )
     assert [service["command"] for service in probe["services"].values()] == [["x"], ["x"]]
     assert [reserved(service) for service in probe["services"].values()] == [2, 4]
@@ -269,7 +269,7 @@ def test_a_container_has_its_machines_name_unless_that_is_a_ranks() -> None:
         {"hostname": "node1", "labels": {"ddp_rank": "0"}, "resources": {}},
         {"hostname": "box", "labels": {"ddp_rank": "1"}, "resources": {}},
     ]
-    services = render(2, _training_seen={"nodes": nodes})["services"]
+    services = render(2, _training_node={"nodes": nodes})["services"]
     assert services["node0"]["hostname"] == "machine-{{.Node.Hostname}}"
     assert services["node1"]["hostname"] == "{{.Node.Hostname}}"
     assert {service["hostname"] for service in rendered(2)["services"].values()} == {"{{.Node.Hostname}}"}

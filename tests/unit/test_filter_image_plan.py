@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.filter.image_plan import image_plan, services_images
+from ansible_collections.ddp.swarm.plugins.filter.image_plan import image_plan, image_settled, services_images
 
 BASE = "python:3.11-slim"
 GOOD = "python@sha256:" + "a" * 64
@@ -121,3 +121,30 @@ WORKER = "Error response from daemon: This node is not a swarm manager."
 def test_images_of_services(told: Any, asked: Any, images: Any) -> None:
     states = {f"h{number}": state(services=said) for number, said in enumerate(told)}
     assert services_images(states, asked) == images
+
+
+HAS = {"ref": "trainer:a", "id": "sha256:1", "latest": True, "surplus": [], "left": False}
+
+
+@pytest.mark.parametrize(
+    ("seen", "changed", "settled"),
+    [
+        (HAS, False, True),
+        (HAS, True, False),
+        ({**HAS, "ref": "trainer:b"}, False, False),
+        ({**HAS, "id": ""}, False, False),
+        ({**HAS, "latest": False}, False, False),
+        ({**HAS, "surplus": ["a"]}, False, False),
+        ({**HAS, "left": True}, False, False),
+        ({}, False, False),
+    ],
+)
+def test_nothing_is_to_be_done_where_every_host_has_the_image(seen: dict[str, Any], changed: bool, settled: bool) -> None:
+    hosts: Any = {
+        "a": {"image_ref": "trainer:a", "docker_host_info": {"image": HAS}},
+        "b": {"image_ref": "trainer:a", "docker_host_info": {"image": seen}, "docker_changed": changed},
+        "c": {"image_ref": "trainer:a"},
+    }
+    assert image_settled(["a", "b"], hosts) is settled
+    assert image_settled(["a"], hosts) is True
+    assert image_settled(["a", "c"], hosts) is False

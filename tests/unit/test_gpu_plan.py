@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.filter import gpu_plan as plugin
-from ansible_collections.ddp.swarm.plugins.modules.swarm_node_info import count_resources
+from ansible_collections.ddp.swarm.plugins.module_utils.swarm.node import count_resources
 
 
 def plan(offers: list[int], gpus: Any = "auto", processes: Any = 1, backend: str = "auto") -> dict[str, Any]:

@@ -3,14 +3,15 @@
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.image_layers import LABEL
+from ansible_collections.ddp.swarm.plugins.module_utils.image_state import state, surplus
 from ansible_collections.ddp.swarm.plugins.modules import image_state
-from ansible_collections.ddp.swarm.plugins.modules.image_state import surplus
 from docker_stand_in import StandIn, Told, run
 
 
@@ -205,9 +206,9 @@ def test_builder(info: Any, builder: str, look: Any) -> None:
 
 
 def told(info: dict[str, Any] | None = None, keep: int = 0, images: Any = None, **answers: Any) -> dict[str, Any]:
-    usual = {"info": {**ENGINE, **(info or {})}, "image ls": "sha256:1\nsha256:2\nsha256:1\n", "container ls": ""}
+    usual = {"image ls": "sha256:1\nsha256:2\nsha256:1\n", "container ls": ""}
     docker = Told({**usual, "image inspect": [] if images is None else images, **answers})
-    return {**image_state.state(docker, "trainer:c", OTHERS, keep), "asked": docker.asked}
+    return {**state(docker, {**ENGINE, **(info or {})}, "trainer:c", OTHERS, keep), "asked": docker.asked}
 
 
 def bare(**other: Any) -> dict[str, Any]:
@@ -246,15 +247,14 @@ def test_others_are_found_by_tag_and_by_digest() -> None:
     found = told(images=images)
     assert (found["others"], found["digests"]) == (["base:1"], {"base:1": digest})
     assert (found["id"], found["size"], found["latest"]) == ("sha256:9", 5, True)
-    docker = Told({"info": ENGINE, "image ls": "sha256:1", "image inspect": images})
-    assert image_state.state(docker, "trainer:c", [digest], 0)["others"] == [digest]
+    docker = Told({"image ls": "sha256:1", "image inspect": images})
+    assert state(docker, ENGINE, "trainer:c", [digest], 0)["others"] == [digest]
 
 
-def test_an_engine_that_does_not_answer() -> None:
-    with pytest.raises(image_state.DockerError, match="^the engine does not answer$"):
-        told({"ServerVersion": ""})
-    with pytest.raises(image_state.DockerError, match="^no route; no socket$"):
-        told({"ServerVersion": None, "ServerErrors": ["no route", "no socket"]})
+def test_an_engine_that_does_not_answer(look: Any) -> None:
+    assert look({"ServerVersion": ""})["problem"] == "the engine does not answer"
+    found = look({"ServerVersion": None, "ServerErrors": ["no route", "no socket"]})
+    assert (found["problem"], found["engine"]) == ("no route; no socket", "")
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_as_many_stay_as_are_to_be_kept_with_the_one_that_is_wanted(keep: int, r
 
 
 def test_room_is_counted_in_mebibytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_state.shutil, "disk_usage", lambda path: SimpleNamespace(free={"/": 5 << 20}[path] - 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free={"/": 5 << 20}[path] - 1))
     assert told()["free_mb"] == 4
 
 
@@ -311,7 +311,7 @@ def test_what_is_gone_or_only_warned_of_is_no_failure() -> None:
 def test_a_host_without_an_engine_tells_of_itself(docker: StandIn, look: Any, tmp_path: Path) -> None:
     found = look({}, {"info": ("Cannot connect", 1)}, work=str(tmp_path))
     assert found == {
-        "changed": False, "id": "", "size": 0, "others": [], "digests": {}, "latest": False, "surplus": [], "services": [], "chains": [],
+        "changed": False, "ref": "trainer:c", "id": "", "size": 0, "others": [], "digests": {}, "latest": False, "surplus": [], "services": [], "chains": [],
         "engine": "", "problem": "docker info: Cannot connect", "left": True, "architecture": os.uname().machine, "builder": "",
         "zstd": True, "free_mb": 0, "invocation": found["invocation"],
     }  # fmt: skip
@@ -347,9 +347,9 @@ def test_a_registrys_port_is_no_tag() -> None:
         )
     ]
     images[1] |= {"RepoDigests": [f"{place}/wheels@sha256:1"]}
-    docker = Told({"info": ENGINE, "image ls": "sha256:1", "image inspect": images, "container ls": ""})
-    found = image_state.state(docker, f"{ours}:c", [f"{place}/wheels:new", f"{place}/wheels:old"], 1)
+    docker = Told({"image ls": "sha256:1", "image inspect": images, "container ls": ""})
+    found = state(docker, ENGINE, f"{ours}:c", [f"{place}/wheels:new", f"{place}/wheels:old"], 1)
     assert (found["surplus"], found["latest"]) == ([f"{ours}:a"], True)
     assert found["digests"] == {f"{place}/wheels:old": f"{place}/wheels@sha256:1"}
-    found = image_state.state(docker, f"{ours}:c", [f"{place}/wheels:new"], 1)
+    found = state(docker, ENGINE, f"{ours}:c", [f"{place}/wheels:new"], 1)
     assert found["surplus"] == [f"{ours}:a", f"{place}/wheels:old"]

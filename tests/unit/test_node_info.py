@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import DockerCli
+from ansible_collections.ddp.swarm.plugins.module_utils.swarm.node import describe_node, list_jobs, own_view, settled
 from ansible_collections.ddp.swarm.plugins.modules import swarm_node_info
-from ansible_collections.ddp.swarm.plugins.modules.swarm_node_info import describe_node, observe, own_view, settled
+from ansible_collections.ddp.swarm.plugins.modules.swarm_node_info import observe
 from docker_stand_in import Told, run
 from swarm_stand_in.fixtures import OTHER, Cluster, definition
 
@@ -20,7 +21,7 @@ class Host:
     """What the module asks of Ansible. `openssl` is what that command prints; None: it is not there."""
 
     def __init__(self, openssl: str | None = None, **params: Any) -> None:
-        self.params = {"network": "", "jobs": False, **params}
+        self.params = params
         self.openssl, self.asked = openssl, list[list[str]]()
 
     def get_bin_path(self, name: str) -> str | None:
@@ -49,29 +50,43 @@ def test_a_manager_tells_all_nodes(swarm: Cluster) -> None:
 
 def test_a_worker_tells_of_itself_alone(swarm: Cluster) -> None:
     swarm.host = "host1"
-    found = seen(network="bridge")
+    found = seen()
     assert (found["swarm"]["manager"], found["nodes"], found["networks"]) == (False, [], [])
     assert swarm.count("node") == 0
 
 
-def overlay(**changes: Any) -> dict[str, Any]:
-    return {"driver": "overlay", "scope": "swarm", "attachable": False, "mtu": None, **changes}
+def network(seen: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Those of this name, without what an engine chooses."""
+    return [
+        {what: value for what, value in network.items() if what not in ("name", "subnet")}
+        for network in seen["networks"]
+        if network["name"] == name
+    ]
 
 
-def without_subnet(networks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in network.items() if name != "subnet"} for network in networks]
+OVERLAY = {"driver": "overlay", "scope": "swarm", "attachable": True, "mtu": None}
 
 
-def test_networks_of_exactly_this_name_are_told(swarm: Cluster) -> None:
+def test_every_network_is_told(swarm: Cluster) -> None:
     swarm.run("network create --driver overlay --attachable demo-else")
-    assert without_subnet(seen(network="demo-elsewhere")["networks"]) == [overlay(attachable=True)]
-    assert without_subnet(seen(network="demo-else")["networks"]) == [overlay(attachable=True)]
-    assert seen(network="demo")["networks"] == []
-    (bridge,) = seen(network="bridge")["networks"]
+    found = seen()
+    assert network(found, "demo-elsewhere") == network(found, "demo-else") == [OVERLAY]
+    assert network(found, "demo") == []
+    (bridge,) = network(found, "bridge")
     assert (bridge["driver"], bridge["scope"]) == ("bridge", "local")
-    asked = swarm.count("network")
-    assert seen(network="")["networks"] == []
-    assert swarm.count("network") == asked
+
+
+def test_a_network_may_go_while_others_are_looked_at() -> None:
+    usual = {
+        "info": {**ENGINE, "Swarm": MANAGER},
+        "node ls": "",
+        "service ls": "",
+        "ps": "",
+        "network ls": "net1\nnet2\n",
+    }
+    assert network(observe(Host(), Told({**usual, "network inspect": [NETWORK]})), "ddp-net") == [OVERLAY]
+    found = observe(Host(), Told({**usual, "network inspect": ("No such network", 1)}))
+    assert (found["networks"], found["swarm"]["quorum"]) == ([], True)
 
 
 NETWORK = {"Id": "net1", "Name": "ddp-net", "Driver": "overlay", "Scope": "swarm", "Attachable": True, "Options": None}
@@ -82,7 +97,7 @@ def job(name: str, *targets: str) -> dict[str, Any]:
     return {"Spec": {"Name": name, "TaskTemplate": {"Networks": networks or None}}}
 
 
-def test_jobs_in_the_network_are_told() -> None:
+def test_jobs_and_their_networks_are_told() -> None:
     rows = [
         ("a_node0", "1/1"),
         ("b_node0", "0/1"),
@@ -97,20 +112,15 @@ def test_jobs_in_the_network_are_told() -> None:
             "service inspect": [job("e_node0", "net1", "net2"), job("d_node0"), job("a_node0", "net1")],
         }
     )
-    assert swarm_node_info.jobs_in(told, [{"Id": "net1"}]) == ["a_node0", "e_node0"]
+    assert list_jobs(told, {"net1": "ddp-net"}) == [
+        {"name": "a_node0", "networks": ["ddp-net"]},
+        {"name": "d_node0", "networks": []},
+        {"name": "e_node0", "networks": ["ddp-net"]},
+    ]
     assert told.asked[-1] == ("service", "inspect", "a_node0", "d_node0", "e_node0")
     nobody = Told({"service ls": ""})
-    assert swarm_node_info.jobs_in(nobody, [{"Id": "net1"}]) == []
+    assert list_jobs(nobody, {"net1": "ddp-net"}) == []
     assert len(nobody.asked) == 1
-
-
-def test_jobs_are_looked_for_when_they_are_asked_for(swarm: Cluster) -> None:
-    before = swarm.count("service")
-    assert seen(network="demo-elsewhere")["jobs"] == []
-    assert seen(network="nowhere", jobs=True)["jobs"] == []
-    assert swarm.count("service") == before
-    assert seen(network="demo-elsewhere", jobs=True)["jobs"] == []
-    assert swarm.count("service") == before + 1
 
 
 def test_services_with_a_container_on_the_host_are_told(swarm: Cluster) -> None:
@@ -127,7 +137,7 @@ def test_nothing_is_waited_for_without_end(command: str, swarm: Cluster, call: A
     """The stand-in raises Hangs for a command that is waited for without a limit."""
     call(compose=[definition()])
     swarm.silent = (command,)
-    found = seen(network="demo_default", jobs=True)
+    found = seen()
     error = found["error"] if command == "info" else found["swarm"]["error"]
     assert error.startswith(f"docker {command}: no answer within ")
 
@@ -192,7 +202,16 @@ def test_a_quorum_that_is_lost_between_two_questions_is_none(swarm: Cluster) -> 
 
 def test_a_swarm_without_nodes_is_not_inspected() -> None:
     found = observe(
-        Host(), Told({"info": {**ENGINE, "Swarm": MANAGER}, "node": "", "ps": "3\tb\n2\ta\n1\tb\nmine\t\n"})
+        Host(),
+        Told(
+            {
+                "info": {**ENGINE, "Swarm": MANAGER},
+                "node": "",
+                "network": "",
+                "service": "",
+                "ps": "3\tb\n2\ta\n1\tb\nmine\t\n",
+            }
+        ),
     )
     assert (found["nodes"], found["services"], found["containers"]) == ([], ["a", "b"], ["mine"])
 
@@ -385,9 +404,9 @@ def test_the_answer_comes_as_soon_as_it_is_settled(
 
     swarm.info = next(answers)
     monkeypatch.setattr(clock, "sleep", sleep)
-    said = run(swarm_node_info, capsys, wait=30, network="demo-elsewhere", _ansible_check_mode=True)
+    said = run(swarm_node_info, capsys, wait=30, _ansible_check_mode=True)
     assert (said["swarm"]["quorum"], clock.now, len(said["nodes"])) == (True, 102, 3)
-    assert without_subnet(said["networks"]) == [overlay(attachable=True)]
+    assert network(said, "demo-elsewhere") == [OVERLAY]
 
 
 def test_nodes_are_waited_for_by_their_identifier(

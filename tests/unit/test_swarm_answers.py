@@ -112,8 +112,61 @@ def test_what_is_asked_of_a_host_it_does_not_say_itself() -> None:
 
 
 def test_the_filters_have_their_names() -> None:
+    asked = {"swarm_answers", "swarm_is_known", "swarm_leads", "swarm_look"}
     names = {"swarm_answer_problems", "swarm_address_problems", "foreign_containers", "with_wanted"}
-    assert set(swarm_answers.FilterModule().filters()) == names
+    assert set(swarm_answers.FilterModule().filters()) == names | asked
+
+
+def looked(state: str = "active", *, quorum: bool = True) -> dict[str, Any]:
+    """Of host_info, what tells of the swarm."""
+    swarm = {"state": state, "manager": True, "quorum": quorum} if state else {}
+    return {
+        "engine": {"version": "26.1.5", "problem": "", "root": "/srv"},
+        "running": {"services": ["a"], "containers": ["b"]},
+        "addresses": {"interfaces": {}, "default": ""},
+        "swarm_node": {"swarm": swarm, "nodes": [], "networks": [], "jobs": []},
+    }
+
+
+KNOWN: dict[str, Any] = {"docker_host_info": looked()}
+
+
+@pytest.mark.parametrize(
+    ("variables", "known"),
+    [
+        (KNOWN, True),
+        ({}, False),
+        ({"docker_host_info": {"msg": "unreachable", "unreachable": True}}, False),
+        ({"docker_host_info": looked("")}, False),
+        ({"docker_host_info": looked("inactive", quorum=False)}, True),
+        ({"docker_host_info": looked("pending")}, False),
+        ({"docker_host_info": looked(quorum=False)}, False),
+        ({**KNOWN, "docker_changed": True}, False),
+        ({**KNOWN, "swarm_changed": True}, False),
+    ],
+)
+def test_the_swarm_is_known_by_the_first_look_until_something_changes(variables: dict[str, Any], known: bool) -> None:
+    hosts: Any = {"host1": KNOWN, "host2": variables}
+    assert swarm_answers.swarm_is_known(["host1", "host2"], hosts) is known
+    assert swarm_answers.swarm_is_known(["host1"], hosts) is True
+
+
+def test_the_first_look_is_an_answer_like_one_that_was_asked_for() -> None:
+    asked = {"swarm": {"state": "inactive"}, "engine": "20.10.24"}
+    hosts: Any = {
+        "host1": KNOWN,
+        "host2": {**KNOWN, "_swarm_seen": asked},
+        "host3": {**KNOWN, "_swarm_seen": {"skipped": True}},
+    }
+    seen = swarm_answers.swarm_answers(hosts, hosts)
+    assert seen["host2"] == asked
+    assert seen["host1"] == seen["host3"] == swarm_answers.swarm_look(KNOWN["docker_host_info"])
+    assert set(seen["host1"]) == {
+        "swarm", "nodes", "networks", "jobs", "services", "containers", "addresses", "engine", "error", "root",
+    }  # fmt: skip
+    assert (seen["host1"]["engine"], seen["host1"]["root"], seen["host1"]["services"]) == ("26.1.5", "/srv", ["a"])
+    lost: Any = {"host0": {"docker_host_info": looked(quorum=False)}, **hosts}
+    assert swarm_answers.swarm_leads(["host0", "host1"], lost) == ["host1"]
 
 
 def test_a_host_without_an_address_is_told_unless_nothing_is_asked_of_it() -> None:

@@ -412,5 +412,6 @@ def test_a_network_in_use_stays(docker: StandIn, capsys: pytest.CaptureFixture[s
     ],
 )
 def test_a_network_that_is_as_asked(networks: list[Json], subnet: str, mtu: Any, right: bool) -> None:
-    has = {"driver": "overlay", "scope": "swarm", "attachable": True, "subnet": "10.0.1.0/24", "mtu": None}
-    assert network_is_as_asked([{**has, **changes} for changes in networks], subnet, mtu) is right
+    has = {"name": "n", "driver": "overlay", "scope": "swarm", "attachable": True, "subnet": "10.0.1.0/24", "mtu": None}
+    other = {**has, "name": "m"}
+    assert network_is_as_asked([other, *({**has, **changes} for changes in networks)], "n", subnet, mtu) is right

@@ -402,8 +402,9 @@ def test_a_worker_leads_if_the_managers_know_it_as_their_manager(
 def test_a_network_of_the_same_name_is_refused(network: tuple[str, str], wrong: bool) -> None:
     seen = swarm(*PAIR)
     seen["host1"]["networks"] = [
-        {"driver": "overlay", "scope": "swarm"},
-        dict(zip(("driver", "scope"), network, strict=True)),
+        {"name": "ddp-net", "driver": "overlay", "scope": "swarm"},
+        {"name": "bridge", "driver": "bridge", "scope": "local"},
+        dict(zip(("name", "driver", "scope"), ("ddp-net", *network), strict=True)),
     ]
     refusal = (
         f"host1 has a network ddp-net that is no overlay but a {network[0]} network of its own: remove or rename it, or set swarm_network to "
@@ -417,7 +418,7 @@ def test_refusals_of_hosts_come_in_order_and_each_but_once() -> None:
     for host in ("host2", "host3"):
         seen[host]["wanted"]["rank"] = 7
         seen[host]["services"] = ["job"]
-    seen["host1"]["networks"] = [{"driver": "bridge", "scope": "local"}] * 2
+    seen["host1"]["networks"] = [{"name": "ddp-net", "driver": "bridge", "scope": "local"}] * 2
     said = judge(seen, ["host1"], ["host2", "host3"])["refusals"]
     assert [sentence.split()[0] for sentence in said] == ["host2", "host3", "host1"]
 
@@ -464,7 +465,7 @@ def test_the_module_plans_a_removal_if_hosts_are_to_leave(ask: Any) -> None:
 
 def test_the_module_names_the_network_and_knows_the_addresses_of_the_inventory(ask: Any) -> None:
     seen = swarm(*TRIO)
-    seen["host1"]["networks"] = [{"driver": "bridge", "scope": "local"}]
+    seen["host1"]["networks"] = [{"name": name, "driver": "bridge", "scope": "local"} for name in ("my-net", "ddp-net")]
     del seen["host4"]["wanted"]["address"]
     seen["host1"]["nodes"].append(node("host4", id="old", labels={}, status="down"))
     said = ask(seen=seen, network="my-net", addresses={"host4": address("host4")})

@@ -242,7 +242,11 @@ def strangers(cluster: Cluster) -> list[dict[str, str]]:
 
 def network_refusals(cluster: Cluster, settings: Settings) -> list[str]:
     networks = cluster.seen[cluster.lead].get("networks") or [] if cluster.lead else []
-    wrong = [network for network in networks if (network["driver"], network["scope"]) != ("overlay", "swarm")]
+    wrong = [
+        network
+        for network in networks
+        if network["name"] == settings.network and (network["driver"], network["scope"]) != ("overlay", "swarm")
+    ]
     return [
         f"{cluster.lead} has a network {settings.network} that is no overlay but a {network['driver']} network of its own: remove or "
         "rename it, or set swarm_network to another name."
