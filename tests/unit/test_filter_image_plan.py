@@ -139,7 +139,9 @@ HAS = {"ref": "trainer:a", "id": "sha256:1", "latest": True, "surplus": [], "lef
         ({}, False, False),
     ],
 )
-def test_nothing_is_to_be_done_where_every_host_has_the_image(seen: dict[str, Any], changed: bool, settled: bool) -> None:
+def test_nothing_is_to_be_done_where_every_host_has_the_image(
+    seen: dict[str, Any], changed: bool, settled: bool
+) -> None:
     hosts: Any = {
         "a": {"image_ref": "trainer:a", "docker_host_info": {"image": HAS}},
         "b": {"image_ref": "trainer:a", "docker_host_info": {"image": seen}, "docker_changed": changed},
