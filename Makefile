@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help demo demo-clean lab test lint types unit roles mutants integration rounds e2e molecule molecule-all faults faults-clean lifecycle field distributions hardening scripts image lock readmes bench bench-image gpu-stand-in test-gpu clean
+.PHONY: help demo demo-clean lab test suites lint types unit roles mutants integration rounds e2e molecule molecule-all faults faults-clean lifecycle field distributions hardening scripts image lock readmes bench bench-image gpu-stand-in test-gpu clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -37,10 +37,17 @@ demo: lab ## the whole way: two lab hosts, Docker, swarm, image, check, training
 demo-clean: .venv/.installed ## remove the lab's hosts, disks and network, and nothing else
 	ansible-playbook -i localhost, playbooks/lab.yml -e lab_state=absent
 
-# In the order of what they cost. What a landing need not see runs nightly (.github/workflows/test.yml).
-SUITES := lint unit roles integration e2e molecule
+# What a landing need not see runs nightly (.github/workflows/test.yml).
+ALONE := lint unit roles
+LABS := integration e2e molecule
 
-test: ## what every change must pass; says at its end how long each suite took
+# What needs no host runs beside the labs, which wait more than they compute, and leaves them the cores.
+test: .venv/.tested ## what every change must pass; says at its end how long each suite took
+	@( nice -n 5 $(MAKE) --no-print-directory suites SUITES='$(ALONE)' >.suites.log 2>&1 || { tail -n 60 .suites.log; exit 1; } ) & alone=$$!; \
+	$(MAKE) --no-print-directory suites SUITES='$(LABS)'; labs=$$?; \
+	wait $$alone; alone=$$?; [ $$alone != 0 ] || tail -n $(words $(ALONE)) .suites.log; exit $$((labs || alone))
+
+suites: .venv/.tested
 	@set -e; trap 'printf "$$took"' EXIT; for suite in $(SUITES); do began=$$SECONDS; $(MAKE) --no-print-directory $$suite; \
 	  took+="$$(printf '%-12s %5d s' $$suite $$((SECONDS - began)))\n"; done
 

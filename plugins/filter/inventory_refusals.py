@@ -1,8 +1,12 @@
 """Filters: why nothing can be done with an inventory's groups, or with the settings that Ansible has read."""
 
+import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from ansible.inventory.manager import split_host_pattern
 
 
 def inventory_refusals(groups: dict[str, list[str]]) -> list[str]:
@@ -36,6 +40,17 @@ def inventory_refusals(groups: dict[str, list[str]]) -> list[str]:
     return said
 
 
+def limit_refusals(limit: str, groups: Mapping[str, list[str]]) -> list[str]:
+    """A sentence for each plain name of --limit that the inventory does not have: Ansible only warns, and goes on with the other hosts."""
+    known = {*groups, *(host for hosts in groups.values() for host in hosts)}
+    parts = [part.lstrip("!&") for part in split_host_pattern(limit)]
+    return [
+        f"--limit names {part}, which is neither a host nor a group of the inventory: correct the name."
+        for part in parts
+        if part not in known and re.fullmatch(r"[\w.:-]+", part)
+    ]
+
+
 def unsafe_settings(project: str, injected: bool) -> list[str]:
     """A sentence if what a host says of itself would take the place of settings (`injected`, Ansible's INJECT_FACTS_AS_VARS).
 
@@ -60,4 +75,8 @@ def unsafe_settings(project: str, injected: bool) -> list[str]:
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"inventory_refusals": inventory_refusals, "unsafe_settings": unsafe_settings}
+        return {
+            "inventory_refusals": inventory_refusals,
+            "limit_refusals": limit_refusals,
+            "unsafe_settings": unsafe_settings,
+        }

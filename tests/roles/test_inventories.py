@@ -23,17 +23,23 @@ class Site:
         self.directory = directory
         self.ssh, self.mark = silence(directory)
 
-    def play(self, playbook: Path, groups: Any, cwd: Path = ROOT, environment: Any = None) -> tuple[int, str]:
-        """Exit code and what was said, with single blanks. Without `environment`, Ansible finds its settings by the directory."""
+    def play(
+        self, playbook: Path, groups: Any, *options: str, cwd: Path = ROOT, environment: Any = None
+    ) -> tuple[int, str]:
+        """Exit code and what was said, with single blanks. `groups` may be the path of an inventory instead.
+
+        Without `environment`, Ansible finds its settings by the directory.
+        """
         common = {
             "ansible_ssh_executable": str(self.ssh),
             "ansible_host": "{{ inventory_hostname }}.invalid",
         }
-        inventory = self.directory / "inventory.json"
-        inventory.write_text(json.dumps({"all": {"vars": common}, **groups}))
+        inventory = groups if isinstance(groups, Path) else self.directory / "inventory.json"
+        if not isinstance(groups, Path):
+            inventory.write_text(json.dumps({"all": {"vars": common}, **groups}))
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE")}
         done = subprocess.run(
-            [Path(sys.executable).parent / "ansible-playbook", playbook, "-i", inventory],
+            [Path(sys.executable).parent / "ansible-playbook", playbook, "-i", inventory, *options],
             cwd=cwd,
             env={**kept, "NO_COLOR": "1", **(environment or {})},
             capture_output=True,
@@ -93,6 +99,20 @@ def test_an_inventory_without_machines(site: Site) -> None:
     assert (
         "The inventory's group 'swarm' is empty: write your machines into its groups 'managers' and 'workers'" in told
     )
+
+
+@pytest.mark.parametrize("playbook", ["site.yml", "playbooks/status.yml"])
+def test_a_limit_with_a_host_that_is_not_there(playbook: str, site: Site) -> None:
+    code, told = site.play(ROOT / playbook, swarm(["host1"], ["host2"]), "--limit", "host1,hots2", environment=CONFIG)
+    assert code != 0
+    assert "--limit names hots2, which is neither a host nor a group of the inventory" in told
+    assert not site.mark.exists()
+
+
+def test_an_inventory_that_is_not_there(site: Site, tmp_path: Path) -> None:
+    code, told = site.play(ROOT / "playbooks/status.yml", tmp_path / "none.yml", environment=CONFIG)
+    assert code != 0
+    assert "none.yml" in told
 
 
 def test_groups_that_work(site: Site) -> None:

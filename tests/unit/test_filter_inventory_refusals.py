@@ -6,6 +6,7 @@ import pytest
 from ansible_collections.ddp.swarm.plugins.filter.inventory_refusals import (
     FilterModule,
     inventory_refusals,
+    limit_refusals,
     unsafe_settings,
 )
 
@@ -50,7 +51,7 @@ def test_settings_that_ansible_has_not_read(mode: int, open_to_all: bool, tmp_pa
 
 
 def test_names() -> None:
-    assert set(FilterModule().filters()) == {"inventory_refusals", "unsafe_settings"}
+    assert set(FilterModule().filters()) == {"inventory_refusals", "limit_refusals", "unsafe_settings"}
 
 
 def test_a_host_in_none_of_the_groups_is_not_dropped_in_silence() -> None:
@@ -58,3 +59,25 @@ def test_a_host_in_none_of_the_groups_is_not_dropped_in_silence() -> None:
     (said,) = inventory_refusals(groups)
     assert said.startswith("host2 is in the inventory and in none of its groups: write it into 'managers' or 'workers'")
     assert inventory_refusals({**groups, "ungrouped": ["localhost"]}) == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "unknown"),
+    [
+        ("", []),
+        ("host1", []),
+        ("host1,hots2", ["hots2"]),
+        ("host1:!hots2:&wrokers", ["hots2", "wrokers"]),
+        ("all,localhost-2", ["localhost-2"]),
+        ("swarm", []),
+        # Patterns may match nothing.
+        ("host*,other?,~h.*,swarm[5],@site.retry", []),
+        ("fe80::1", []),
+    ],
+)
+def test_a_limit_names_what_the_inventory_has(limit: str, unknown: list[str]) -> None:
+    groups = {"all": ["host1", "host2", "fe80::1"], "swarm": ["host1", "host2"], "ungrouped": []}
+    assert limit_refusals(limit, groups) == [
+        f"--limit names {name}, which is neither a host nor a group of the inventory: correct the name."
+        for name in unknown
+    ]
