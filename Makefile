@@ -73,13 +73,13 @@ mutants: .venv/.tested ## MUTANTS=300 small mistakes, one at a time: do the unit
 	$(BIN)/python tests/mutants/run.py
 
 integration: .venv/.tested ## the module swarm_stack on a real swarm of two engines
-	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest --durations 8 --durations-min 20 tests/integration
 
 rounds: .venv/.tested ## thirty times a stack deployed and removed, and nothing left
 	DDP_ROUNDS=30 $(BIN)/python -m pytest tests/integration -k rounds
 
 e2e: .venv/.tested ## the playbooks on a lab of their own, driven through ansible-runner
-	$(BIN)/python -m pytest tests/e2e
+	$(BIN)/python -m pytest --durations 8 --durations-min 20 tests/e2e
 
 SCENARIOS ?= docker training
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.image_layers import LABEL
 from ansible_collections.ddp.swarm.plugins.module_utils.image_state import state, surplus
-from ansible_collections.ddp.swarm.plugins.modules import image_state
+from ansible_collections.ddp.swarm.plugins.modules import host_info, image_state
 from docker_stand_in import StandIn, Told, run
 
 
@@ -353,3 +353,17 @@ def test_a_registrys_port_is_no_tag() -> None:
     assert found["digests"] == {f"{place}/wheels:old": f"{place}/wheels@sha256:1"}
     found = state(docker, ENGINE, f"{ours}:c", [f"{place}/wheels:new"], 1)
     assert found["surplus"] == [f"{ours}:a", f"{place}/wheels:old"]
+
+
+def test_an_image_is_looked_for_where_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docker = StandIn(tmp_path / "docker", monkeypatch)
+    wanted = {"ref": "trainer:a", "others": [], "keep": 0, "work": str(tmp_path)}
+    info = json.dumps({**ENGINE, "DockerRootDir": str(tmp_path)})
+    docker.answer({"info": info, "ps": "", "image ls": ""})
+    found = run(host_info, capsys, gpus=False, etc=str(tmp_path), image=wanted)["image"]
+    assert (found["ref"], found["id"], found["engine"], found["left"]) == ("trainer:a", "", "26.1.5", True)
+    docker.answer({"info": ("Cannot connect", 1)})
+    found = run(host_info, capsys, gpus=False, etc=str(tmp_path), image=wanted)
+    assert (found["image"]["problem"].startswith("docker info: Cannot"), found["swarm_node"]["swarm"]) == (True, {})
