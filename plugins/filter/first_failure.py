@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import re
+from itertools import compress
 from typing import Any
 
+from ..module_utils.logs import matching, process_of, settled, stamped, time_key
 from ..module_utils.text import lines_of
 
 # What Python and torchrun write when a process ends badly.
 TROUBLE = re.compile(r"Traceback \(most recent call last\)|failed \(exitcode: |terminate called|Fatal Python error")
-DECIMALS = re.compile(r"(?:\.(\d+))?Z$")
 
 
-def time_key(stamp: str) -> str:
-    """RFC 3339 with a varying number of decimals, or none, made to sort as text."""
-    return DECIMALS.sub(lambda match: f".{match[1] or '':0<9}Z", stamp)
-
-
-def failure_of(rank: int, host: str, lines: list[tuple[str, str]], before: int, after: int) -> dict[str, Any] | None:
-    for number, (stamp, text) in enumerate(lines):
-        if TROUBLE.search(text):
-            own = [line for _stamp, line in lines[max(0, number - before) : number + after]]
-            return {"rank": rank, "host": host, "time": time_key(stamp), "log": own}
+def failure_of(rank: int, host: str, lines: list[str], before: int, after: int) -> dict[str, Any] | None:
+    """The first failure in the log of one container, told by the lines of the process that wrote it, and those of no process."""
+    rows = stamped("\n".join(lines))
+    for number, (stamp, line) in enumerate(rows):
+        trouble = matching(TROUBLE, line)
+        if trouble:
+            process = process_of(trouble[0])
+            texts = [text for _stamp, text in rows]
+            texts[number] = trouble[0]
+            own = [process in ("", process_of(text)) or not process_of(text) for text in texts]
+            earlier = list(settled(compress(texts[:number], own)))
+            later = list(settled(compress(texts[number:], own[number:])))
+            log = [*earlier[max(0, len(earlier) - before) :], *later[:after]]
+            return {"rank": rank, "host": host, "process": process, "time": time_key(stamp), "log": log}
     return None
 
 
@@ -35,11 +40,11 @@ def first_failure(seen: list[dict[str, Any]], before: int = 10, after: int = 70)
     """
     failures = []
     for rank, entry in enumerate(seen):
-        containers: dict[str, list[tuple[str, str]]] = {}
+        logs: dict[str, list[str]] = {}
         for line in lines_of(entry.get("stdout", "")):
-            container, stamp, text = ([*line.split(" ", 2), "", ""])[:3]
-            containers.setdefault(container, []).append((stamp, text))
-        found = (failure_of(rank, entry["item"], lines, before, after) for lines in containers.values())
+            container, _space, text = line.partition(" ")
+            logs.setdefault(container, []).append(text)
+        found = (failure_of(rank, entry["item"], lines, before, after) for lines in logs.values())
         failures += [failure for failure in found if failure]
     first: dict[str, Any] = {}
     ranks: set[int] = set()
