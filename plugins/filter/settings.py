@@ -63,6 +63,7 @@ SAMPLES = {
     "training_env": "{NCCL_DEBUG: WARN}",
     "training_hosts": "[host1, host2]",
     "training_mounts": "[{type: volume, source: snapshots, target: /snapshots}]",
+    "training_secret_env": "{WANDB_API_KEY: token}",
     "training_secrets": "{token: {file: token.txt}}",
 }
 

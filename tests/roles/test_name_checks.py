@@ -76,6 +76,7 @@ HOSTILE: dict[str, Any] = {
     "training_hosts": ["node1 node2"],
     "training_secrets": {"a b": {"content": "S3CR3T-VALUE"}},
     "training_env": {"A-B": "S3CR3T-VALUE"},
+    "training_secret_env": {"1A": "S3CR3T-VALUE"},
     "docker_users": ["-rf"],
     "docker_version": "1 2",
     "docker_apt_repository": "https://me:S3CR3T-VALUE@mirror/a b",

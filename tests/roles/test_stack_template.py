@@ -175,6 +175,24 @@ def test_what_a_user_sets() -> None:
     assert "hush" not in json.dumps(stack)
 
 
+def test_secrets_as_variables_are_in_the_command_by_their_names() -> None:
+    """It is what swarm_stack takes, and the rest of the stack is as without them; so is that of the probe."""
+    given = {"training_secrets": {"token": {"content": "hush"}}, "training_env": {"A": "1"}}
+    stack, plain = render(1, training_secret_env={"API_KEY": "token"}, **given), render(1, **given)
+    assert "hush" not in json.dumps(stack)
+    (command, before) = (each["services"]["node0"].pop("command") for each in (stack, plain))
+    assert stack == plain
+    assert command[:2] == ["sh", "-c"]
+    assert command[3:] == ["sh", "API_KEY", "token", "--", *before]
+    stack["services"]["node0"]["command"] = command
+    prepared = prepare([stack, {"secrets": given["training_secrets"]}], "demo", {})
+    script = prepared.definition["services"]["node0"]["command"][2]
+    assert '"$1=$__secret"' in script
+    assert "$$" not in script
+    probe = {"_training_plan": {"name": "p", "command": ["x"]}}
+    assert render(1, probe, training_secret_env={"API_KEY": "token"}, **given)["services"]["node0"]["command"] == ["x"]
+
+
 def test_a_command_of_ones_own() -> None:
     stack = render(
         2, training_command="start --rank {rank} 'a b' {master_addr}:{master_port}", training_script="none.py"
