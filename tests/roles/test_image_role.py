@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from by_path import ROOT
+from plays import HERE, of_role, play
 
 LAYER = b"a layer"
 NAME = hashlib.sha256(LAYER).hexdigest()
@@ -242,3 +244,52 @@ def test_a_host_that_ran_no_registry(hosts: Hosts) -> None:
     assert "changed=0 " in said
     assert "failed=0" in said
     assert "kept" not in said
+
+
+def tag_of(directory: Path, **variables: Any) -> str:
+    """The tag that the role computes, of a copy of the project's own training directory."""
+    show = [{"ansible.builtin.debug": {"msg": "tag {{ image_ref }}"}}]
+    done = play(
+        directory,
+        [*of_role("image", "reference"), *show],
+        groups(),
+        image_name="trainer",
+        image_training_dir=str(ROOT / "training"),
+        **variables,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (tag,) = set(re.findall(r"tag trainer:([0-9a-f]{12})", done.stdout))
+    return str(tag)
+
+
+def groups() -> dict[str, Any]:
+    return {"swarm": {"hosts": {"host1": HERE}}}
+
+
+def test_packages_of_the_system_are_part_of_the_tag(tmp_path: Path) -> None:
+    """In whatever order; without any, it is as if there was no such setting."""
+    plain = tag_of(tmp_path)
+    assert tag_of(tmp_path, image_apt_packages=[]) == plain
+    some = tag_of(tmp_path, image_apt_packages=["g++", "ffmpeg"])
+    assert some != plain
+    assert tag_of(tmp_path, image_apt_packages=["ffmpeg", "g++", "g++"]) == some
+    assert tag_of(tmp_path, image_apt_packages=["ffmpeg"]) not in (some, plain)
+
+
+def test_packages_that_a_dockerfile_does_not_install_are_refused(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "training_code.py").write_text("")
+    given = {"image_training_dir": str(own), "image_min_free_mb": 0}
+
+    def validated(packages: list[str]) -> subprocess.CompletedProcess[str]:
+        return play(tmp_path, of_role("image", "validate"), groups(), image_apt_packages=packages, **given)
+
+    assert validated(["g++"]).returncode == 0
+    (own / "Dockerfile").write_text("FROM python\n")
+    assert validated([]).returncode == 0
+    done = validated(["g++"])
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert f"{own}/Dockerfile does not mention APT_PACKAGES, so image_apt_packages would not be in the image" in said
+    assert f"as {ROOT}/training/Dockerfile does" in said

@@ -80,6 +80,7 @@ HOSTILE: dict[str, Any] = {
     "docker_users": ["-rf"],
     "docker_version": "1 2",
     "docker_apt_repository": "https://me:S3CR3T-VALUE@mirror/a b",
+    "image_apt_packages": ["g++; touch /tmp/pwned"],
     "image_registry": "https://registry/",
     "lab_name": "a;b",
     # No lab is made on this machine, should the check be missing.
