@@ -14,6 +14,7 @@ description:
   - With O(state=laid_out) puts results and logs into O(stage), under numbers, where the user who logged in can read them.
   - With O(state=set_aside) moves all results into the directory C(runs/RUN) beside them.
   - With O(state=packed) writes all results into one archive for the user who logged in.
+  - What programs cache beside their results, in C(.ddp-caches), is no result. It is neither laid out nor packed, and stays where it is.
   - Where there is no such volume or directory, there are no results, and that is no error.
 options:
   state:
@@ -106,7 +107,7 @@ from ..module_utils.login import login_user
 from ..module_utils.names import is_name, refusal
 from ..module_utils.reporting import ReportingModule
 from ..module_utils.text import lines_of
-from ..module_utils.tree import FOLDER, NEW, Tree, lay_out, pack, set_aside, tail
+from ..module_utils.tree import FOLDER, NEW, STAYS, Tree, lay_out, pack, set_aside, tail
 
 LAST_LINES = 65536  # bytes
 ID = "0123456789abcdef"
@@ -182,7 +183,7 @@ def put_aside(module: Any, docker: DockerCli) -> dict[str, Any]:
         if tree is None:
             return {"place": "", "changed": False}
         if module.check_mode:
-            return {"place": "", "changed": bool(set(os.listdir(tree.root)) - {"runs"})}
+            return {"place": "", "changed": bool(set(os.listdir(tree.root)) - STAYS)}
         try:
             place = set_aside(tree.root, run, [])
         except OSError as error:

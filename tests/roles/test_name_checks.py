@@ -72,6 +72,7 @@ HOSTILE: dict[str, Any] = {
     "training_script": "../x.py",
     "training_results_dir": "x",
     "training_collect": ["/etc/shadow"],
+    "training_caches": ["HF-HOME"],
     "training_collect_from_each": ["x\x1b[2J"],
     "training_hosts": ["node1 node2"],
     "training_secrets": {"a b": {"content": "S3CR3T-VALUE"}},

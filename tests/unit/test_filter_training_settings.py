@@ -49,6 +49,9 @@ GOOD = {
     "training_secrets": {},
     "training_secret_env": {},
     "training_env": {},
+    "training_caches": True,
+    "training_mounts": [{"type": "volume", "source": "snapshots", "target": "/snapshots"}],
+    "training_results_dir": "/snapshots",
 }
 
 
@@ -70,6 +73,9 @@ def refusals(**changes: Any) -> list[str]:
         {"training_rendezvous_timeout": "1", "training_collective_timeout": "1e3"},
         {"training_secret_env": {"A": "token", "B": "token", "C": "7"}, "training_env": {"D": 1}, **SECRETS},
         {"training_env": None},
+        {"training_caches": ["HF_HOME"]},
+        {"training_caches": "false", "training_mounts": []},
+        {"training_caches": True, "training_mounts": []},
         {"training_hosts": ["c"], "training_secrets": {"token": {"content": "x"}}},
     ],
 )
