@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.filter.image_plan import image_plan, services_images
+from ansible_collections.ddp.swarm.plugins.filter.image_plan import familiar, image_plan, services_images
 
 BASE = "python:3.11-slim"
 GOOD = "python@sha256:" + "a" * 64
@@ -37,6 +37,34 @@ def test_who_gives_it_to_whom(
     plan = image_plan(states, outside, BASE)
     assert (plan["source"], plan["builds"]) == (source, builds)
     assert (plan["lacking"], plan["receivers"]) == (lacking, receivers)
+
+
+def test_an_image_that_is_taken_as_it_is_comes_from_a_host_that_has_it() -> None:
+    """Under its own name, for instance because it was made there by hand."""
+    states = {"a": state(others=[]), "b": state(others=[BASE]), "c": state(others=[BASE])}
+    plan = image_plan(states, [], BASE, finished=True)
+    assert (plan["source"], plan["builds"], plan["receivers"]) == ("b", True, ["a", "c"])
+    assert image_plan(states, [], BASE)["source"] == "a"
+    assert image_plan({**states, "d": HAS}, [], BASE, finished=True)["source"] == "d"
+    assert image_plan({"a": state(others=[])}, [], BASE, finished=True)["source"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("python", "python:latest"),
+        ("docker.io/python:3.11", "python:3.11"),
+        ("docker.io/library/python", "python:latest"),
+        ("index.docker.io/pytorch/pytorch:2.5", "pytorch/pytorch:2.5"),
+        ("registry:5000/team/trainer", "registry:5000/team/trainer:latest"),
+        ("nvcr.io/nvidia/pytorch:25.01-py3", "nvcr.io/nvidia/pytorch:25.01-py3"),
+        (GOOD, GOOD),
+        (f"registry:5000/{GOOD}", f"registry:5000/{GOOD}"),
+        ("registry:5000/python:3.11@sha256:" + "a" * 64, f"registry:5000/{GOOD}"),
+    ],
+)
+def test_names_as_the_engine_lists_them(name: str, known: str) -> None:
+    assert familiar(name) == familiar(known) == known
 
 
 @pytest.mark.parametrize(
