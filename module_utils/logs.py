@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from heapq import merge
 
 from .text import lines_of, printable
 
@@ -24,24 +25,36 @@ def time_key(stamp: str) -> str:
     return f"{seconds}.{rest:0<9}" if seconds else ""
 
 
-def stamped(*streams: str) -> list[tuple[str, str]]:
-    """Time and text of each line that `docker logs --timestamps` shows of these streams, in the order of time.
+def rows(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Time and text of each line of one stream, as `docker logs --timestamps` shows it.
 
-    A line without a time has that of the line before it, or an empty one. Docker cuts a line after each 16 KiB and gives every piece the
-    time of the first (moby, daemon/logger/copier.go): it is put together, and has the time of the line after it if there is one.
+    A line without a time has that of the line before it, or an empty one. Docker cuts a line after each 16 KiB, gives every piece the time of
+    the first (moby, daemon/logger/copier.go), and ends the last alone: they are put together, and have the time of the line after them.
     """
-    rows: list[tuple[str, str]] = []
-    for stream in streams:
-        stamp, cut = "", False
-        for line in lines_of(stream):
-            first, _space, rest = line.partition(" ")
-            if STAMP.fullmatch(first):
-                stamp, line = first, rest.replace(f"{first} ", "")
-                if cut:
-                    rows[-1] = (stamp, rows[-1][1])
-                cut = line != rest
-            rows.append((stamp, line))
-    return sorted(rows, key=lambda row: time_key(row[0]))
+    stamp = ""
+    cut: str | None = None
+    for line in lines:
+        first, _space, rest = line.partition(" ")
+        timed = STAMP.fullmatch(first) is not None
+        stamp = first if timed else stamp
+        if cut is not None:
+            yield stamp, cut
+        whole = rest.replace(f"{first} ", "") if timed else line
+        cut = whole if timed and whole != rest else None
+        if cut is None:
+            yield stamp, whole
+    if cut is not None:
+        yield stamp, cut
+
+
+def merged(*streams: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The rows of several streams in the order of time. The streams come apart, for a piece of a line that Docker cut has no end."""
+    return merge(*map(rows, streams), key=lambda row: time_key(row[0]))
+
+
+def stamped(*streams: str) -> list[tuple[str, str]]:
+    """The same of texts."""
+    return list(merged(*map(lines_of, streams)))
 
 
 def states(line: str) -> list[str]:

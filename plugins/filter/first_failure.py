@@ -6,16 +6,16 @@ import re
 from itertools import compress
 from typing import Any
 
-from ..module_utils.logs import matching, process_of, settled, stamped, time_key
+from ..module_utils.logs import matching, merged, process_of, settled, time_key
 from ..module_utils.text import lines_of
 
 # What Python and torchrun write when a process ends badly.
 TROUBLE = re.compile(r"Traceback \(most recent call last\)|failed \(exitcode: |terminate called|Fatal Python error")
 
 
-def failure_of(rank: int, host: str, lines: list[str], before: int, after: int) -> dict[str, Any] | None:
+def failure_of(rank: int, host: str, streams: list[list[str]], before: int, after: int) -> dict[str, Any] | None:
     """The first failure in the log of one container, told by the lines of the process that wrote it, and those of no process."""
-    rows = stamped("\n".join(lines))
+    rows = list(merged(*streams))
     for number, (stamp, line) in enumerate(rows):
         trouble = matching(TROUBLE, line)
         if trouble:
@@ -33,18 +33,19 @@ def failure_of(rank: int, host: str, lines: list[str], before: int, after: int) 
 def first_failure(seen: list[dict[str, Any]], before: int = 10, after: int = 70) -> dict[str, Any]:
     """The failure that began the last incident, or an empty mapping.
 
-    `seen` holds one entry per rank, in their order, with `item` (its host) and `stdout`: lines of "CONTAINER TIME TEXT",
-    as `docker logs --timestamps` of each ended container gives them. A dead rank takes all others with it, and each of
+    `seen` holds one entry per rank, in their order, with `item` (its host), `stdout` and `stderr`: lines of "CONTAINER TIME TEXT", as
+    `docker logs --timestamps` of each ended container gives them on these. A dead rank takes all others with it, and each of
     them once: so the last incident reaches back to the first failure after any rank had failed twice. Times are those
     of the hosts' clocks.
     """
     failures = []
     for rank, entry in enumerate(seen):
-        logs: dict[str, list[str]] = {}
-        for line in lines_of(entry.get("stdout", "")):
-            container, _space, text = line.partition(" ")
-            logs.setdefault(container, []).append(text)
-        found = (failure_of(rank, entry["item"], lines, before, after) for lines in logs.values())
+        logs: dict[str, list[list[str]]] = {}
+        for number, stream in enumerate(("stdout", "stderr")):
+            for line in lines_of(entry.get(stream) or ""):
+                container, _space, text = line.partition(" ")
+                logs.setdefault(container, [[], []])[number].append(text)
+        found = (failure_of(rank, entry["item"], streams, before, after) for streams in logs.values())
         failures += [failure for failure in found if failure]
     first: dict[str, Any] = {}
     ranks: set[int] = set()

@@ -93,6 +93,16 @@ def test_a_long_bar_does_not_make_its_failure_the_first(plugin: ModuleType) -> N
     assert (found["rank"], found["log"][1]) == (1, CAUSE)
 
 
+def test_what_is_on_the_other_stream_cuts_no_line(plugin: ModuleType) -> None:
+    """Docker ends a piece of a long line with nothing, so that the streams may not be put together before."""
+    cut = f"a 2026-03-01T10:00:01Z {BAR[0]}\r {BAR[1]}2026-03-01T10:00:01Z \rTraceback (most recent call last):\n"
+    err = cut + lines_at("a", 7, CAUSE)
+    entry = {"item": "host1", "stdout": lines_at("a", 3, "epoch 0") + "\n", "stderr": err + "\n"}
+    found = plugin.first_failure([entry])
+    assert found["log"] == ["epoch 0", "Traceback (most recent call last):", CAUSE]
+    assert found["time"].startswith("2026-03-01T10:00:07")
+
+
 def test_the_processes_of_a_rank_are_told_apart(plugin: ModuleType) -> None:
     """The first of them to fail, with its own lines and those that are from torchrun itself."""
     texts = [
