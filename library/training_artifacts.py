@@ -15,7 +15,8 @@ options:
   state:
     description:
       - V(begun) makes the directory, and moves the results of an earlier run into C(runs/RUN) in it.
-      - V(placed) puts the files of one host in their place, and writes the log of its rank without control characters.
+      - V(placed) puts the files of one host in their place, and writes the log of its rank without control characters,
+        and of each progress bar the last state. C(.ddp-swarm/logs) has all of it.
     type: str
     required: true
     choices: [begun, placed]
@@ -79,9 +80,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..module_utils.logs import settled
 from ..module_utils.names import is_name
 from ..module_utils.reporting import ReportingModule
-from ..module_utils.text import printable
 from ..module_utils.tree import FOLDER, STAGED, folder_in, place, set_aside
 
 OWN = ".ddp-swarm"
@@ -117,8 +118,7 @@ def write_log(path: Path, rank: int) -> None:
     with part.open("w", encoding="utf-8") as target:
         for log in sorted((path / OWN / "logs").glob(f"node{rank}.*")):
             with log.open(encoding="utf-8", errors="replace", newline="\n") as source:
-                for line in source:
-                    target.write(printable(line))
+                target.writelines(f"{line}\n" for line in settled(text.removesuffix("\n") for text in source))
     part.replace(path / f"node{rank}.log")
 
 

@@ -14,6 +14,7 @@ description:
   - With O(state=laid_out) puts results and logs into O(stage), under numbers, where the user who logged in can read them.
   - With O(state=set_aside) moves all results into the directory C(runs/RUN) beside them.
   - With O(state=packed) writes all results into one archive for the user who logged in.
+  - What programs cache beside their results, in C(.ddp-caches), is no result. It is neither laid out nor packed, and stays where it is.
   - Where there is no such volume or directory, there are no results, and that is no error.
 options:
   state:
@@ -98,15 +99,16 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 from ..module_utils.docker.cli import DockerCli, DockerError
 from ..module_utils.image_layers import streamed
 from ..module_utils.login import login_user
+from ..module_utils.logs import merged
 from ..module_utils.names import is_name, refusal
 from ..module_utils.reporting import ReportingModule
 from ..module_utils.text import lines_of
-from ..module_utils.tree import FOLDER, NEW, Tree, lay_out, pack, set_aside, tail
+from ..module_utils.tree import FOLDER, NEW, STAYS, Tree, lay_out, pack, set_aside, tail
 
 LAST_LINES = 65536  # bytes
 ID = "0123456789abcdef"
@@ -137,10 +139,19 @@ def run_name(tree: Tree) -> str:
     return ""
 
 
+def lines_in(stage: int, name: str = "") -> IO[str]:
+    """A new file for lines of any bytes, in the directory on whose disk there is room; without a name it goes when it is closed."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+    descriptor = os.open(name or "unnamed", flags, 0o600, dir_fd=stage)
+    if not name:
+        os.unlink("unnamed", dir_fd=stage)
+    return open(descriptor, "w+", encoding="utf-8", errors="surrogateescape", newline="\n")
+
+
 def lay_out_logs(module: Any, docker: DockerCli, stage: int, owner: int) -> list[dict[str, Any]]:
     """On the host itself, because `docker service logs` of a manager can lose and reorder lines (moby#33183)."""
     label = f"label=com.docker.swarm.service.name={module.params['service']}"
-    command = [str(module.get_bin_path("docker")), "logs"]
+    command = [str(module.get_bin_path("docker")), "logs", "--timestamps"]
     laid: list[dict[str, Any]] = []
     for container in docker.run("ps", "--all", "--no-trunc", "--quiet", "--filter", label).stdout.split():
         created = docker.run("inspect", "--format", "{{.Created}}", container, check=False)
@@ -148,10 +159,14 @@ def lay_out_logs(module: Any, docker: DockerCli, stage: int, owner: int) -> list
             continue
         name = "".join(letter for letter in created.stdout[:19] if letter.isdigit() or letter == "T")
         file = f"log{len(laid):05}"
-        with open(os.open(file, NEW, 0o600, dir_fd=stage), "wb") as log:
+        with lines_in(stage) as out, lines_in(stage) as err, lines_in(stage, file) as log:
             os.fchown(log.fileno(), owner, -1)
-            with streamed([*command, container], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT):
+            with streamed([*command, container], stdin=subprocess.DEVNULL, stdout=out, stderr=err):
                 pass
+            for stream in (out, err):
+                stream.seek(0)
+            streams = ((line.removesuffix("\n") for line in stream) for stream in (out, err))
+            log.writelines(f"{text}\n" for _stamp, text in merged(*streams))
         laid.append({"name": f"{name}.{container[:12]}.log", "file": file})
     return laid
 
@@ -182,7 +197,7 @@ def put_aside(module: Any, docker: DockerCli) -> dict[str, Any]:
         if tree is None:
             return {"place": "", "changed": False}
         if module.check_mode:
-            return {"place": "", "changed": bool(set(os.listdir(tree.root)) - {"runs"})}
+            return {"place": "", "changed": bool(set(os.listdir(tree.root)) - STAYS)}
         try:
             place = set_aside(tree.root, run, [])
         except OSError as error:

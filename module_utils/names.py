@@ -30,6 +30,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "layer": (r"[0-9a-f]{64}\.tar(?:\.zst)?", "64 hexadecimal digits and .tar or .tar.zst"),
 }  # fmt: skip
 
+# The directory of the caches beside a rank's results, of which it is no part.
+CACHES = ".ddp-caches"
 # What the stack of a job's check is called, after the job's name.
 CHECK = "-preflight"
 

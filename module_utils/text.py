@@ -32,12 +32,6 @@ def lines_of(text: str) -> list[str]:
     return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
 
 
-def last_state(text: str) -> str:
-    """What a terminal shows of a text in the end: of a progress bar, its last state."""
-    lines = [line.strip() for line in printable(text).split("\n")]
-    return next((line for line in reversed(lines) if line), "")
-
-
 def printable_all(value: Any) -> Any:
     """The same for every text in a structure, keys included."""
     if isinstance(value, str):

@@ -19,6 +19,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from .names import CACHES
 from .text import printable
 
 # Python itself leaves no descriptor open in a child process, and O_EXCL follows no link.
@@ -27,6 +28,8 @@ LOOK = os.O_PATH | os.O_NOFOLLOW
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 # The names under which a host lays out results and logs to be fetched: what they are called is said apart.
 STAGED = re.compile(r"(?:log)?[0-9]{5}")
+# What is not of one run alone.
+STAYS = {"runs", CACHES}
 DEPTH = 32
 FILES = 10_000
 LEFT_OUT = 100
@@ -60,7 +63,7 @@ def kind(mode: int) -> str:
 
 
 class Tree:
-    """A directory. `left_out` says what was not taken and why: mappings of `name` and `why`, and at most LEFT_OUT of them.
+    """A directory, without the caches in it. `left_out` says what was not taken and why: mappings of `name` and `why`, and at most LEFT_OUT of them.
 
     `linked` counts the names that files were given here, which are not those of somebody else.
     """
@@ -103,7 +106,7 @@ class Tree:
 
     def _below(self, folder: int, prefix: str, parts: list[str], whole: bool, depth: int = 0) -> Iterator[Found]:
         for name in sorted(os.listdir(folder)):
-            if parts and not matches(name, parts[0]):
+            if (parts and not matches(name, parts[0])) or prefix + name == CACHES:
                 continue
             path, why = prefix + name, "" if whole else unfit(name)
             try:
@@ -147,6 +150,8 @@ class Tree:
     def _count(self, folder: int, prefix: str, depth: int = 0) -> None:
         """Take the names of all files below into `inodes`, but those that are too deep."""
         for name in sorted(os.listdir(folder)):
+            if prefix + name == CACHES:
+                continue
             with suppress(OSError):  # it is gone meanwhile
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if not stat.S_ISDIR(status.st_mode):
@@ -220,11 +225,11 @@ def lay_out(tree: Tree, patterns: list[str], stage: int, owner: int) -> list[dic
 
 
 def set_aside(root: int, run: str, keep: list[str]) -> str:
-    """Move all in a directory but `runs` and what is to be kept into runs/RUN, or runs/RUN.1 and so on. Returns its name from the root.
+    """Move all in a directory but `runs`, the caches and what is to be kept into runs/RUN, or runs/RUN.1 and so on. Returns its name from the root.
 
     Nothing is moved, and nothing is returned, where there is nothing to move. An OSError says what is in the way.
     """
-    names = sorted(set(os.listdir(root)) - {"runs", *keep})
+    names = sorted(set(os.listdir(root)) - STAYS - set(keep))
     if not names:
         return ""
     runs = folder_in(root, "runs")

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..docker.cli import DockerCli, DockerError
-from ..text import lines_of
-from .live import BAD_UPDATES, FAILED_STATES, Live, ServiceState, Slot, Task, time_key
+from ..logs import settled, stamped
+from ..text import first_line
+from .live import BAD_UPDATES, FAILED_STATES, Live, ServiceState, Slot, Task
 
 LOG_TIMEOUT = 20.0
 
@@ -33,35 +34,22 @@ def describe_task(docker: DockerCli | None, state: ServiceState, task: Task, log
         "state": task.state,
         "exit_code": task.exit_code,
         "error": task.error,
-        "log": task_log(docker, task.id, log_lines) if docker and log_lines and task.node else [],
+        "log": list(settled(task_log(docker, task.id, log_lines))) if docker and log_lines and task.node else [],
         "hint": hint_for(state, task),
     }
 
 
 def task_log(docker: DockerCli, task_id: str, lines: int) -> list[str]:
-    """The last lines of one task. Its two streams arrive apart; the timestamps put them together again."""
+    """The last lines of one task as it wrote them. Its two streams arrive apart; the timestamps put them together again."""
     try:
         done = docker.run(
             "service", "logs", "--raw", "--timestamps", "--tail", str(lines), task_id, check=False, timeout=LOG_TIMEOUT
         )
     except DockerError as error:
-        return [f"(no log: {error})"]
+        return [f"(no log: {first_line(str(error))})"]
     if done.rc != 0:
-        return [f"(no log: {done.stderr.strip()})"]
-    return merge_streams(done.stdout, done.stderr)[-lines:]
-
-
-def merge_streams(*streams: str) -> list[str]:
-    rows: list[tuple[str, str]] = []
-    for stream in streams:
-        stamp = ""
-        for line in lines_of(stream):
-            first, _space, rest = line.partition(" ")
-            if re.match(r"\d{4}-\d\d-\d\dT", first):
-                stamp, line = time_key(first), rest
-            # Each state of a progress bar is shown as a line.
-            rows += [(stamp, part) for part in line.split("\r")]
-    return [line for _stamp, line in sorted(rows, key=lambda row: row[0])]
+        return [f"(no log: {first_line(done.stderr)})"]
+    return [text for _stamp, text in stamped(done.stdout, done.stderr)][-lines:]
 
 
 def hint_for(state: ServiceState, task: Task) -> str:

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli
+from ..logs import matching, settled
 from ..names import CHECK, is_name
 from ..swarm.cluster import NAME, RANK
 from .explain import task_log
@@ -130,8 +131,8 @@ def read_jobs(docker: DockerCli, names: list[str], lines: bool, pattern: str = "
         progress = ""
         for rank in job["ranks"] if lines else []:
             said = task_log(docker, rank["task"], LOG_LINES) if rank["task"] else []
-            rank["last"] = last_line(said)
+            rank["last"] = last_line(list(settled(said)))
             if pattern and rank["rank"] == 0:
-                progress = last_line([line for line in said if re.search(pattern, line)])
+                progress = last_line([state for line in said for state in matching(re.compile(pattern), line)])
         jobs.append({**job, "progress": progress})
     return jobs

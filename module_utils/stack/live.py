@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, DockerError, parse_json_lines
+from ..logs import time_key
 
 
 def list_objects(docker: DockerCli, kind: str, stack: str | None = None) -> dict[str, str]:
@@ -323,12 +324,6 @@ def parse_tasks(
 
 def short_name(stack: str, full_name: str) -> str:
     return full_name[len(stack) + 1 :] if full_name.startswith(f"{stack}_") else full_name
-
-
-def time_key(stamp: str) -> str:
-    """RFC 3339 with Go's variable number of decimals, made to sort as text."""
-    seconds, _dot, rest = stamp.rstrip("Z").partition(".")
-    return f"{seconds}.{rest:0<9}"
 
 
 def judge_service(stack: str, service: dict[str, Any], tasks: list[Task]) -> ServiceState:

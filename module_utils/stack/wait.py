@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from ..docker.cli import DockerCli
+from ..logs import matching
 from .explain import describe_task, find_failures, hint_for, sentence, task_log
 from .live import Live, ServiceState, Slot, Task, read_live, same_template
 
@@ -83,7 +84,7 @@ class Waiter:
             for slot in state.slots:
                 if slot.verdict == "running" and slot.task.id not in self.ready:
                     lines = task_log(self.docker, slot.task.id, READY_LOG_LINES)
-                    if any(self.pattern.search(line) for line in lines):
+                    if any(matching(self.pattern, line) for line in lines):
                         self.ready.add(slot.task.id)
                     else:
                         unready.append(slot)

@@ -14,12 +14,12 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ..module_utils.text import lines_of, printable
+from ..module_utils.logs import matching, settled, stamped, time_key
+from ..module_utils.text import printable
 
 display = Display()
-# As the engine writes it. The last one becomes an argument of a command.
-STAMP = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z", re.ASCII)
 SHOWN_AT_ONCE = 20
+READ_AT_ONCE = 500
 SILENCE = 120.0  # seconds after which a sign of life is shown
 PATIENCE = 12  # looks in a row that may fail, as while the manager's engine restarts
 
@@ -32,7 +32,8 @@ class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
         arguments = self._task.args
         self.service = f"{arguments['stack']}_node0"
         self.pattern = re.compile(arguments.get("pattern", ""))
-        self.seen, self.failed_tasks = "", set[str]()
+        # The time of the last line, and what was shown of that time.
+        self.seen, self.said, self.failed_tasks = "", set[str](), set[str]()
         began = spoke = time.monotonic()
         failures = ended = 0
         while True:
@@ -75,13 +76,19 @@ class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
         ]
 
     def new_lines(self, task_vars: dict[str, Any] | None) -> list[str]:
-        since = ["--since", self.seen] if self.seen else ["--tail", "1"]
+        """Of each line that is new or has grown, such as that of a progress bar, the last state that is asked for."""
+        # A bar that has run for hours is one line, of which each look would get all.
+        since = ["--since", self.seen, "--tail", str(READ_AT_ONCE)] if self.seen else ["--tail", "1"]
         command = ["docker", "service", "logs", "--raw", "--timestamps", *since, self.service]
         answer = self.look("ansible.legacy.command", {"_uses_shell": False, "argv": command}, task_vars)
-        said = lines_of(f"{answer.get('stdout', '')}\n{answer.get('stderr', '')}")
-        rows = sorted(
-            (stamp, text) for stamp, _, text in (line.partition(" ") for line in said) if STAMP.fullmatch(stamp)
-        )
-        rows = [(stamp, text) for stamp, text in rows if stamp > self.seen]
-        self.seen = rows[-1][0] if rows else self.seen
-        return [text for _, text in rows if self.pattern.search(text)]
+        fresh: list[str] = []
+        began = time_key(self.seen)
+        for stamp, text in stamped(str(answer.get("stdout", "")), str(answer.get("stderr", ""))):
+            if not stamp or time_key(stamp) < began:
+                continue
+            if stamp != self.seen:
+                self.seen, self.said = stamp, set()
+            said = [state for state in matching(self.pattern, text)[-1:] if state not in self.said]
+            self.said.update(said)
+            fresh += said
+        return list(settled(fresh))

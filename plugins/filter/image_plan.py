@@ -7,11 +7,23 @@ from typing import Any
 State = dict[str, Any]
 
 
-def image_plan(states: dict[str, State], outside: list[State], base: str, pulled: State | None = None) -> State:
+def familiar(name: str) -> str:
+    """An image's name as the engine itself lists it: without Docker Hub's, with a tag, or with a digest alone."""
+    name = re.sub(r"^(?:index\.)?docker\.io/(?:library/)?", "", name)
+    repository, _at, digest = name.partition("@")
+    if digest:
+        return f"{re.sub(':[^:/]*$', '', repository)}@{digest}"
+    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
+
+
+def image_plan(
+    states: dict[str, State], outside: list[State], base: str, pulled: State | None = None, finished: bool = False
+) -> State:
     """What image_state saw on the hosts, put together.
 
     `states` has the hosts of the play that could tell. `outside` are the answers of hosts outside of a limit, with the host as `item`;
-    one that could not tell has no `id`. `base` is the base image, `pulled` what image_pull returned if it was asked for.
+    one that could not tell has no `id`. `base` is the base image, `pulled` what image_pull returned if it was asked for. `finished` says
+    that nothing is built on `base`: then a host that has it is the first to have the image.
 
     Returns `source` (the host that has the image, be it outside, or else the first, which then `builds` it), `lacking` and `receivers`
     (the hosts of the play that have to get it, and those of them that do not build it), `held` (chain IDs of layers that every receiver
@@ -20,8 +32,9 @@ def image_plan(states: dict[str, State], outside: list[State], base: str, pulled
     """
     having = [host for host, state in states.items() if state["id"]]
     lacking = [host for host, state in states.items() if not state["id"]]
+    holding = [host for host in lacking if finished and base in states[host]["others"]]
     having_outside = [answer["item"] for answer in outside if answer.get("id")]
-    source = next(iter(having + having_outside + lacking), "")
+    source = next(iter(having + having_outside + holding + lacking), "")
     receivers = [host for host in lacking if host != source]
     return {
         "source": source,
@@ -73,4 +86,9 @@ def services_images(states: dict[str, State], asked: State | None = None) -> lis
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"image_plan": image_plan, "image_settled": image_settled, "services_images": services_images}
+        return {
+            "familiar_image": familiar,
+            "image_plan": image_plan,
+            "image_settled": image_settled,
+            "services_images": services_images,
+        }

@@ -37,6 +37,11 @@ KINDS: dict[str, tuple[str, str]] = {
     # docker_users and lab_user: useradd's, those of directories with domains too.
     "user": (r"[0-9A-Za-z_][0-9A-Za-z_.@\\-]{0,252}\$?", "a user's name has letters, digits, '_', '.', '@', '\\' and '-', and no '-' at its beginning"),
     "version": (r"[0-9A-Za-z][0-9A-Za-z.+:~*-]{0,127}", "the version of a package has letters, digits and '.+:~*-', and begins with a letter or a digit"),
+    # It goes to a shell while the image is built. What ends with '-' apt would remove.
+    "package": (
+        r"[0-9a-z][0-9a-z+.-]{0,126}[0-9a-z+](?::[0-9a-z]{1,16})?(?:=[0-9][0-9A-Za-z.+:~-]{0,127})?",
+        "a Debian package's name has small letters, digits and '+.-', and may be followed by = and a version",
+    ),
     "CUDA": (r"[0-9]{1,3}(?:\.[0-9]{1,3})?", "a version of CUDA is two numbers, such as 12.8"),
     "address": (r"""[a-z][a-z0-9+.-]{0,30}:(?!.{1000})[^\s"'<>\\^`{|}\x00-\x20\x7f-\U0010ffff]+""", "an address is such as https://host/path, without blanks"),
     # It goes to a shell while the image is built, if it is a volume's.

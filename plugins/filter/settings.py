@@ -51,6 +51,7 @@ SAMPLES = {
     "docker_gpu_uuids": "[GPU-0a1b2c3d-0000-0000-0000-000000000000]",
     "docker_proxy": "{http: 'http://proxy:3128', https: 'http://proxy:3128', no_proxy: localhost}",
     "docker_users": "[alice]",
+    "image_apt_packages": "[g++, ffmpeg]",
     "image_ca_certificates": "[/etc/ssl/company.crt]",
     "image_proxy": "{http: 'http://proxy:3128', https: 'http://proxy:3128', no_proxy: localhost}",
     "image_volumes": "[/snapshots]",
@@ -64,6 +65,7 @@ SAMPLES = {
     "training_env": "{NCCL_DEBUG: WARN}",
     "training_hosts": "[host1, host2]",
     "training_mounts": "[{type: volume, source: snapshots, target: /snapshots}]",
+    "training_secret_env": "{WANDB_API_KEY: token}",
     "training_secrets": "{token: {file: token.txt}}",
 }
 

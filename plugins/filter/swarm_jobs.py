@@ -7,7 +7,7 @@ from typing import Any
 
 from ..module_utils.masking import mask
 from ..module_utils.names import CHECK
-from ..module_utils.text import last_state, printable_all
+from ..module_utils.text import printable_all
 
 ALLOW = "training_replace=true ends it in order first: its ranks get the time to save, and their logs are collected"
 
@@ -55,14 +55,14 @@ def job_report(jobs: list[dict[str, Any]]) -> list[str]:
         restarts = f", {job['restarts']} restarts" if job["restarts"] else ""
         lines.append(f"{job['name']}: {job['state']}, since {_minute(job['since'])}{restarts}")
         if job["progress"]:
-            lines.append(f"  {last_state(job['progress'])}")
+            lines.append(f"  {job['progress']}")
         for rank in job["ranks"]:
             ended = f" (exit {rank['exit_code']})" if rank["exit_code"] is not None else ""
             error = f": {rank['error']}" if rank["error"] else ""
             where = f" on {rank['host']}" if rank["host"] else ""
             lines.append(f"  node{rank['rank']}{where}: {rank['state']}{ended} since {_minute(rank['since'])}{error}")
             if rank["last"]:
-                lines.append(f"    {last_state(rank['last'])}")
+                lines.append(f"    {rank['last']}")
     return [str(printable_all(line)) for line in lines]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..module_utils.masking import mask
-from ..module_utils.text import last_state, printable_all
+from ..module_utils.text import printable_all
 
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"printable": printable_all, "last_state": last_state, "masked": mask}
+        return {"printable": printable_all, "masked": mask}

@@ -8,6 +8,10 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+# Its arguments are pairs of a variable and a secret, --, and a command, in whose place it is gone. Each $ is doubled, for the command is part
+# of a compose definition. What is read is only in the environment of the program.
+READ_SECRETS = 'while [ "$$1" != -- ]; do __secret=$$(cat "/run/secrets/$$2") || exit; export "$$1=$$__secret"; shift 2; done; shift; exec "$$@"'
+
 
 def words(value: Any) -> list[str]:
     """The words of a command: of a list its entries, of a text what a shell takes for words, with its quotes. ValueError if one is open."""
@@ -20,6 +24,12 @@ def world_size(ranks: list[Mapping[str, Any]]) -> str:
     return str(sum(map(int, counts))) if all(count.isdecimal() for count in counts) else ""
 
 
+def with_secrets(command: list[str], variables: Mapping[str, Any]) -> list[str]:
+    """The command, started with the secrets in its environment. `variables` has the names of secrets by those of variables."""
+    pairs = [str(word) for pair in sorted(variables.items()) for word in pair]
+    return ["sh", "-c", READ_SECRETS, "sh", *pairs, "--", *command] if pairs else command
+
+
 def training_command(settings: Mapping[str, Any], ranks: list[Mapping[str, Any]], rank: int, master: str) -> list[str]:
     """The words for one rank. `settings` are variables by their names, `ranks` those of gpu_plan, `master` the address of rank 0.
 
@@ -27,6 +37,7 @@ def training_command(settings: Mapping[str, Any], ranks: list[Mapping[str, Any]]
     """
     processes, port = str(ranks[rank]["processes"]), str(settings["training_master_port"])
     own = words(settings["training_command"])
+    secrets = settings["training_secret_env"]
     if own:
         places = {
             "{rank}": str(rank),
@@ -43,8 +54,8 @@ def training_command(settings: Mapping[str, Any], ranks: list[Mapping[str, Any]]
             )
         for place, value in places.items():
             own = [word.replace(place, value) for word in own]
-        return own
-    return [
+        return with_secrets(own, secrets)
+    torchrun = [
         "torchrun",
         f"--nproc_per_node={processes}",
         f"--nnodes={len(ranks)}",
@@ -58,6 +69,7 @@ def training_command(settings: Mapping[str, Any], ranks: list[Mapping[str, Any]]
         str(settings["training_script"]),
         *words(settings["training_args"]),
     ]
+    return with_secrets(torchrun, secrets)
 
 
 class FilterModule:

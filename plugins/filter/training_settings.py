@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .training_caches import KNOWN, results_volume, variables_of
 from .training_command import words
 
 SOURCES = {"content", "file", "external"}
@@ -21,7 +22,7 @@ def training_refusals(settings: Mapping[str, Any], swarm: list[str]) -> list[str
     """A sentence for each. `settings` are variables by their names, `swarm` the hosts of the group swarm."""
     return [
         sentence
-        for check in (processes, gpus, choices, times, ranks, secrets, commands)
+        for check in (processes, gpus, choices, times, ranks, secrets, secret_variables, caches, commands)
         if (sentence := check(settings, swarm))
     ]
 
@@ -74,6 +75,41 @@ def secrets(settings: Mapping[str, Any], _swarm: list[str]) -> str:
         f"{'these have none or several: ' + ', '.join(wrong) if isinstance(given, Mapping) else 'it is a text'}. "
         "Write, for example, training_secrets: {token: {content: ...}}."
     )
+
+
+def secret_variables(settings: Mapping[str, Any], _swarm: list[str]) -> str:
+    """What stands in the place of a secret's name may be the secret: it is not shown."""
+    given, known = settings["training_secret_env"], settings["training_secrets"]
+    if not isinstance(given, Mapping):
+        return "training_secret_env is a mapping of environment variables to names of secrets, such as training_secret_env: {API_KEY: token}."
+    known = known if isinstance(known, Mapping) else {}
+    strange = [str(name) for name, secret in given.items() if str(secret) not in {str(key) for key in known}]
+    twice = sorted(set(map(str, given)) & set(map(str, settings["training_env"] or {})))
+    said = []
+    if strange:
+        said.append(
+            f"training_secret_env has for {', '.join(strange)} no name of a secret in training_secrets, which has "
+            f"{', '.join(map(str, known)) or 'none'}. Write, for example, training_secrets: {{token: {{content: ...}}}} and "
+            "training_secret_env: {API_KEY: token}."
+        )
+    if twice:
+        said.append(f"training_env and training_secret_env both set {', '.join(twice)}: leave one of them out.")
+    return " ".join(said)
+
+
+def caches(settings: Mapping[str, Any], _swarm: list[str]) -> str:
+    given, where = settings["training_caches"], str(settings["training_results_dir"])
+    if variables_of(given) is None:
+        return (
+            "training_caches is no list and neither true nor false: it is a list of the variables that name a cache's directory, such as "
+            f"[{', '.join(KNOWN)}], which are those of true."
+        )
+    if given and isinstance(given, (list, tuple)) and not results_volume(settings["training_mounts"], where):
+        return (
+            f"training_caches has a list, and training_mounts has no volume at training_results_dir ({where}) that could hold them: mount one "
+            "there, or give the directories in training_env."
+        )
+    return ""
 
 
 def commands(settings: Mapping[str, Any], _swarm: list[str]) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from by_path import ROOT
+from plays import HERE, of_role, play
 
 LAYER = b"a layer"
 NAME = hashlib.sha256(LAYER).hexdigest()
@@ -242,3 +244,158 @@ def test_a_host_that_ran_no_registry(hosts: Hosts) -> None:
     assert "changed=0 " in said
     assert "failed=0" in said
     assert "kept" not in said
+
+
+def tag_of(directory: Path, **variables: Any) -> str:
+    """The tag that the role computes, of a copy of the project's own training directory."""
+    show = [{"ansible.builtin.debug": {"msg": "tag {{ image_ref }}"}}]
+    done = play(
+        directory,
+        [*of_role("image", "reference"), *show],
+        groups(),
+        image_name="trainer",
+        image_training_dir=str(ROOT / "training"),
+        **variables,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (tag,) = set(re.findall(r"tag trainer:([0-9a-f]{12})", done.stdout))
+    return str(tag)
+
+
+def groups() -> dict[str, Any]:
+    return {"swarm": {"hosts": {"host1": HERE}}}
+
+
+def test_packages_of_the_system_are_part_of_the_tag(tmp_path: Path) -> None:
+    """In whatever order; without any, it is as if there was no such setting."""
+    plain = tag_of(tmp_path)
+    assert tag_of(tmp_path, image_apt_packages=[]) == plain
+    some = tag_of(tmp_path, image_apt_packages=["g++", "ffmpeg"])
+    assert some != plain
+    assert tag_of(tmp_path, image_apt_packages=["ffmpeg", "g++", "g++"]) == some
+    assert tag_of(tmp_path, image_apt_packages=["ffmpeg"]) not in (some, plain)
+
+
+def test_packages_that_a_dockerfile_does_not_install_are_refused(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "training_code.py").write_text("")
+    given = {"image_training_dir": str(own)}
+
+    def validated(packages: list[str]) -> subprocess.CompletedProcess[str]:
+        return play(tmp_path, of_role("image", "reference"), groups(), image_apt_packages=packages, **given)
+
+    assert validated(["g++"]).returncode == 0
+    (own / "Dockerfile").write_text("FROM python\n")
+    assert validated([]).returncode == 0
+    done = validated(["g++"])
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert f"{own}/Dockerfile does not mention APT_PACKAGES, so image_apt_packages would not be in the image" in said
+    assert f"as {ROOT}/training/Dockerfile does" in said
+
+
+FINISHED = "registry.example:5000/team/trainer"
+PULLS = """#!/bin/sh
+echo "$*" >>{place}/calls
+case "$*" in
+    "image inspect --format"*) ;;
+    "image inspect"*) echo '[{{"Id": "{digest}", "RepoDigests": ["{name}@{digest}"]}}]' ;;
+    "pull --quiet {name}:gone") echo "Error response from daemon: manifest unknown" >&2; exit 1 ;;
+    "pull --quiet {name}"* | "tag "* | "image tag"* | "load "*) ;;
+    *) echo "Error: this stand-in for docker has no answer to: $*" >&2; exit 1 ;;
+esac
+"""
+
+
+class Finished:
+    """host1 and host2 without an image, whose docker is the same stand-in."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        docker = directory / "bin" / "docker"
+        docker.parent.mkdir()
+        docker.write_text(PULLS.format(place=directory, name=FINISHED, digest=DIGEST))
+        docker.chmod(0o755)
+        self.path = {"PATH": f"{docker.parent}:{os.environ['PATH']}"}
+        self.state: dict[str, Any] = {
+            "id": "", "others": [], "digests": {}, "chains": [], "zstd": True, "surplus": [], "services": [], "engine": "26", "free_mb": 9999,
+        }  # fmt: skip
+
+    def play(self, image: str, **variables: Any) -> str:
+        hosts = {host: {**HERE, "_image_state": self.state} for host in ("host1", "host2")}
+        given = {
+            "training_image": image,
+            "_image_host_dir": f"{self.directory}/{{{{ inventory_hostname }}}}/work",
+            **variables,
+        }
+        tasks = [
+            *of_role("image", "reference", "finished"),
+            {"ansible.builtin.debug": {"msg": "it is {{ image_ref }}"}},
+        ]
+        done = play(self.directory, tasks, {"swarm": {"hosts": hosts}}, environment=self.path, **given)
+        self.failed = done.returncode != 0
+        return " ".join(done.stdout.split()) + done.stderr
+
+    def calls(self) -> list[str]:
+        """What changes something, sorted."""
+        file = self.directory / "calls"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return sorted(line for line in lines if not line.startswith("image inspect"))
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Finished:
+    return Finished(tmp_path)
+
+
+def names_of(image: str) -> list[str]:
+    tag = hashlib.sha256(image.encode()).hexdigest()[:12]
+    return [f"image tag {image} my-ddp-trainer:{tag}", f"image tag {image} my-ddp-trainer:latest"]
+
+
+def test_an_image_that_exists_is_pulled_by_one_digest(finished: Finished) -> None:
+    """What the first host gets by the tag, each takes by its digest; no directory is read, and its name is that of no registry."""
+    image = f"{FINISHED}:1"
+    said = finished.play(image, image_training_dir="/nowhere")
+    assert not finished.failed, said
+    by_digest = [f"pull --quiet {FINISHED}@{DIGEST}", f"tag {FINISHED}@{DIGEST} {image}"]
+    assert finished.calls() == sorted([f"pull --quiet {image}", *2 * [*by_digest, *names_of(image)]])
+    assert f"it is {names_of(image)[0].split()[-1]}" in said
+
+
+def test_an_image_with_a_digest_is_pulled_by_it(finished: Finished) -> None:
+    image = f"{FINISHED}@{DIGEST}"
+    assert "failed=0" in finished.play(f"{FINISHED}:1@{DIGEST}")
+    assert finished.calls() == sorted(2 * [f"pull --quiet {image}", *names_of(image)])
+
+
+def test_an_image_that_a_host_has_is_not_pulled(finished: Finished) -> None:
+    finished.state["others"] = [f"{FINISHED}:1"]
+    assert "failed=0" in finished.play(f"{FINISHED}:1")
+    assert finished.calls() == sorted(2 * names_of(f"{FINISHED}:1"))
+
+
+def test_an_image_comes_from_an_archive(finished: Finished) -> None:
+    image, archive = f"{FINISHED}:1", finished.directory / "trainer.tar"
+    archive.write_text("an archive")
+    said = finished.play(image, training_image_archive=str(archive), image_base_archive="/nowhere/base.tar")
+    assert not finished.failed, said
+    loads = [f"load --quiet --input {finished.directory}/{host}/work/trainer.tar" for host in ("host1", "host2")]
+    assert finished.calls() == sorted([*loads, *2 * names_of(image)])
+    assert not list(finished.directory.glob("host*/work"))
+
+
+def test_an_image_that_no_registry_has(finished: Finished) -> None:
+    said = finished.play(f"{FINISHED}:gone")
+    assert finished.failed
+    assert f"host1 has no {FINISHED}:gone (training_image)" in said
+    assert "manifest unknown" in said
+    assert "With image_distribution=ship one host is enough" in said
+
+
+def test_what_an_image_that_exists_cannot_have(finished: Finished) -> None:
+    said = finished.play(f"{FINISHED}:1", image_apt_packages=["g++"])
+    assert finished.failed
+    assert f"or build on that image with image_base={FINISHED}:1" in said
+    assert finished.calls() == []

@@ -175,6 +175,46 @@ def test_what_a_user_sets() -> None:
     assert "hush" not in json.dumps(stack)
 
 
+def test_caches_are_in_the_volume_of_the_results_unless_the_user_says_otherwise() -> None:
+    environment = rendered(1)["services"]["node0"]["environment"]
+    names = ["HF_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"]
+    assert {name: environment[name] for name in names} == {name: f"/snapshots/.ddp-caches/{name}" for name in names}
+    own = render(
+        1,
+        training_env={"HF_HOME": "/data/hf"},
+        training_results_dir="/out/",
+        training_mounts=[{"type": "volume", "source": "out", "target": "/out"}],
+    )["services"]["node0"]["environment"]
+    assert (own["HF_HOME"], own["TRITON_CACHE_DIR"]) == ("/data/hf", "/out/.ddp-caches/TRITON_CACHE_DIR")
+    without = render(1, training_caches=False)
+    assert without["services"]["node0"].pop("environment") == {
+        name: value for name, value in environment.items() if name not in names
+    }
+    assert all(
+        without["services"]["node0"][key] == value
+        for key, value in rendered(1)["services"]["node0"].items()
+        if key != "environment"
+    )
+
+
+def test_secrets_as_variables_are_in_the_command_by_their_names() -> None:
+    """It is what swarm_stack takes, and the rest of the stack is as without them; so is that of the probe."""
+    given = {"training_secrets": {"token": {"content": "hush"}}, "training_env": {"A": "1"}}
+    stack, plain = render(1, training_secret_env={"API_KEY": "token"}, **given), render(1, **given)
+    assert "hush" not in json.dumps(stack)
+    (command, before) = (each["services"]["node0"].pop("command") for each in (stack, plain))
+    assert stack == plain
+    assert command[:2] == ["sh", "-c"]
+    assert command[3:] == ["sh", "API_KEY", "token", "--", *before]
+    stack["services"]["node0"]["command"] = command
+    prepared = prepare([stack, {"secrets": given["training_secrets"]}], "demo", {})
+    script = prepared.definition["services"]["node0"]["command"][2]
+    assert '"$1=$__secret"' in script
+    assert "$$" not in script
+    probe = {"_training_plan": {"name": "p", "command": ["x"]}}
+    assert render(1, probe, training_secret_env={"API_KEY": "token"}, **given)["services"]["node0"]["command"] == ["x"]
+
+
 def test_a_command_of_ones_own() -> None:
     stack = render(
         2, training_command="start --rank {rank} 'a b' {master_addr}:{master_port}", training_script="none.py"

@@ -32,6 +32,19 @@ KMEANS: dict[str, Any] = {
     "training_cpus": "1",
     "training_memory": "2G",
 }
+KEY = "correct-horse-battery"
+BARS: dict[str, Any] = {
+    "training_stack": "bars",
+    "training_dir": str(ROOT / "tests/scripts/bars"),
+    "training_script": "bars.py",
+    "training_args": "",
+    "training_wait_for": "complete",
+    "training_max_restarts": 0,
+    "training_secrets": {"token": {"content": KEY}},
+    "training_secret_env": {"API_KEY": "token"},
+    "training_collect": ["*", ".ddp-caches/*"],
+    "image_apt_packages": ["jq"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -123,5 +136,64 @@ def test_the_network_of_the_hosts(play: Play, lab: Lab) -> None:
     assert run.rc == 0, run.stdout[-4000:]
     assert "weights are identical on all 2 ranks" in (artifacts / "node0.log").read_text()
     again = play("site.yml", training_wait_for="complete", **settings)
+    assert again.rc == 0, again.stdout[-4000:]
+    assert again.changed() == []
+
+
+def image_id(lab: Lab, host: str) -> str:
+    return lab.on(host, "docker", "image", "inspect", "--format", "{{.Id}}", "my-ddp-trainer:latest").strip()
+
+
+def lines_of_bars(text: str) -> list[str]:
+    return [line for line in text.splitlines() if "%|" in line]
+
+
+def test_a_script_with_a_bar_a_key_and_a_cache(play: Play, lab: Lab) -> None:
+    artifacts = lab.directory / "bars"
+    bars = {**BARS, "training_artifacts_dir": str(artifacts)}
+    for playbook in ("image", "training"):
+        run = play(f"playbooks/{playbook}.yml", options="-vvv --diff", **bars)
+        assert run.rc == 0, run.stdout[-4000:]
+    # What is shown meanwhile goes on while the bar grows beyond the 16 KiB of which Docker makes a line.
+    seen = {line.split("/600 ")[0] for line in lines_of_bars(run.stdout) if "loss=" in line}
+    assert len(seen) > 1, run.stdout[-4000:]
+    for rank in (0, 1):
+        log = (artifacts / f"node{rank}.log").read_text()
+        assert f"rank {rank}: key of {len(KEY)} letters, /usr/bin/jq, weights downloaded" in log
+        assert len(lines_of_bars(log)) == 1
+        assert "100%|" in lines_of_bars(log)[0]
+    written = [path for path in (lab.directory / "runner").rglob("*") if path.is_file()]
+    written += [path for path in artifacts.rglob("*") if path.is_file()]
+    assert [str(path) for path in written if "extravars" not in path.name and KEY.encode() in path.read_bytes()] == []
+    assert KEY not in lab.on("host1", "docker", "service", "inspect", "bars_node0")
+    assert not (artifacts / ".ddp-caches").exists()
+    assert lab.on(
+        "host1", "docker", "run", "--rm", "-v", "bars_snapshots:/s", "my-ddp-trainer:latest", "ls", "-A", "/s"
+    ).split() == [".ddp-caches"]
+
+
+def test_a_failure_behind_a_bar(play: Play, lab: Lab) -> None:
+    artifacts = lab.directory / "bars"
+    failing = {**BARS, "training_artifacts_dir": str(artifacts), "training_args": "--fail"}
+    run = play("playbooks/training.yml", **failing)
+    assert run.rc != 0
+    said = run.failure()
+    assert "First to fail was bars_node1 on host2" in said
+    assert "RuntimeError: the data are not here" in said
+    assert len(lines_of_bars(said)) < 5
+
+
+def test_an_image_that_exists(play: Play, lab: Lab) -> None:
+    """Made by hand, on one host: the other gets that very image, and what was cached is there still."""
+    artifacts = lab.directory / "bars"
+    lab.on("host1", "docker", "tag", "my-ddp-trainer:latest", "by-hand:1")
+    given = {key: value for key, value in BARS.items() if key != "image_apt_packages"}
+    mine = {**given, "training_image": "by-hand:1", "image_distribution": "ship", "training_dir": "/nowhere"}
+    for playbook in ("image", "training"):
+        run = play(f"playbooks/{playbook}.yml", **mine, training_artifacts_dir=str(artifacts))
+        assert run.rc == 0, run.stdout[-4000:]
+    assert image_id(lab, "host1") == image_id(lab, "host2")
+    assert "weights kept" in (artifacts / "node1.log").read_text()
+    again = play("playbooks/image.yml", **mine)
     assert again.rc == 0, again.stdout[-4000:]
     assert again.changed() == []

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.filter.image_plan import image_plan, image_settled, services_images
+from ansible_collections.ddp.swarm.plugins.filter.image_plan import (
+    familiar,
+    image_plan,
+    image_settled,
+    services_images,
+)
 
 BASE = "python:3.11-slim"
 GOOD = "python@sha256:" + "a" * 64
@@ -37,6 +42,34 @@ def test_who_gives_it_to_whom(
     plan = image_plan(states, outside, BASE)
     assert (plan["source"], plan["builds"]) == (source, builds)
     assert (plan["lacking"], plan["receivers"]) == (lacking, receivers)
+
+
+def test_an_image_that_is_taken_as_it_is_comes_from_a_host_that_has_it() -> None:
+    """Under its own name, for instance because it was made there by hand."""
+    states = {"a": state(others=[]), "b": state(others=[BASE]), "c": state(others=[BASE])}
+    plan = image_plan(states, [], BASE, finished=True)
+    assert (plan["source"], plan["builds"], plan["receivers"]) == ("b", True, ["a", "c"])
+    assert image_plan(states, [], BASE)["source"] == "a"
+    assert image_plan({**states, "d": HAS}, [], BASE, finished=True)["source"] == "d"
+    assert image_plan({"a": state(others=[])}, [], BASE, finished=True)["source"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("python", "python:latest"),
+        ("docker.io/python:3.11", "python:3.11"),
+        ("docker.io/library/python", "python:latest"),
+        ("index.docker.io/pytorch/pytorch:2.5", "pytorch/pytorch:2.5"),
+        ("registry:5000/team/trainer", "registry:5000/team/trainer:latest"),
+        ("nvcr.io/nvidia/pytorch:25.01-py3", "nvcr.io/nvidia/pytorch:25.01-py3"),
+        (GOOD, GOOD),
+        (f"registry:5000/{GOOD}", f"registry:5000/{GOOD}"),
+        ("registry:5000/python:3.11@sha256:" + "a" * 64, f"registry:5000/{GOOD}"),
+    ],
+)
+def test_names_as_the_engine_lists_them(name: str, known: str) -> None:
+    assert familiar(name) == familiar(known) == known
 
 
 @pytest.mark.parametrize(
@@ -123,19 +156,19 @@ def test_images_of_services(told: Any, asked: Any, images: Any) -> None:
     assert services_images(states, asked) == images
 
 
-HAS = {"ref": "trainer:a", "id": "sha256:1", "latest": True, "surplus": [], "left": False}
+SETTLED = {"ref": "trainer:a", "id": "sha256:1", "latest": True, "surplus": [], "left": False}
 
 
 @pytest.mark.parametrize(
     ("seen", "changed", "settled"),
     [
-        (HAS, False, True),
-        (HAS, True, False),
-        ({**HAS, "ref": "trainer:b"}, False, False),
-        ({**HAS, "id": ""}, False, False),
-        ({**HAS, "latest": False}, False, False),
-        ({**HAS, "surplus": ["a"]}, False, False),
-        ({**HAS, "left": True}, False, False),
+        (SETTLED, False, True),
+        (SETTLED, True, False),
+        ({**SETTLED, "ref": "trainer:b"}, False, False),
+        ({**SETTLED, "id": ""}, False, False),
+        ({**SETTLED, "latest": False}, False, False),
+        ({**SETTLED, "surplus": ["a"]}, False, False),
+        ({**SETTLED, "left": True}, False, False),
         ({}, False, False),
     ],
 )
@@ -143,7 +176,7 @@ def test_nothing_is_to_be_done_where_every_host_has_the_image(
     seen: dict[str, Any], changed: bool, settled: bool
 ) -> None:
     hosts: Any = {
-        "a": {"image_ref": "trainer:a", "docker_host_info": {"image": HAS}},
+        "a": {"image_ref": "trainer:a", "docker_host_info": {"image": SETTLED}},
         "b": {"image_ref": "trainer:a", "docker_host_info": {"image": seen}, "docker_changed": changed},
         "c": {"image_ref": "trainer:a"},
     }

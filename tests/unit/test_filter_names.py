@@ -33,6 +33,7 @@ GOOD = {
     "reference": ["python:3.11-slim-bookworm", "registry:5000/team/name:1.2", "a@sha256:" + "0" * 64, "registry:2"],
     "user": ["me", "_apt", "me@example.org", "DOMAIN\\me", "pc$"],
     "version": ["26.1.5+dfsg1-9+b9", "5:27.0.3-1~debian.12~bookworm", "5:27.*"],
+    "package": ["g++", "libibverbs1", "ffmpeg=7:5.1.6-0+deb12u1", "libc6:i386", "libstdc++-12-dev"],
     "CUDA": ["12.8", 12.8, 13],
     "address": ["https://download.docker.com/linux", "http://me:word@mirror:3142/docker", "file:///srv/mirror"],
     "directory": ["/snapshots", "/srv/my-data_1/x.y", "/", "/donn\xe9es/", "/a..b"],

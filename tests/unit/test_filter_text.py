@@ -6,5 +6,4 @@ from ansible_collections.ddp.swarm.plugins.filter.text import FilterModule
 def test_each_filter_has_its_name() -> None:
     filters = FilterModule().filters()
     assert filters["printable"](["a\x1b[2Jb"]) == ["ab"]
-    assert filters["last_state"](" 10%\r100%\n") == "100%"
     assert filters["masked"]({"DB_PASS": "hush"}) == {"DB_PASS": "(hidden 1)"}

@@ -17,6 +17,7 @@ SETTINGS: dict[str, Any] = {
     "training_torchrun_args": "",
     "training_script": "train.py",
     "training_args": "",
+    "training_secret_env": {},
     "training_master_port": 12355,
     "training_rendezvous_timeout": 120,
 }
@@ -56,6 +57,60 @@ def test_accelerate() -> None:
         "accelerate", "launch", "--machine_rank", "1", "--num_machines", "2", "--num_processes", "5", "--main_process_ip", "10.0.0.1",
         "--main_process_port", "12355", "train.py", "--note", "a b",
     ]  # fmt: skip
+
+
+def started(directory: Path, variables: dict[str, str], *command: str, shell: str = "sh") -> subprocess.Popen[str]:
+    """As swarm starts it: a doubled $ is one, and the secrets lie in a directory."""
+    own = {**SETTINGS, "training_secret_env": variables, "training_command": list(command)}
+    first, *rest = training_command(own, [{"processes": 1}], 0, "node0")
+    assert first == "sh"
+    words = [word.replace("$$", "$").replace("/run/secrets", str(directory)) for word in rest]
+    environment = {**os.environ, "KEPT": "yes"}
+    return subprocess.Popen([shell, *words], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_secrets_become_variables(tmp_path: Path, shell: str) -> None:
+    """With whatever is in them, and under no other name; the command and its words are as they were."""
+    (tmp_path / "token").write_text("a 'b' \"c\" $HOME `id` \\n *\n")
+    (tmp_path / "lines").write_text("one\n\n two")
+    code = "import json, os, sys; print(json.dumps([dict(os.environ), sys.argv[1:]]))"
+    words = ["", "a b", "--", "$(id)", "*", "-c"]
+    program = started(
+        tmp_path, {"API_KEY": "token", "KEY": "lines", "_x": "token"}, sys.executable, "-c", code, *words, shell=shell
+    )
+    out, err = program.communicate(timeout=60)
+    assert (program.returncode, err) == (0, "")
+    environment, seen = json.loads(out)
+    assert environment["API_KEY"] == environment["_x"] == "a 'b' \"c\" $HOME `id` \\n *"
+    assert environment["KEY"] == "one\n\n two"
+    assert seen == [word.replace("$$", "$") for word in words]
+    assert set(environment) - set(os.environ) - {"_", "PWD", "SHLVL", "OLDPWD"} == {"API_KEY", "KEY", "_x", "KEPT"}
+
+
+def test_the_program_takes_the_place_of_the_shell(tmp_path: Path) -> None:
+    """So that it gets the signals and its exit code is the container's."""
+    (tmp_path / "token").write_text("x")
+    code = "import os, signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); print(os.getpid(), flush=True); signal.pause()"
+    program = started(tmp_path, {"API_KEY": "token"}, sys.executable, "-c", code)
+    assert program.stdout is not None
+    assert int(program.stdout.readline()) == program.pid
+    program.terminate()
+    assert program.wait(60) == 7
+    program.communicate()
+
+
+def test_a_secret_that_cannot_be_read_starts_nothing(tmp_path: Path) -> None:
+    program = started(tmp_path, {"API_KEY": "token"}, "echo", "started")
+    out, err = program.communicate(timeout=60)
+    assert (out, program.returncode) == ("", 1)
+    assert f"{tmp_path}/token" in err
+
+
+def test_torchrun_gets_them_as_well() -> None:
+    plain = training_command(SETTINGS, TWO, 1, "node0")
+    command = training_command({**SETTINGS, "training_secret_env": {"B": "two", "A": "one"}}, TWO, 1, "node0")
+    assert command[3:] == ["sh", "A", "one", "B", "two", "--", *plain]
 
 
 def test_other_braces_stay() -> None:

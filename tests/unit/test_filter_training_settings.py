@@ -47,7 +47,15 @@ GOOD = {
     "training_collective_timeout": 0.5,
     "training_hosts": ["a", "b"],
     "training_secrets": {},
+    "training_secret_env": {},
+    "training_env": {},
+    "training_caches": True,
+    "training_mounts": [{"type": "volume", "source": "snapshots", "target": "/snapshots"}],
+    "training_results_dir": "/snapshots",
 }
+
+
+SECRETS = {"training_secrets": {"token": {"external": True}, 7: {"external": True}}}
 
 
 def refusals(**changes: Any) -> list[str]:
@@ -63,6 +71,11 @@ def refusals(**changes: Any) -> list[str]:
         {"training_nproc_per_node": "gpu", "training_wait_for": "none", "training_backend": "gloo"},
         {"training_nproc_per_node": "cpu", "training_network_mode": "host", "training_nccl_debug": "TRACE"},
         {"training_rendezvous_timeout": "1", "training_collective_timeout": "1e3"},
+        {"training_secret_env": {"A": "token", "B": "token", "C": "7"}, "training_env": {"D": 1}, **SECRETS},
+        {"training_env": None},
+        {"training_caches": ["HF_HOME"]},
+        {"training_caches": "false", "training_mounts": []},
+        {"training_caches": True, "training_mounts": []},
         {"training_hosts": ["c"], "training_secrets": {"token": {"content": "x"}}},
     ],
 )
@@ -93,6 +106,23 @@ def test_settings_that_can_train(changes: dict[str, Any]) -> None:
         ({"training_hosts": ["a", "x", "y"]}, "training_hosts names x, y, which the group 'swarm' does not hold."),
         ({"training_secrets": "S3CR3T"}, "external: true}; it is a text. Write, for example, "),
         ({"training_secrets": {"b": "S3CR3T"}}, "; these have none or several: b. Write"),
+        (
+            {"training_secret_env": {"KEY": "S3CR3T"}},
+            "training_secret_env has for KEY no name of a secret in training_secrets, which has none. Write, for example, ",
+        ),
+        (
+            {"training_secret_env": {"A": "token", "B": "x"}, **SECRETS},
+            "has for B no name of a secret in training_secrets, which has token, 7.",
+        ),
+        ({"training_secret_env": {"A": None, "B": ["S3CR3T"]}, **SECRETS}, "has for A, B no name of a secret"),
+        (
+            {"training_secret_env": "S3CR3T"},
+            "training_secret_env is a mapping of environment variables to names of secrets, such as",
+        ),
+        (
+            {"training_secret_env": {"A": "token", "B": 7}, "training_env": {"B": "S3CR3T", "C": 1}, **SECRETS},
+            "training_env and training_secret_env both set B: leave one of them out.",
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_meant(changes: dict[str, Any], sentence: str) -> None:

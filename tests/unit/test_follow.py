@@ -123,9 +123,38 @@ def test_a_container_gives_no_line_a_time(swarm, call, follow, end):
 )
 def test_what_is_no_time_is_no_line(follow, stamp):
     action = follow.plugin.ActionModule(*[None] * 6)
-    action.service, action.seen, action.pattern = "demo_node0", "", re.compile("")
+    action.service, action.seen, action.said, action.pattern = "demo_node0", "", set(), re.compile("")
     action.look = lambda *_: {"stdout": f"{stamp} text"}
     assert (action.new_lines({}), action.seen) == ([], "")
+
+
+def test_a_progress_bar_is_shown_as_it_stands(swarm, call, follow):
+    """One line that grows, of which Docker gives each piece the time of the first; what comes after it is shown too."""
+    done = ("complete", 0, "", 40)
+    at = stamp(swarm.clock.now + 1)
+    texts = {1: " 1%| loss 9\r 2%| lo", 7: f"{at} ss 8\r 3%| loss 7", 12: f"{at} \r 4%| loss 6\r  5%| done"}
+    started(swarm, call, done, done)
+    shows = swarm.docker.run
+
+    def grown(words, *more):
+        if words[:2] != ["service", "logs"]:
+            return shows(words, *more)
+        text = "".join(text for second, text in texts.items() if begun + second <= swarm.clock.now)
+        later = f"{stamp(begun + 16)} loss 5\n" if swarm.clock.now >= begun + 16 else ""
+        return 0, later, f"{at} {text}\n" if text else ""
+
+    begun, swarm.docker.run = swarm.clock.now, grown
+    follow(pattern=r"\bloss\b")
+    assert follow.shown == ["   1%| loss 9", "   3%| loss 7", "   4%| loss 6", "  loss 5"]
+
+
+def test_a_bar_that_torchrun_marks_is_one_line_for_each_look(swarm, call, follow):
+    done = ("complete", 0, "", 20)
+    bars = [(7 + step / 10, f"[default{step % 2}]: {step}%|#| {step}/9 [00:01<00:02, loss=1]") for step in range(9)]
+    write(swarm, (-1, "begin"), *bars, (13, "[default0]:loss 5"))
+    started(swarm, call, done, done)
+    follow(pattern="^ ?(begin|loss|.*%)")
+    assert follow.shown == ["  begin", f"  {bars[-2][1]}", f"  {bars[-1][1]}", "  [default0]:loss 5"]
 
 
 def test_a_sign_of_life_when_nothing_is_said_for_long(swarm, call, follow):

@@ -144,6 +144,11 @@ def test_an_engine_that_fails_in_the_end_says_why(listened):
     assert checks["waited_s"] == 4.2
 
 
+def test_of_a_progress_bar_the_last_state_is_kept(listened):
+    _, checks, _ = listened((0, "exited", "begin\n" + "\r".join(f"{step}%" for step in range(99)) + "\n"), timeout=0)
+    assert checks["log_tail"] == ["begin", "98%", "said on stderr"]
+
+
 def test_the_end_of_a_long_log_is_kept(listened):
     lines = [f"line {number}" for number in range(20)] + ["x" * 400]
     _, checks, _ = listened((0, "exited", "\n".join(lines) + "\n"), timeout=0)

@@ -9,7 +9,6 @@ from ansible_collections.ddp.swarm.plugins.module_utils.stack.explain import (
     describe_task,
     find_failures,
     hint_for,
-    merge_streams,
 )
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.explain import sentence as real_sentence
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.live import Live, Task, judge_service, only_gone
@@ -342,21 +341,3 @@ class TestFailures:
             "log": [],
             "hint": "",
         }
-
-    def test_a_container_gives_no_line_a_time(self):
-        out = "2025-01-01T10:00:02Z second\x852025-01-01T09:00:00Z forged\n"
-        said = "2025-01-01T10:00:01Z first\n"
-        assert merge_streams(out, said) == ["first", "second\x852025-01-01T09:00:00Z forged"]
-
-    def test_lines_without_a_time_stay_behind_their_line(self):
-        out = "2025-01-01T10:00:02Z second\n  of it\n2025-01-01T10:00:04Z fourth\n"
-        said = "no time at all\n2025-01-01T10:00:01Z first\n2025-01-01T10:00:03Z third\n  of it\n"
-        assert merge_streams(out, said) == [
-            "no time at all",
-            "first",
-            "second",
-            "  of it",
-            "third",
-            "  of it",
-            "fourth",
-        ]

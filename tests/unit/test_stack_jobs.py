@@ -58,3 +58,12 @@ def test_stopped_and_failed_and_complete_are_told_apart(swarm, call):
     (job,) = jobs(swarm)
     assert (job["state"], job["busy"]) == ("failed", True)
     assert (job["ranks"][1]["exit_code"], job["ranks"][1]["failed"]) == (1, True)
+
+
+def test_of_a_progress_bar_the_last_state_is_what_a_rank_wrote_last(swarm, call):
+    call(compose=[definition()], wait_for="running")
+    swarm.log("demo_node0.1", "2025-01-01T00:00:01Z begin", "!2025-01-01T00:00:02Z loss 2\rloss 1\r 50%| loading\r")
+    swarm.log("demo_node1.1", "2025-01-01T00:00:01Z \x1b[1mend\x1b[0m", "2025-01-01T00:00:02Z  ")
+    (job,) = jobs(swarm, lines=True, pattern="^loss")
+    assert [rank["last"] for rank in job["ranks"]] == [" 50%| loading", "end"]
+    assert job["progress"] == "loss 1"

@@ -185,12 +185,6 @@ class TestLogs:
         swarm.log("demo_node1.1", "2025-01-01T10:00:01Z a", "!2025-01-01T10:00:01.05Z b", "2025-01-01T10:00:01.5Z c")
         assert self.log(swarm, 5) == ["a", "b", "c"]
 
-    def test_a_progress_bar_counts_for_as_many_lines_as_it_shows(self, swarm, call):
-        """What stands before a carriage return is a line of its own then: the last ones are kept, not the first."""
-        call(compose=[definition()])
-        swarm.log("demo_node1.1", "2025-01-01T10:00:01Z begin", "2025-01-01T10:00:02Z 1%\r50%\r100%")
-        assert self.log(swarm, 2) == ["50%", "100%"]
-
     def test_no_log(self, swarm, call):
         call(compose=[definition()])
         swarm.refusals = {"service logs": ["no log for you"]}

@@ -101,6 +101,11 @@ class TestWaiting:
         swarm.log("demo_node1.1", "2025-01-01T10:00:01Z READY")
         assert not call(compose=[definition()], wait_for="running", ready_pattern="^READY").get("failed")
 
+    def test_ready_pattern_in_a_state_of_a_progress_bar_and_behind_torchruns_prefix(self, swarm, call):
+        swarm.log("demo_node0.1", "2025-01-01T00:00:01Z [default1]:READY")
+        swarm.log("demo_node1.1", "!2025-01-01T00:00:01Z loading\rREADY 1%\r2%")
+        assert not call(compose=[definition()], wait_for="running", ready_pattern="^READY").get("failed")
+
     def test_ready_pattern_does_not_ask_what_has_completed(self, swarm, call):
         swarm.outcomes = dict.fromkeys(["demo_node0", "demo_node1"], ("complete", 0, ""))
         assert not call(compose=[definition()], wait_for="running", ready_pattern="x").get("failed")

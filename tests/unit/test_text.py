@@ -1,7 +1,7 @@
 """What containers write, made safe for a terminal."""
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.text import last_state, lines_of, printable, printable_all
+from ansible_collections.ddp.swarm.plugins.module_utils.text import lines_of, printable, printable_all
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,6 @@ def test_no_control_character_is_left_of_any() -> None:
         r"'\n'",
         r"'\n'",
     ]
-
-
-def test_a_progress_bar_has_a_last_state() -> None:
-    assert last_state("epoch 1\n 10%|#   |\r 99%|### |\r\x1b[A100%|####|\n\n") == "100%|####|"
-    assert last_state("\r\n\x1b[K") == ""
 
 
 def test_structures_are_cleaned_with_their_keys() -> None:

@@ -118,8 +118,21 @@ def test_logs_are_put_together_in_their_order_and_cleaned(artifacts: Path) -> No
     new = {"name": "20260102T000000.fedcba987654.log", "file": "log00000"}
     new["content"] = b"\x1b]0;title\x07new\xff\n 10%\r 20%\r\n\x1b[31mred\x1b[0m\n"
     assert place(artifacts, logs=(new, old), rank=1) == []
-    assert (artifacts / "node1.log").read_text() == "old\nnew\ufffd\n 10%\n 20%\nred\n"
+    assert (artifacts / "node1.log").read_text() == "old\nnew\ufffd\n 20%\nred\n"
     assert not (artifacts / "node0.log").exists()
+
+
+def test_of_a_progress_bar_the_last_state_is_kept_and_all_in_what_the_tool_keeps(artifacts: Path) -> None:
+    states = [f" {step}%|#| {step}/9 [00:0{step}<00:09]" for step in range(9)]
+    first = "begin\n" + "\r".join(states) + "\nend, without a line feed"
+    second = "".join(f"[default{process}]:{state}\n" for state in states for process in (0, 1))
+    old = {"name": "20260101T000000.0123456789ab.log", "file": "log00000", "content": first.encode()}
+    new = {"name": "20260102T000000.fedcba987654.log", "file": "log00001", "content": second.encode()}
+    assert place(artifacts, logs=(old, new)) == []
+    expected = ["begin", states[-1], "end, without a line feed", f"[default0]:{states[-1]}", f"[default1]:{states[-1]}"]
+    assert (artifacts / "node0.log").read_text().split("\n") == [*expected, ""]
+    whole = artifacts / ".ddp-swarm" / "logs" / "node0.20260101T000000.0123456789ab.log"
+    assert whole.read_bytes().decode() == first
 
 
 @pytest.mark.parametrize("name", ["../run_id", "x.log", "20260101T000000.0123456789ab.log/../../x", "node0.log"])

@@ -3,6 +3,7 @@
 import io
 import os
 import stat
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,8 +172,8 @@ def test_logs_of_all_containers_are_laid_out(host: Host) -> None:
             f"inspect --format {{{{.Created}}}} {NEW}": "2026-01-02T03:04:05.678901234Z\n",
             f"inspect --format {{{{.Created}}}} {OLD}": "2026-01-01T00:00:00Z\n",
             "inspect": ("Error: No such object", 1),
-            f"logs {NEW}": "epoch 1\n",
-            f"logs {OLD}": ("Traceback\n", 1),
+            f"logs --timestamps {NEW}": "epoch 1\n",
+            f"logs --timestamps {OLD}": ("Traceback\n", 1),
         }
     )
     host.put(a="1")
@@ -185,6 +186,24 @@ def test_logs_of_all_containers_are_laid_out(host: Host) -> None:
     label = "label=com.docker.swarm.service.name=job_node1"
     (listed,) = host.docker.calls("ps")
     assert listed["argv"] == ["ps", "--all", "--no-trunc", "--quiet", "--filter", label]
+
+
+def test_the_streams_of_a_log_are_put_together_by_their_lines(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the pieces of a bar that Docker has cut nothing stands, and what is no UTF-8 stays as it is."""
+    first, second, third = (f"2026-01-01T00:00:0{second}.000000000Z" for second in (1, 2, 3))
+    bar = f"{first} 10%\r 2{first} 0%\r\xff\n{third} Traceback\n"
+    script = "import sys; out, err = sys.stdout.buffer, sys.stderr.buffer\n" + "".join(
+        f"{stream}.write({text.encode('latin-1')!r}); {stream}.flush()\n"
+        for stream, text in (("err", bar[:40]), ("out", f"{second} epoch 1\r\n"), ("err", bar[40:]))
+    )
+    host.docker.answer({"ps": NEW, "inspect": "2026-01-01T00:00:00Z\n"})
+    real = training_results.streamed
+    monkeypatch.setattr(
+        training_results, "streamed", lambda command, **options: real([sys.executable, "-c", script], **options)
+    )
+    assert host.call("laid_out", service="job_node0")["logs"] != []
+    assert (host.stage / "log00000").read_bytes() == b"epoch 1\r\n10%\r 20%\r\xff\nTraceback\n"
+    assert os.listdir(host.stage) == ["log00000"]
 
 
 def test_a_container_whose_id_is_none_has_no_log(host: Host) -> None:
@@ -241,6 +260,8 @@ def test_results_are_set_aside_once(host: Host) -> None:
     assert host.moved() == ["a"]
     assert host.call("set_aside", run="first") == {"changed": True, "place": "runs/first"}
     assert host.moved() == ["runs/first/a"]
+    # Caches serve the next run too.
+    (host.results / ".ddp-caches").mkdir()
     assert host.call("set_aside", check=True, run="second") == {"changed": False, "place": ""}
     assert host.call("set_aside", run="second") == {"changed": False, "place": ""}
     assert host.moved() == ["runs/first/a"]

@@ -40,6 +40,20 @@ def test_patterns_match_as_a_shell_does(root: Path) -> None:
     assert named(root, "../outside/*", "..", "/etc/passwd", "missing", "") == []
 
 
+def test_caches_are_no_results(root: Path) -> None:
+    """Not even where they are asked for, and nothing is said of what is in them."""
+    put(root, "a.pt", ".ddp-caches/HF_HOME/token", ".ddp-caches/blob", "deep/.ddp-caches/b.pt", ".hidden/c")
+    os.mkfifo(root / ".ddp-caches" / "pipe")
+    (root / ".ddp-caches" / ("d/" * 40)).mkdir(parents=True)
+    os.link(root / "a.pt", root / "b.pt")
+    assert named(root, ".ddp-caches", ".ddp-caches/*", ".d*/*/*") == []
+    with Tree(root) as found:
+        files = [file.name for file in found.files(["*", ".*"])]
+        assert files == ["a.pt", "b.pt", "deep/.ddp-caches/b.pt", ".hidden/c"]
+        assert not [file.name for file in found.all() if file.name.startswith(".ddp-caches")]
+        assert found.left_out == []
+
+
 CONTROL = "its name holds control characters"
 
 

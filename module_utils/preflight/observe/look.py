@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from ...docker.cli import DockerError
+from ...logs import settled
 from ...text import lines_of
 from ..contract import MARKER, Json
 from .engine import (
@@ -145,7 +146,7 @@ def listen(params: Json, docker: Any, checks: Json) -> Json | None:
                 probe = parse_report(done.stdout, params["run_id"])
                 # Each by itself: the last line of the first may have no end.
                 log = [*lines_of(done.stdout), *lines_of(done.stderr)]
-                checks["log_tail"] = [line[:300] for line in log if MARKER not in line][-10:]
+                checks["log_tail"] = [line[:300] for line in settled(log) if MARKER not in line][-10:]
             checks["error"] = ""
         except DockerError as problem:
             checks["error"] = str(problem)[:500]
