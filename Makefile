@@ -110,7 +110,7 @@ scripts: .venv/.tested ## programs that know nothing of this project, on a lab o
 	$(BIN)/python -m pytest tests/scripts
 
 bench: .venv/.tested ## on labs of its own: a run with nothing to do beside pings; samples/s of the swarm beside torchrun by hand
-	$(BIN)/python -m pytest tests/bench/test_rerun.py tests/bench/test_throughput.py
+	$(BIN)/python -m pytest tests/bench/test_rerun.py tests/bench/test_install.py tests/bench/test_throughput.py
 
 bench-image: .venv/.tested ## what build, ship and registry cost, with HOSTS=2,4
 	$(BIN)/python -m pytest tests/bench/test_image.py
