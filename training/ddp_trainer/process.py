@@ -1,16 +1,19 @@
 """The process of a rank: its cores, where it can write, its signs of life, and its end."""
 
+import faulthandler
 import os
 import sys
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
+import torch
 import torch.distributed as dist
 from torch.distributed.elastic.timer.file_based_local_timer import FileTimerClient
 
-from .ranks import rank
+from .ranks import log, rank
 
 HANG_SECONDS = 30.0  # a process that gives no sign of life for so long is killed by torchrun
 
@@ -35,6 +38,21 @@ def try_to_write(directory: Path) -> None:
     probe = directory / f".write-test-{rank()}-{os.getpid()}"
     probe.touch()
     probe.unlink()
+
+
+def make_nccl_group(device: torch.device, timeout: float) -> dist.ProcessGroup:
+    """All ranks, with their communicators made at once. If that takes more than `timeout` seconds, the process ends.
+
+    NCCL's own watchdog looks at collectives only, and not at what comes before the first one (pytorch#88103).
+    """
+    torch.cuda.set_device(device)
+    log(f"creating NCCL communicators: this process ends if that takes more than {timeout:g} s")
+    faulthandler.dump_traceback_later(timeout, exit=True)  # a thread of C, which no lock of Python holds up
+    group: dist.ProcessGroup = dist.new_group(backend="nccl", timeout=timedelta(seconds=timeout), device_id=device)
+    dist.all_reduce(torch.zeros(1, device=device), group=group)
+    torch.cuda.synchronize(device)
+    faulthandler.cancel_dump_traceback_later()
+    return group
 
 
 class Heartbeat:

@@ -1,0 +1,27 @@
+"""A command line that says what is wrong in one sentence."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
+def number(kind: Callable[[str], Any], least: float, words: str) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not least <= value < float("inf"):
+            raise argparse.ArgumentTypeError(f"must be {words}, not {text!r}")
+        return value
+
+    return parse
+
+
+count = number(int, 1, "a whole number of at least 1")
+positive = number(float, 1e-12, "a number above 0")
