@@ -7,9 +7,9 @@ CPUs, ends with bit for bit the weights of a run that was never interrupted. To 
 own, replace `build_task`: the rest does not know what is being learned.
 
 Here are the task, the training loop and the command line. The folder `ddp_trainer`, which belongs beside this
-file, has the rest: `ranks` (which one this is), `agreement` (what they have in common), `snapshots`, `sampler`
-and `batches` (which samples are whose, and their random numbers), `gradients` (how they travel), `metrics`,
-`arguments`, and `process` (its cores, its device, its signs of life, its end).
+file, has the rest: `ranks` (which one this is), `meeting` (backend and device), `agreement` (what the ranks have
+in common), `snapshots`, `sampler` and `batches` (which samples are whose, and their random numbers), `gradients`
+(how they travel), `metrics`, `arguments`, and `process` (its cores, its signs of life, its end).
 """
 
 import argparse
@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +37,20 @@ from ddp_trainer.agreement import Patience, Requests, Weights, share_buffers
 from ddp_trainer.arguments import Parser, count, number, positive
 from ddp_trainer.batches import held_out_loader, make_loader, samples_in, seed_by, to_device, training_sampler
 from ddp_trainer.gradients import Exchange
+from ddp_trainer.meeting import meet
 from ddp_trainer.metrics import Metrics
-from ddp_trainer.process import begin_heartbeat, cpu_cores, leave, make_nccl_group, try_to_write
-from ddp_trainer.ranks import choose_backend, gather, local_rank, local_world_size, log, rank, require_same, world_size
+from ddp_trainer.process import begin_heartbeat, leave, take_cores, try_to_write
+from ddp_trainer.ranks import gather, log, rank, require_same, world_size
 from ddp_trainer.snapshots import SNAPSHOT_FORMAT, agreed_snapshot, digest, first_sentence, write_snapshot
 
 EXIT_STOPPED = 128 + signal.SIGTERM  # not 0: swarm restarts a task only when it failed
 
 
 # --- what is learned ------------------------------------------------------------------------------------
+
+
+def sgd(model: nn.Module, lr: float) -> Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
 
 
 @dataclass
@@ -64,7 +68,7 @@ class Task:
     lr: float
     measures: dict[str, Callable[[Any, Any], torch.Tensor]] = field(default_factory=dict)
     collate: Callable[[list[Any]], Any] | None = None  # makes a batch of samples, as in DataLoader
-    optimizer: Callable[[nn.Module, float], Optimizer] | None = None  # default: SGD with momentum
+    optimizer: Callable[[nn.Module, float], Optimizer] = sgd
     schedule: Callable[[Optimizer, int], LRScheduler] | None = None  # given how often it is stepped in the whole run
     schedule_each_update: bool = False  # or else after each epoch
     ddp: dict[str, Any] = field(default_factory=dict)  # further arguments of DistributedDataParallel
@@ -116,11 +120,7 @@ class Trainer:
         self.held_out = held_out_loader(task.held_out, args.batch_size, args.workers, device, task.collate)
         self.steps = len(self.loader)
         self.module = task.model.to(device)
-        lr = args.lr or task.lr
-        if task.optimizer:
-            self.optimizer = task.optimizer(self.module, lr)
-        else:
-            self.optimizer = torch.optim.SGD(self.module.parameters(), lr=lr, momentum=0.9)
+        self.optimizer = task.optimizer(self.module, args.lr or task.lr)
         if task.schedule:
             each = -(-self.steps // args.accumulate) if task.schedule_each_update else 1
             self.scheduler = task.schedule(self.optimizer, args.total_epochs * each)
@@ -316,11 +316,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     backend = os.environ.get("DDP_BACKEND") or "auto"
     parser.add_argument("--backend", choices=("auto", "nccl", "gloo"), default=backend, help="default: $DDP_BACKEND")
     timeout = os.environ.get("DDP_TIMEOUT") or "120"
-    parser.add_argument(
-        "--timeout", type=positive, default=timeout, help="seconds to wait for a silent rank: $DDP_TIMEOUT"
-    )
-    waits = "seconds to wait for a rank that builds the task, reads or writes a snapshot, or evaluates (default 1800)"
-    parser.add_argument("--patience", type=positive, default=1800.0, help=waits)
+    silent = "seconds to wait for a silent rank: $DDP_TIMEOUT"
+    parser.add_argument("--timeout", type=positive, default=timeout, help=silent)
+    busy = "seconds to wait for a rank that builds the task, reads or writes a snapshot, or evaluates (default 1800)"
+    parser.add_argument("--patience", type=positive, default=1800.0, help=busy)
     parser.add_argument("--check_every", type=count, default=100, help="updates between two comparisons of weights")
     parser.add_argument("--seed", type=number(int, 0, "a whole number of at least 0"), default=0)
     parser.add_argument("--lr", type=positive, help="learning rate (default: one that suits the task)")
@@ -351,28 +350,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     begin_heartbeat()
-    cores = max(1, cpu_cores() // local_world_size() - 1)  # one core for communication
-    if "OMP_NUM_THREADS" not in os.environ:  # torchrun sets it to 1 when it starts several ranks on a host
-        torch.set_num_threads(cores)
+    cores = take_cores()
     if args.workers < 0:
         args.workers = cores
-    for name, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 12355}.items():
-        os.environ.setdefault(name, str(value))  # plain `python training_code.py ...` is one rank
-    # Gloo for what the ranks agree on, always; the gradients take nccl as well where each rank has a GPU.
-    timeout = timedelta(seconds=args.timeout)
-    dist.init_process_group("gloo", timeout=timeout)
-    may_differ = ("snapshot_path", "metrics_path", "workers")
-    require_same("the arguments", {name: value for name, value in vars(args).items() if name not in may_differ})
-    backend = choose_backend(args.backend)
-    device = torch.device("cuda", local_rank()) if backend == "nccl" else torch.device("cpu")
-    group = make_nccl_group(device, args.timeout) if backend == "nccl" else None
-    bf16 = backend == "nccl" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if args.amp and not all(gather(bf16)):
-        args.amp = False
-        log("--amp is left out: not every rank has a device that computes in bfloat16")
-    log(f"rank {rank()} of {world_size()} on host {socket.gethostname()}, device {device}, backend {backend}")
-    log("Process group ready")
-    Trainer(args, device, group).run_all()
+    Trainer(args, *meet(args)).run_all()
     leave(0)
 
 

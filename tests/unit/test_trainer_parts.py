@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from trainer_runs import start, trainer
 
-from ddp_trainer import batches, process, ranks, snapshots
+from ddp_trainer import batches, meeting, process, ranks, snapshots
 from ddp_trainer.sampler import ResumableSampler
 
 
@@ -160,8 +160,8 @@ def test_a_rank_has_a_gpu_where_its_host_has_one_for_each(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(local))
-    monkeypatch.setattr(ranks, "gather", lambda value: asked.append(value) or [value])
-    assert ranks.choose_backend("auto") == ("nccl" if enough else "gloo")
+    monkeypatch.setattr(meeting, "gather", lambda value: asked.append(value) or [value])
+    assert meeting.choose_backend("auto") == ("nccl" if enough else "gloo")
     assert asked == [enough]
 
 
@@ -178,14 +178,14 @@ def test_a_rank_has_a_gpu_where_its_host_has_one_for_each(
 def test_the_backend_is_the_same_for_all_ranks(
     wanted: str, have: list[bool], backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranks, "gather", lambda value: have)
-    assert ranks.choose_backend(wanted) == backend
+    monkeypatch.setattr(meeting, "gather", lambda value: have)
+    assert meeting.choose_backend(wanted) == backend
 
 
 def test_nccl_without_a_gpu_names_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "gather", lambda value: [True, False, True, False])
+    monkeypatch.setattr(meeting, "gather", lambda value: [True, False, True, False])
     with pytest.raises(SystemExit) as stopped:
-        ranks.choose_backend("nccl")
+        meeting.choose_backend("nccl")
     sentence = "error: backend nccl needs a GPU for each rank, and there is none for rank 1, 3"
     assert stopped.value.code == sentence
 
@@ -285,7 +285,7 @@ def test_each_rank_takes_its_share_of_the_cores_and_leaves_one(
     cores: int, local: int, told: str | None, workers: str, ready: str, tmp_path: Path
 ) -> None:
     env = {"OMP_NUM_THREADS": told, "DDP_BACKEND": "gloo", "LOCAL_WORLD_SIZE": str(local)}
-    said = begun(tmp_path, "--workers", workers, env=env, fakes={(trainer, "cpu_cores"): lambda: cores})
+    said = begun(tmp_path, "--workers", workers, env=env, fakes={(process, "cpu_cores"): lambda: cores})
     assert said == ["[GPU0] Process group ready", ready, "RUN 0 1"]
 
 
@@ -318,9 +318,9 @@ def test_what_a_gpu_is_asked_for(
         return 7
 
     fakes = {
-        (trainer, "choose_backend"): lambda wanted: backend,
+        (meeting, "choose_backend"): lambda wanted: backend,
         (torch.cuda, "is_bf16_supported"): supported,
-        (trainer, "make_nccl_group"): group,
+        (meeting, "make_nccl_group"): group,
     }
     device = "cuda:0 7" if backend == "nccl" else "cpu None"
     ready = ["[GPU0] Process group ready", f"READY {device} {amp} 0 1", "RUN 0 1"]
@@ -335,7 +335,7 @@ def test_all_ranks_compute_in_bfloat16_or_none(tmp_path: Path) -> None:
         def run_all(self) -> None: ...
 
     def prepare(rank: int) -> None:
-        trainer.Trainer, trainer.choose_backend, trainer.make_nccl_group = Ready, lambda _: "nccl", lambda *_: None
+        trainer.Trainer, meeting.choose_backend, meeting.make_nccl_group = Ready, lambda _: "nccl", lambda *_: None
         torch.cuda.is_bf16_supported = lambda including_emulation: rank == 0
 
     ended = start(tmp_path, *[["1", "1", "--amp", "--snapshot_path", str(tmp_path / "s.pt")]] * 2, prepare=prepare)
@@ -350,10 +350,10 @@ def test_nccl_communicators_are_made_at_once_and_in_time(tmp_path: Path) -> None
         torch.cuda.synchronize = lambda device: None
         torch.zeros, dist.all_reduce = lambda *_, **__: None, lambda *_, group: print("REDUCED BY", group)
         dist.new_group = lambda **words: words
-        process.make_nccl_group(torch.device("cuda", 1), 0.5)
+        meeting.make_nccl_group(torch.device("cuda", 1), 0.5)
         time.sleep(0.7)  # all is well: nothing comes later
         dist.new_group = lambda **words: ctypes.PyDLL(None).sleep(20)
-        process.make_nccl_group(torch.device("cuda", 1), 0.5)
+        meeting.make_nccl_group(torch.device("cuda", 1), 0.5)
 
     began = time.monotonic()
     (ended,) = forked.run(1, work, tmp_path)

@@ -100,7 +100,8 @@ class Requests:
 
     def next_period(self) -> int:
         seconds, self.asked_at = time.monotonic() - self.asked_at, time.monotonic()
-        return 1 if self.each_update else max(1, min(100, int(ASK_SECONDS * self.period / max(seconds, 1e-9))))
+        fitting = int(ASK_SECONDS * self.period / max(seconds, 1e-9))
+        return 1 if self.each_update else max(1, min(fitting, 2 * self.period))  # the first updates say little
 
     def answer(self) -> tuple[bool, bool]:
         """Whether to stop, and whether to save."""
@@ -121,7 +122,7 @@ class Patience:
     """Lets ranks take longer than the timeout for what they do alone, and others wait for them.
 
     Meanwhile a thread of each rank asks the others whether they are done. So one that has gone, or says nothing any
-    more, is noticed as ever, and one that works for long is waited for, `limit` seconds at most.
+    more, is noticed as ever, and one that works for long is waited for, `limit` seconds at most. While all work, none waits.
     """
 
     def __init__(self, timeout: float, limit: float) -> None:
@@ -148,9 +149,8 @@ class Patience:
             raise problem[0]
 
     def wait(self, what: str, done: threading.Event, failed: threading.Event, problem: list[BaseException]) -> None:
-        deadline = time.monotonic() + self.limit
         try:
-            busy = [True]
+            busy, began = [True], time.monotonic()
             while any(busy):
                 own = not done.wait(self.pause)
                 states = [torch.zeros(1, dtype=torch.int64) for _ in range(world_size())]
@@ -158,7 +158,9 @@ class Patience:
                 busy, gone = ([int(state) & bit > 0 for state in states] for bit in (1, 2))
                 if any(gone):
                     raise RuntimeError(f"{name_ranks(where(gone))} failed at {what}, and says why in its own lines")
-                if any(busy) and time.monotonic() > deadline:
+                if all(busy):
+                    began = time.monotonic()
+                if any(busy) and time.monotonic() - began > self.limit:
                     raise RuntimeError(f"{name_ranks(where(busy))} took more than {self.limit:g} s for {what}")
         except RuntimeError as error:
             problem.append(error)

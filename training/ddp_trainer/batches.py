@@ -1,8 +1,10 @@
 """What a rank learns from: its batches, the random numbers of each, and how they come to its device."""
 
+import ctypes
 import hashlib
 import os
 import random
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +20,7 @@ try:
 except ImportError:  # torch works without it, and so does the trainer
     numpy = None  # type: ignore[assignment]
 
+PR_SET_PDEATHSIG = 1  # of Linux
 Place = tuple[Any, ...]  # such as (seed, rank, epoch, sample): where in the training something is drawn
 
 
@@ -62,9 +65,13 @@ class Batches(Sampler[Any]):
         return len(self.batches)
 
 
-def own_process_group(_: int) -> None:
-    """Torchrun sends SIGTERM to a rank's whole process group: the rank has to save, for which its workers must live."""
+def outlive_sigterm(_: int) -> None:
+    """Torchrun sends signals to a rank's whole process group. The rank is to save at SIGTERM, for which its workers must live.
+
+    They end with the rank, however it ends.
+    """
     os.setpgrp()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def make_loader(
@@ -79,7 +86,7 @@ def make_loader(
         Seeded(dataset),
         batch_sampler=Batches(sampler, batch_size),
         num_workers=workers,
-        worker_init_fn=own_process_group,
+        worker_init_fn=outlive_sigterm,
         collate_fn=collate,
         pin_memory=device.type == "cuda",
     )

@@ -1,11 +1,9 @@
 """The process of a rank: its cores, where it can write, its signs of life, and its end."""
 
-import faulthandler
 import os
 import sys
 import threading
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.elastic.timer.file_based_local_timer import FileTimerClient
 
-from .ranks import log, rank
+from .ranks import local_world_size, rank
 
 HANG_SECONDS = 30.0  # a process that gives no sign of life for so long is killed by torchrun
 
@@ -32,27 +30,20 @@ def cpu_cores() -> int:
     return max(1, min(cores, int(quota) // int(period))) if limited else cores
 
 
+def take_cores() -> int:
+    """Those of this rank: its share of what there is, but one for communication. Returns their number."""
+    cores = max(1, cpu_cores() // local_world_size() - 1)
+    if "OMP_NUM_THREADS" not in os.environ:  # torchrun sets it to 1 when it starts several ranks on a host
+        torch.set_num_threads(cores)
+    return cores
+
+
 def try_to_write(directory: Path) -> None:
     """Makes it if need be. An OSError says why this process cannot write there."""
     directory.mkdir(parents=True, exist_ok=True)
     probe = directory / f".write-test-{rank()}-{os.getpid()}"
     probe.touch()
     probe.unlink()
-
-
-def make_nccl_group(device: torch.device, timeout: float) -> dist.ProcessGroup:
-    """All ranks, with their communicators made at once. If that takes more than `timeout` seconds, the process ends.
-
-    NCCL's own watchdog looks at collectives only, and not at what comes before the first one (pytorch#88103).
-    """
-    torch.cuda.set_device(device)
-    log(f"creating NCCL communicators: this process ends if that takes more than {timeout:g} s")
-    faulthandler.dump_traceback_later(timeout, exit=True)  # a thread of C, which no lock of Python holds up
-    group: dist.ProcessGroup = dist.new_group(backend="nccl", timeout=timedelta(seconds=timeout), device_id=device)
-    dist.all_reduce(torch.zeros(1, device=device), group=group)
-    torch.cuda.synchronize(device)
-    faulthandler.cancel_dump_traceback_later()
-    return group
 
 
 class Heartbeat:

@@ -1,0 +1,496 @@
+"""Tasks that are not the trainer's own: what they may bring, and that a run of them which was killed still ends bit for bit the same."""
+
+import json
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import forked
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+from trainer_runs import CPU, Augmented, difference, records, saved, start, tiny, train, train_and_say, trainer
+
+from ddp_trainer import agreement, batches, snapshots
+
+EPOCHS = ("3", "9", "--batch_size", "4")  # six updates of two ranks are an epoch
+
+
+def prepared(rank: int, change: Callable[[int], object] | None = None, **task: Any) -> None:
+    trainer.build_task = lambda name, seed, hidden: tiny(seed, **task)
+    if change:
+        change(rank)
+
+
+def runs(
+    folder: Path, *args: str, ranks: int = 2, change: Callable[[int], object] | None = None, **task: Any
+) -> list[forked.Ended]:
+    path = ["--snapshot_path", str(folder / "snapshot.pt")]
+    return start(folder, *[[*args, *path]] * ranks, prepare=lambda rank: prepared(rank, change, **task))
+
+
+def last_lines(ended: list[forked.Ended]) -> list[str]:
+    return [rank.output.strip().splitlines()[-1] for rank in ended]
+
+
+def killed_in_step(number: int) -> Callable[[int], None]:
+    """Rank 1 gets a SIGKILL in its step with this number."""
+
+    def change(rank: int) -> None:
+        learn, steps = trainer.Trainer.learn, 0
+
+        def dying(self: Any, *args: Any) -> torch.Tensor:
+            nonlocal steps
+            steps += 1
+            if (rank, steps) == (1, number):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return learn(self, *args)
+
+        trainer.Trainer.learn = dying
+
+    return change
+
+
+# --- killed ----------------------------------------------------------------------------------------------
+
+ALL = {"norm": True, "dropout": 0.5, "data": Augmented}  # what differs between ranks, steps and workers
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    train(folder, *EPOCHS, "--workers", "2", **ALL)
+    return folder
+
+
+@pytest.mark.parametrize(("step", "at", "seen", "workers"), [(9, 8, 16, "2"), (14, 12, 0, "0")])
+def test_killed_between_two_saves_within_an_epoch(
+    step: int, at: int, seen: int, workers: str, whole: Path, tmp_path: Path
+) -> None:
+    """Of a task with BatchNorm, dropout and random augmentation."""
+    options = ("--save_every_steps", "4", "--workers", workers)
+    assert runs(tmp_path, *EPOCHS, *options, change=killed_in_step(step), **ALL)[1].code == -signal.SIGKILL
+    assert (saved(tmp_path)["global_step"], saved(tmp_path)["seen"]) == (at, seen)
+    ended = runs(tmp_path, *EPOCHS, *options, **ALL)
+    assert [rank.code for rank in ended] == [0, 0], ended
+    assert difference(tmp_path, whole) == 0
+    assert saved(tmp_path)["optimizer"]["param_groups"] == saved(whole)["optimizer"]["param_groups"]
+
+
+def test_the_task_of_that_test_depends_on_all_of_it(whole: Path, tmp_path: Path) -> None:
+    for number, other in enumerate(({"dropout": 0.4}, {"data": TensorDataset})):
+        train(tmp_path / str(number), *EPOCHS, **{**ALL, **other})
+        assert difference(tmp_path / str(number), whole) > 1e-3
+    assert {"1.running_mean", "1.num_batches_tracked"} < saved(whole)["model"].keys()
+    assert saved(whole)["model"]["1.num_batches_tracked"] == 18
+
+
+def test_batches_of_an_update_that_share_it_resume_exactly_as_well(tmp_path: Path) -> None:
+    options = (*EPOCHS, "--accumulate", "2", "--workers", "2", "--clip_grad_norm", "0.5")
+    train(tmp_path / "whole", *options, **ALL)
+    train(tmp_path / "stopped", *options, stop=(1, 7), **ALL)
+    train(tmp_path / "stopped", *options, **ALL)
+    assert difference(tmp_path / "stopped", tmp_path / "whole") == 0
+
+
+def test_sigterm_to_the_whole_process_group_leaves_the_workers_at_work(tmp_path: Path) -> None:
+    """As torchrun sends it, which starts each rank in a session of its own."""
+
+    class Slow(TensorDataset):
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+            time.sleep(0.02)
+            return super().__getitem__(index)
+
+    def change(rank: int) -> None:
+        os.setsid()
+        learn, steps = trainer.Trainer.learn, 0
+
+        def told(self: Any, *args: Any) -> torch.Tensor:
+            nonlocal steps
+            steps += 1
+            if steps == 2:
+                os.killpg(0, signal.SIGTERM)
+                time.sleep(0.3)
+            return learn(self, *args)
+
+        trainer.Trainer.learn = told
+
+    ended = runs(tmp_path, *EPOCHS, "--workers", "2", change=change, data=Slow)
+    assert [rank.code for rank in ended] == [143, 143], ended
+    assert 2 <= saved(tmp_path)["global_step"] <= 3
+
+
+# --- when snapshots are saved -----------------------------------------------------------------------------
+
+
+def saves(lines: list[str]) -> list[str]:
+    return [line.split()[1] for line in lines if "train snapshot saved" in line]
+
+
+def test_saved_every_so_many_updates_and_at_the_epochs_as_before(tmp_path: Path) -> None:
+    """Six updates an epoch: after 4, 8, 12 (an epoch's end, after its evaluation) and 16, and after epochs 0 and 2."""
+    args = ("3", "2", "--batch_size", "4", "--save_every_steps", "4")
+    _, (zero, one) = train_and_say(tmp_path, *args)
+    assert saves(zero) == ["0", "0", "1", "1", "2", "2"]
+    assert saves(one) == []
+    at = [number for number, line in enumerate(zero) if "saved" in line][3]
+    assert zero[at - 1].startswith("[GPU0] epoch 1 | loss: ")
+
+
+def test_saved_every_so_many_seconds_by_the_clock_of_rank_0(tmp_path: Path) -> None:
+    def change(rank: int) -> None:
+        clock = trainer.time.monotonic
+        if rank == 1:  # would never
+            trainer.time = type("", (), {**vars(time), "monotonic": staticmethod(lambda: 0.0)})
+        learn = trainer.Trainer.learn
+
+        def slow(self: Any, *args: Any) -> torch.Tensor:
+            time.sleep(0.1)
+            return learn(self, *args)
+
+        trainer.Trainer.learn = slow
+        assert clock() > 0
+
+    zero, one = runs(tmp_path, "1", "9", "--batch_size", "4", "--save_every_seconds", "0.25", change=change)
+    assert [zero.code, one.code] == [0, 0], (zero, one)
+    assert len(saves(zero.output.splitlines())) in (2, 3)  # one of them the end's
+    _, lines = train_and_say(tmp_path / "seldom", "1", "9", "--batch_size", "4", "--save_every_seconds", "60")
+    assert saves(lines[0]) == ["0"]
+
+
+# --- what takes long --------------------------------------------------------------------------------------
+
+
+def slow_on_rank_0(name: str, seconds: float) -> Callable[[int], None]:
+    def change(rank: int) -> None:
+        where = snapshots if name == "find_snapshot" else trainer
+        act = getattr(where, name)
+
+        def slow(*args: Any, **words: Any) -> Any:
+            time.sleep(seconds * (rank == 0))
+            return act(*args, **words)
+
+        setattr(where, name, slow)
+
+    return change
+
+
+@pytest.mark.parametrize("name", ["write_snapshot", "find_snapshot", "build_task"])
+def test_what_one_rank_does_alone_may_take_longer_than_the_timeout(name: str, tmp_path: Path) -> None:
+    ended = runs(tmp_path, "1", "1", "--timeout", "1", change=slow_on_rank_0(name, 2.5))
+    assert [rank.code for rank in ended] == [0, 0], ended
+
+
+def test_an_evaluation_of_its_own_may_take_longer_on_one_rank_than_the_timeout(tmp_path: Path) -> None:
+    class Slow(Dataset[Any]):
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> Any:
+            time.sleep(0.8 * (os.environ["RANK"] == "0"))
+            return torch.ones(4), torch.ones(1)
+
+    def change(rank: int) -> None:
+        build = trainer.build_task
+
+        def other(*args: Any) -> Any:
+            task = build(*args)
+            task.held_out = DataLoader(Slow())
+            return task
+
+        trainer.build_task = other
+
+    ended = runs(tmp_path, "1", "1", "--timeout", "0.5", change=change)
+    assert [rank.code for rank in ended] == [0, 0], ended
+
+
+def test_patience_ends(tmp_path: Path) -> None:
+    ended = runs(tmp_path, "1", "1", "--timeout", "1", "--patience", "1", change=slow_on_rank_0("write_snapshot", 3))
+    assert [rank.code for rank in ended] == [1, 1]
+    assert last_lines(ended)[1] == "RuntimeError: rank 0 took more than 1 s for saving a snapshot"
+
+
+def test_where_one_fails_the_others_say_which(tmp_path: Path) -> None:
+    def change(rank: int) -> None:
+        def full(*_: Any, **__: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        trainer.write_snapshot = full
+
+    assert last_lines(runs(tmp_path, "1", "1", change=change)) == [
+        "OSError: [Errno 28] No space left on device",
+        "RuntimeError: rank 0 failed at saving a snapshot, and says why in its own lines",
+    ]
+
+
+def test_a_rank_that_goes_silent_meanwhile_is_noticed_by_the_timeout(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+
+    def work(rank: int) -> None:
+        patience, began = agreement.Patience(1.0, 60.0), time.monotonic()
+        if rank == 0:  # all of its threads, as a rank that is cut off
+            threading.Thread.start = lambda self: None  # type: ignore[method-assign]
+            while not done.exists() and time.monotonic() < began + 20:
+                time.sleep(0.05)
+            os._exit(0)
+        try:
+            with patience("a test"):
+                pass
+        except RuntimeError:
+            print("WAITED", time.monotonic() - began)
+        done.touch()
+        os._exit(0)
+
+    ended = forked.run(2, work, tmp_path)
+    assert 0.5 < float(ended[1].output.rpartition("WAITED ")[2]) < 4
+
+
+# --- what a task may bring --------------------------------------------------------------------------------
+
+
+def test_optimizer_schedule_and_groups_are_the_tasks_and_restored_whole(tmp_path: Path) -> None:
+    """With weight decay and a rate of its own for one group, AdamW, and a schedule that is stepped after each update."""
+    counted: list[int] = []
+
+    def optimizer(model: nn.Module, lr: float) -> torch.optim.Optimizer:
+        weights, biases = ([p for p in model.parameters() if (p.ndim > 1) == two] for two in (True, False))
+        groups = [{"params": weights, "weight_decay": 0.1}, {"params": biases, "lr": lr / 10}]
+        return torch.optim.AdamW(groups, lr=lr)
+
+    def schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+        counted.append(steps)
+        assert steps == 18
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, [0.1, 0.01], total_steps=steps)
+
+    own = {"optimizer": optimizer, "schedule": schedule, "schedule_each_update": True, "dropout": 0.5}
+    whole = train(tmp_path / "whole", *EPOCHS, **own)
+    parts = train(tmp_path / "parts", *EPOCHS, stop=(0, 7), **own) + train(tmp_path / "parts", *EPOCHS, **own)
+    assert difference(tmp_path / "parts", tmp_path / "whole") == 0
+    one, other = (saved(tmp_path / name) for name in ("whole", "parts"))
+    assert one["optimizer"]["param_groups"] == other["optimizer"]["param_groups"]
+    assert one["scheduler"] == other["scheduler"]
+    assert [step["lr"] for step in parts[0] + parts[2]] == [step["lr"] for step in whole[0]]
+    assert len({step["lr"] for step in whole[0]}) == 18
+
+
+def test_each_group_gets_the_rate_of_this_run_where_the_schedule_is_the_trainers(tmp_path: Path) -> None:
+    def optimizer(model: nn.Module, lr: float) -> torch.optim.Optimizer:
+        groups = [{"params": [p], "lr": lr * share} for p, share in zip(model.parameters(), (1, 2, 4, 8), strict=True)]
+        return torch.optim.SGD(groups, lr=lr, momentum=0.5)
+
+    train(tmp_path, "1", "1", "--lr_decay", "0.5", optimizer=optimizer)
+    train(tmp_path, "2", "1", "--lr_decay", "0.5", "--lr", "0.25", optimizer=optimizer)
+    groups = saved(tmp_path)["optimizer"]["param_groups"]
+    assert [group["lr"] for group in groups] == [0.25 * share * 0.5**2 for share in (1, 2, 4, 8)]
+    assert {group["momentum"] for group in groups} == {0.5}
+
+
+def test_gradients_are_clipped_after_all_ranks_have_added_theirs(tmp_path: Path) -> None:
+    def optimizer(model: nn.Module, lr: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(model.parameters(), lr=1.0)  # an update is as long as the gradient
+
+    def moved(folder: Path, *args: str) -> float:
+        train(folder, "1", "1", "--batch_size", "24", *args, optimizer=optimizer)
+        before, after = tiny(0).model.state_dict(), saved(folder)["model"]
+        return float(torch.cat([(after[name] - before[name]).flatten() for name in before]).norm())
+
+    assert moved(tmp_path / "clipped", "--clip_grad_norm", "0.01") == pytest.approx(0.01, rel=1e-3)
+    assert moved(tmp_path / "free") > 0.1
+
+
+def test_samples_may_be_dicts_and_lists_and_the_rest_is_passed_to_ddp(tmp_path: Path) -> None:
+    class Dicts(Dataset[Any]):
+        def __len__(self) -> int:
+            return 30
+
+        def __getitem__(self, index: int) -> Any:
+            return {"x": torch.full((3,), index / 30), "name": str(index)}, [torch.tensor([1.0]), index]
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused = nn.Linear(3, 1), nn.Linear(3, 1)
+
+        def forward(self, inputs: Any) -> torch.Tensor:
+            assert isinstance(inputs["name"], list)
+            return self.used(inputs["x"])  # type: ignore[no-any-return]
+
+    def build(*_: Any) -> Any:
+        torch.manual_seed(0)
+        data = Dicts(), Dicts()
+        return trainer.Task(
+            Model(),
+            *data,
+            lambda made, right: nn.functional.mse_loss(made, right[0]),
+            0.1,
+            ddp={"find_unused_parameters": True},
+        )
+
+    zero, one = runs(tmp_path, "2", "1", "--batch_size", "4", change=lambda rank: setattr(trainer, "build_task", build))
+    assert [zero.code, one.code] == [0, 0], (zero, one)
+    assert records(tmp_path, "epoch")[1]["held_out_loss"] < records(tmp_path, "epoch")[0]["held_out_loss"]
+
+
+def test_nothing_need_be_held_out(tmp_path: Path) -> None:
+    def change(rank: int) -> None:
+        build = trainer.build_task
+        trainer.build_task = lambda *args: trainer.Task(**{**vars(build(*args)), "held_out": None})
+
+    zero, _ = runs(tmp_path, "1", "1", change=change)
+    assert zero.code == 0, zero
+    assert "held-out" not in zero.output
+    assert "held_out_loss" not in records(tmp_path, "epoch")[0]
+
+
+def test_the_evaluation_is_of_the_model_that_is_saved(tmp_path: Path) -> None:
+    """With BatchNorm each rank has seen other means; in between rank 0's count."""
+    train(tmp_path, "1", "1", "--batch_size", "4", norm=True)
+    task = tiny(0, norm=True)
+    task.model.load_state_dict(saved(tmp_path)["model"])
+    inputs, targets = task.held_out.tensors
+    with torch.no_grad():
+        loss = task.loss(task.model.eval()(inputs), targets).item()
+    for name in ("metrics.jsonl", "metrics-rank1.jsonl"):
+        assert records(tmp_path, "epoch", name)[0]["held_out_loss"] == pytest.approx(loss, rel=1e-4)
+        assert records(tmp_path, "end", name)[0]["weights"] == snapshots.digest(saved(tmp_path)["model"])
+
+
+# --- what it may not --------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_of_another_task_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    train(tmp_path, "1", "1", ranks=1)
+    path = tmp_path / "snapshot.pt"
+    start_of = f"error: {path} does not fit this task: "
+    other = runs(tmp_path, "2", "1", norm=True)
+    assert [rank.code for rank in other] == [1, 1]
+    assert last_lines(other)[0].startswith(start_of + "Error(s) in loading state_dict for ")
+    assert last_lines(other)[0].endswith(": use another path")
+    groups = {"optimizer": lambda model, lr: torch.optim.SGD([{"params": [p]} for p in model.parameters()], lr=lr)}
+    assert last_lines(runs(tmp_path, "2", "1", **groups))[0].startswith(start_of + "loaded state dict has a different")
+
+
+def test_data_without_a_length_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    class Stream(torch.utils.data.IterableDataset[Any]):
+        def __iter__(self) -> Any: ...
+
+    for data in (Stream(), TensorDataset(torch.zeros(0))):
+        with pytest.raises(SystemExit) as refused:
+            batches.training_sampler(data, 0)
+        assert refused.value.code == (
+            "error: the task's training data must be a dataset with a length (len(dataset)) of at least 1"
+        )
+
+
+def test_what_could_not_be_read_again_is_never_taken_for_a_snapshot(tmp_path: Path) -> None:
+    class Own(torch.optim.SGD):
+        def state_dict(self) -> Any:
+            return {**super().state_dict(), "random": random.Random(1)}
+
+    zero, _ = runs(tmp_path, "1", "1", optimizer=lambda model, lr: Own(model.parameters(), lr=lr))
+    assert last_lines([zero])[0] == (
+        "RuntimeError: a snapshot of this task cannot be read again: it holds random.Random. "
+        "Keep tensors, numbers, texts, lists and dicts"
+    )
+    assert not (tmp_path / "snapshot.pt").exists()
+
+
+def test_a_snapshot_of_the_version_before_is_gone_on_from(tmp_path: Path) -> None:
+    train(tmp_path, "1", "1")
+    state = torch.get_rng_state()
+    torch.save({**saved(tmp_path), "format": "ddp-swarm/2", "rng": [[state], [state]]}, tmp_path / "snapshot.pt")
+    _, lines = train_and_say(tmp_path, "2", "1")
+    assert "[GPU0] resuming from snapshot at epoch 1 | samples of it already seen: 0" in lines[0]
+    assert saved(tmp_path)["format"] == snapshots.SNAPSHOT_FORMAT == "ddp-swarm/3"
+    assert "rng" not in saved(tmp_path)
+
+
+# --- agreement --------------------------------------------------------------------------------------------
+
+
+def test_the_quick_digest_sees_every_byte_and_where_it_is() -> None:
+    def of(*tensors: torch.Tensor) -> int:
+        return int(agreement.quick_digest([nn.Parameter(tensor, requires_grad=False) for tensor in tensors]))
+
+    one, other = torch.arange(7.0), torch.arange(6, dtype=torch.bfloat16).reshape(2, 3)
+    known = of(one, other)
+    assert known == of(one.clone(), other.t().contiguous().t()) == of(torch.cat([one[:1], one])[1:], other)
+    for number in range(7):  # the last four bytes are no whole int64
+        changed = one.clone()
+        changed[number] = torch.nextafter(changed[number], torch.tensor(99.0))
+        assert of(changed, other) != known
+    assert of(other, one) != known
+    assert of(torch.zeros(0), one, other) != 0
+
+
+def test_a_rank_that_differs_is_named(tmp_path: Path) -> None:
+    def work(rank: int) -> None:
+        for odd in ((), (1,), (0, 3), (0, 1), (0, 2, 3)):
+            model = nn.Linear(2, 2)
+            nn.init.constant_(model.weight, 1.0 + (rank in odd))
+            nn.init.zeros_(model.bias)
+            weights = agreement.Weights(model, 3)
+            try:
+                weights.check(5)
+                print("agreed", weights.agreed)
+            except RuntimeError as error:
+                print(str(error).partition("weights: ")[2])
+
+    when = ": they agreed at update 3, and no longer at update 5"
+    for rank in forked.run(4, work, tmp_path):
+        assert rank.output.splitlines() == [
+            "agreed 5",
+            f"rank 1 differs from ranks 0, 2, 3{when}",
+            f"ranks 1, 2 differ from ranks 0, 3{when}",  # of equally many, rank 0's count
+            f"ranks 2, 3 differ from ranks 0, 1{when}",
+            f"rank 1 differs from ranks 0, 2, 3{when}",
+        ]
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bool, torch.int64, torch.complex64])
+def test_buffers_are_rank_0s(kind: torch.dtype, tmp_path: Path) -> None:
+    def work(rank: int) -> None:
+        module = nn.Module()
+        module.register_buffer("one", torch.full((3, 2), rank).to(kind).t())
+        module.register_buffer("none", torch.zeros(0))
+        module.register_buffer("number", torch.tensor(rank))
+        agreement.share_buffers(module, None)
+        print(module.one.bool().any().item(), module.number.item(), module.one.dtype == kind)
+
+    assert [rank.output for rank in forked.run(2, work, tmp_path)] == ["False 0 True\n"] * 2
+
+
+def test_ranks_ask_seldom_where_that_is_told_and_all_as_often(tmp_path: Path) -> None:
+    def work(rank: int) -> None:
+        agreement.ASK_SECONDS = 0.1
+        requests, told = agreement.Requests(each_update=False), []
+        for update in range(60):
+            requests.ask(stop=rank == 1 and update >= 30, save=rank == 0 and update == 0)
+            told.append((requests.sent is not None, *requests.answer()))
+            time.sleep(0.005)
+        asked = [update for update, (sent, _, _) in enumerate(told) if sent]
+        stop = [update for update, (_, stop, _) in enumerate(told) if stop]
+        print(json.dumps([asked, stop, told[0]]))
+
+    zero, one = (json.loads(line) for line in last_lines(forked.run(2, work, tmp_path)))
+    assert zero == one
+    asked, stop, first = zero
+    assert first == [True, False, True]
+    assert asked[:3] == [0, 2, 6]
+    assert 4 <= len(asked) <= 30
+    assert stop == [update for update in asked if update >= 30]
+
+
+def test_a_batch_is_as_long_as_its_first_tensor() -> None:
+    tensor = torch.zeros(5, 2)
+    for batch in (tensor, [tensor], (tensor, 1), {"a": [tensor]}, ["a"] * 5, list("abcde")):
+        assert batches.samples_in(batch) == 5
+    moved = batches.to_device({"a": [tensor, "x"], "b": (tensor,)}, CPU)
+    assert moved["a"][1] == "x"
+    assert torch.equal(moved["b"][0], tensor)
