@@ -34,12 +34,12 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from ddp_trainer.agreement import Patience, Requests, Weights, share_buffers
-from ddp_trainer.arguments import Parser, count, number, positive
+from ddp_trainer.arguments import Parser, count, number, positive, require_writable
 from ddp_trainer.batches import held_out_loader, make_loader, samples_in, seed_by, to_device, training_sampler
 from ddp_trainer.gradients import Exchange
 from ddp_trainer.meeting import meet
 from ddp_trainer.metrics import Metrics
-from ddp_trainer.process import begin_heartbeat, leave, take_cores, try_to_write
+from ddp_trainer.process import begin_heartbeat, leave, take_cores
 from ddp_trainer.ranks import gather, log, rank, require_same, world_size
 from ddp_trainer.snapshots import SNAPSHOT_FORMAT, agreed_snapshot, digest, first_sentence, write_snapshot
 
@@ -132,7 +132,7 @@ class Trainer:
         self.exchange = Exchange(self.model, device, group, args.compress)
         self.weights = Weights(self.module, self.global_step)
         self.requests = Requests(each_update=device.type == "cpu")
-        self.saved_at = time.monotonic()
+        self.save_at = time.monotonic() + args.save_every_seconds
         signal.signal(signal.SIGTERM, self.on_sigterm)
 
     def on_sigterm(self, *_: Any) -> None:
@@ -182,12 +182,7 @@ class Trainer:
                 snapshot |= {"scheduler": self.scheduler.state_dict(), "digest": digest(snapshot["model"])}
                 write_snapshot(self.path, snapshot, self.args.keep, first=not self.has_saved)
                 log(f"Epoch {epoch} | train snapshot saved at {self.args.snapshot_path}", prefix=False)
-        self.has_saved, self.save_due, self.saved_at = True, False, time.monotonic()
-
-    def save_is_due(self) -> bool:
-        """By the clock: rank 0's counts."""
-        seconds = self.args.save_every_seconds
-        return rank() == 0 and seconds is not None and time.monotonic() - self.saved_at >= seconds
+        self.has_saved, self.save_due, self.save_at = True, False, time.monotonic() + self.args.save_every_seconds
 
     def learn(self, inputs: Any, targets: Any, share: float, update: bool) -> torch.Tensor:
         """Forward, backward, and where `update` says so one step of all ranks together. Returns the loss."""
@@ -215,17 +210,17 @@ class Trainer:
         self.sampler.set_epoch(epoch)
         self.model.train()
         args, batches = self.args, len(self.loader)
-        seen, started = self.sampler.seen, time.perf_counter()
-        self.exchange.seconds, totals = 0.0, torch.zeros(2, dtype=torch.float64, device=self.device)
+        seen, learned, started = self.sampler.seen, 0, time.perf_counter()
+        self.exchange.seconds, loss_sum = 0.0, torch.zeros((), dtype=torch.float64, device=self.device)
         for batch, (inputs, targets) in enumerate(self.loader):
             together = min(args.accumulate, batches - batch // args.accumulate * args.accumulate)
             update = batch % args.accumulate == together - 1
             if update:
-                self.requests.ask(stop=self.stop_requested, save=self.save_is_due())
+                self.requests.ask(stop=self.stop_requested, save=time.monotonic() >= self.save_at)
             seed_by(args.seed, rank(), epoch, seen, "model")
             loss, samples = self.learn(inputs, targets, 1 / together, update), samples_in(inputs)
-            seen += samples * world_size()
-            totals += torch.stack([loss.double() * samples, loss.new_tensor(samples, dtype=torch.float64)])
+            seen, learned = seen + samples * world_size(), learned + samples
+            loss_sum += loss.double() * samples
             if not update:
                 continue
             stop, save = self.requests.answer()
@@ -244,10 +239,10 @@ class Trainer:
                 self.save(epoch, epoch + finished, 0 if finished else seen)
                 self.metrics.write("stopped", epoch=epoch, step=self.global_step)
                 leave(EXIT_STOPPED)
-            self.save_due |= save or bool(args.save_every_steps and self.global_step % args.save_every_steps == 0)
+            self.save_due |= save or self.global_step % args.save_every_steps == 0
             if self.save_due and not finished:  # at the end of an epoch, after its evaluation
                 self.save(epoch, epoch, seen)
-        totals = totals.cpu()
+        totals = torch.tensor([loss_sum.item(), learned], dtype=torch.float64)
         seconds = time.perf_counter() - started
         dist.all_reduce(totals)
         loss_value, rate = (totals[0] / totals[1]).item(), totals[1].item() / seconds
@@ -308,8 +303,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("total_epochs", metavar="TOTAL_EPOCHS", type=count, help="epochs to train in all")
     parser.add_argument("save_every", metavar="SAVE_EVERY", type=count, help="save at each epoch divisible by this")
     parser.add_argument("--batch_size", type=count, default=32, help="samples per step and rank (default 32)")
-    parser.add_argument("--save_every_steps", type=count, metavar="N", help="save after each N updates as well")
-    parser.add_argument("--save_every_seconds", type=positive, metavar="S", help="save after each S seconds as well")
+    never = float("inf")
+    parser.add_argument("--save_every_steps", type=count, default=never, help="save after so many updates as well")
+    parser.add_argument("--save_every_seconds", type=positive, default=never, help="and after so many seconds")
     parser.add_argument("--snapshot_path", default="snapshot.pt", help="where rank 0 keeps its snapshot")
     parser.add_argument("--metrics_path", help="default: metrics.jsonl beside the snapshot; metrics-rank1.jsonl, ...")
     parser.add_argument("--task", choices=("regression", "digits"), default="regression", help="what to learn")
@@ -338,11 +334,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"DDP_BACKEND must be auto, nccl or gloo, not {args.backend!r}")
     snapshot = Path(args.snapshot_path).absolute()
     args.metrics_path = args.metrics_path or str(snapshot.with_name("metrics.jsonl"))
-    for directory in {snapshot.parent, Path(args.metrics_path).absolute().parent}:
-        try:
-            try_to_write(directory)
-        except OSError as error:
-            parser.error(f"cannot write to {directory}: {error.strerror}")
+    require_writable(parser, snapshot.parent, Path(args.metrics_path).absolute().parent)
     return args
 
 

@@ -72,8 +72,8 @@ def test_what_counts_where_nothing_is_said(here: Path) -> None:
     assert vars(trainer.parse_args(["10", "2"])) == {
         "total_epochs": 10,
         "save_every": 2,
-        "save_every_steps": None,
-        "save_every_seconds": None,
+        "save_every_steps": float("inf"),
+        "save_every_seconds": float("inf"),
         "batch_size": 32,
         "snapshot_path": "snapshot.pt",
         "metrics_path": str(here / "metrics.jsonl"),

@@ -79,7 +79,7 @@ def share_buffers(module: nn.Module, group: dist.ProcessGroup | None) -> None:
 
 
 class Requests:
-    """What one rank asks for and all do after the same update: any may ask to stop, rank 0 to save.
+    """What one rank asks for and all do after the same update: any may ask to stop, and rank 0, by its clock, to save.
 
     An all-reduce of 24 bytes, hidden behind the forward and backward passes: at each update or, on GPUs, whose host
     should run ahead of them, about every ASK_SECONDS, by rank 0's clock.
@@ -95,7 +95,8 @@ class Requests:
         self.left -= 1
         if self.left:
             return
-        values = torch.tensor([stop, save, 0 if rank() else self.next_period()], dtype=torch.int64)
+        own = [stop, False, 0] if rank() else [stop, save, self.next_period()]
+        values = torch.tensor(own, dtype=torch.int64)
         self.sent = dist.all_reduce(values, op=dist.ReduceOp.MAX, async_op=True), values
 
     def next_period(self) -> int:

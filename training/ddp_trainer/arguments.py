@@ -2,7 +2,10 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
+
+from .process import try_to_write
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,3 +28,11 @@ def number(kind: Callable[[str], Any], least: float, words: str) -> Callable[[st
 
 count = number(int, 1, "a whole number of at least 1")
 positive = number(float, 1e-12, "a number above 0")
+
+
+def require_writable(parser: Parser, *directories: Path) -> None:
+    for directory in dict.fromkeys(directories):
+        try:
+            try_to_write(directory)
+        except OSError as error:
+            parser.error(f"cannot write to {directory}: {error.strerror}")
