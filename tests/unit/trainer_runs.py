@@ -60,6 +60,8 @@ def tiny(
             return super().forward(inputs[:, 1:])
 
     between: list[nn.Module] = [nn.BatchNorm1d(8)] if norm else []
+    for layer in between:
+        layer.get_buffer("running_mean").fill_(float(os.environ.get("RANK", "0")))  # rank 0's count from the start
     model = Model(nn.Linear(3, 8), *between, nn.Dropout(dropout), nn.Linear(8, classes or 1))
     loss = nn.functional.cross_entropy if classes else nn.functional.mse_loss
     parts = data(inputs[:samples], targets[:samples]), TensorDataset(inputs[samples:], targets[samples:])
