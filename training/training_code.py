@@ -35,7 +35,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from ddp_trainer.agreement import Patience, Requests, Weights, share_buffers
 from ddp_trainer.arguments import Parser, count, number, positive, require_writable
-from ddp_trainer.batches import held_out_loader, make_loader, samples_in, seed_by, to_device, training_sampler
+from ddp_trainer.batches import held_out_loader, make_loader, seed_by, to_device, training_sampler, with_sizes
 from ddp_trainer.gradients import Exchange
 from ddp_trainer.meeting import meet
 from ddp_trainer.metrics import Metrics
@@ -209,7 +209,7 @@ class Trainer:
         log(f"epoch {epoch} | batch_size: {self.args.batch_size} | steps: {self.steps}")
         self.sampler.set_epoch(epoch)
         self.model.train()
-        args, batches = self.args, len(self.loader)
+        args, batches, mine = self.args, len(self.loader), len(self.sampler)
         seen, learned, started = self.sampler.seen, 0, time.perf_counter()
         self.exchange.seconds, loss_sum = 0.0, torch.zeros((), dtype=torch.float64, device=self.device)
         for batch, (inputs, targets) in enumerate(self.loader):
@@ -218,7 +218,7 @@ class Trainer:
             if update:
                 self.requests.ask(stop=self.stop_requested, save=time.monotonic() >= self.save_at)
             seed_by(args.seed, rank(), epoch, seen, "model")
-            loss, samples = self.learn(inputs, targets, 1 / together, update), samples_in(inputs)
+            loss, samples = self.learn(inputs, targets, 1 / together, update), min(args.batch_size, mine - learned)
             seen, learned = seen + samples * world_size(), learned + samples
             loss_sum += loss.double() * samples
             if not update:
@@ -269,10 +269,10 @@ class Trainer:
         functions = {"loss": self.task.loss, **self.task.measures}
         totals = torch.zeros(len(functions) + 1, dtype=torch.float64)
         with self.patience("the evaluation"):
-            for inputs, targets in self.held_out:
+            for (inputs, targets), samples in with_sizes(self.held_out):
                 outputs, right = self.module(to_device(inputs, self.device)), to_device(targets, self.device)
                 means = [function(outputs, right).item() for function in functions.values()]
-                totals += torch.tensor([*means, 1.0], dtype=torch.float64) * samples_in(inputs)
+                totals += torch.tensor([*means, 1.0], dtype=torch.float64) * samples
         dist.all_reduce(totals)
         values = zip(functions, (totals[:-1] / totals[-1]).tolist(), strict=True)
         return dict(values) if totals[-1] else {}

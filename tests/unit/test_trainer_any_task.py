@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -311,6 +312,56 @@ def test_samples_may_be_dicts_and_lists_and_the_rest_is_passed_to_ddp(tmp_path: 
     zero, one = runs(tmp_path, "2", "1", "--batch_size", "4", change=lambda rank: setattr(trainer, "build_task", build))
     assert [zero.code, one.code] == [0, 0], (zero, one)
     assert records(tmp_path, "epoch")[1]["held_out_loss"] < records(tmp_path, "epoch")[0]["held_out_loss"]
+
+
+def test_a_batch_may_be_whatever_collate_makes_of_its_samples(tmp_path: Path) -> None:
+    """Such as a list of images of any size: how many there are is not to be seen in it."""
+
+    class Pieces(Dataset[Any]):
+        def __len__(self) -> int:
+            return 22
+
+        def __getitem__(self, index: int) -> Any:
+            return torch.ones(2 + index % 3, 3), torch.tensor([1.0 * index])
+
+    class Model(nn.Linear):
+        def forward(self, inputs: list[torch.Tensor]) -> torch.Tensor:  # type: ignore[override]
+            return torch.stack([super(Model, self).forward(one).mean(0) for one in inputs])
+
+    def build(*_: Any) -> Any:
+        torch.manual_seed(0)
+        held_out = TensorDataset(torch.ones(5, 2, 3), torch.arange(5.0).unsqueeze(1))
+        loss = nn.functional.mse_loss
+        measures = {"target": lambda outputs, targets: targets.mean()}
+        collate = lambda samples: ([one for one, _ in samples], torch.stack([right for _, right in samples]))
+        return trainer.Task(Model(3, 1), Pieces(), held_out, loss, 0.01, measures, collate)
+
+    ended = runs(
+        tmp_path, "1", "1", "--batch_size", "4", "--save_every_steps", "2", "--keep", "2",
+        change=lambda rank: setattr(trainer, "build_task", build),
+    )  # fmt: skip
+    assert [rank.code for rank in ended] == [0, 0], ended
+    assert (saved(tmp_path, "snapshot.pt.1")["seen"], saved(tmp_path, "snapshot.pt.1")["next_epoch"]) == (16, 0)
+    assert records(tmp_path, "epoch")[0]["target"] == pytest.approx(2)
+
+
+def test_workers_end_with_their_rank_at_once(tmp_path: Path) -> None:
+    """Torch's own look, each five seconds, is for what they hold too seldom."""
+
+    def work(rank: int) -> None:
+        data = TensorDataset(torch.zeros(4, 1))
+        loader = batches.make_loader(data, batches.training_sampler(data, 0), 1, 1, CPU)
+        next(iterator := iter(loader))
+        print(iterator._workers[0].pid)
+        sys.stdout.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    (ended,) = forked.run(1, work, tmp_path)
+    worker = Path("/proc", ended.output.strip())
+    deadline = time.monotonic() + 3
+    while worker.exists() and "Z" not in (worker / "stat").read_text().split()[2] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert time.monotonic() < deadline
 
 
 def test_nothing_need_be_held_out(tmp_path: Path) -> None:

@@ -100,11 +100,19 @@ def training_sampler(dataset: Any, seed: int) -> ResumableSampler:
 
 def held_out_loader(data: Any, batch_size: int, workers: int, device: torch.device, collate: Any) -> Any:
     """Of a dataset this rank's share; anything else, such as a DataLoader, gives batches and is taken as it is."""
-    if not isinstance(data, Dataset):
-        return data or ()
-    share = Subset(data, range(rank(), len(data), world_size()))  # type: ignore[arg-type]
+    if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+        return () if data is None else data
+    share: Subset[Any] = Subset(data, range(rank(), len(data), world_size()))
     sampler = ResumableSampler(share, 1, 0, shuffle=False)
     return make_loader(share, sampler, batch_size, workers, device, collate) if len(share) else ()
+
+
+def with_sizes(loader: Any) -> Iterator[tuple[Any, int]]:
+    """Each batch, and how many samples it is of. In another's batches they are counted by the inputs."""
+    own = isinstance(getattr(loader, "batch_sampler", None), Batches)
+    sizes = (len(indices) for _, indices in loader.batch_sampler) if own else None
+    for batch in loader:
+        yield batch, next(sizes) if sizes else samples_in(batch[0])
 
 
 def to_device(value: Any, device: torch.device) -> Any:
