@@ -312,10 +312,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     backend = os.environ.get("DDP_BACKEND") or "auto"
     parser.add_argument("--backend", choices=("auto", "nccl", "gloo"), default=backend, help="default: $DDP_BACKEND")
     timeout = os.environ.get("DDP_TIMEOUT") or "120"
-    silent = "seconds to wait for a silent rank: $DDP_TIMEOUT"
-    parser.add_argument("--timeout", type=positive, default=timeout, help=silent)
-    busy = "seconds to wait for a rank that builds the task, reads or writes a snapshot, or evaluates (default 1800)"
-    parser.add_argument("--patience", type=positive, default=1800.0, help=busy)
+    parser.add_argument("--timeout", type=positive, default=timeout, help="seconds for a silent rank: $DDP_TIMEOUT")
+    parser.add_argument("--patience", type=positive, default=1800.0, help="seconds for a busy one (default 1800)")
     parser.add_argument("--check_every", type=count, default=100, help="updates between two comparisons of weights")
     parser.add_argument("--seed", type=number(int, 0, "a whole number of at least 0"), default=0)
     parser.add_argument("--lr", type=positive, help="learning rate (default: one that suits the task)")

@@ -60,8 +60,13 @@ def test_buffers_are_rank_0s(kind: torch.dtype, tmp_path: Path) -> None:
         module = nn.Module()
         module.register_buffer("one", torch.full((3, 2), rank).to(kind).t())
         module.register_buffer("none", torch.zeros(0))
+        module.register_buffer("flag", torch.tensor(bool(rank)))
         module.register_buffer("number", torch.tensor(rank))
+        module.register_buffer("flags", torch.full((3,), bool(rank)), persistent=False)
+        agreement.PIECE_BYTES = 11  # the pieces end within numbers
         agreement.share_buffers(module, None)
+        assert not module.flag
+        assert not module.flags.any()
         print(module.one.bool().any().item(), module.number.item(), module.one.dtype == kind)
 
     assert [rank.output for rank in forked.run(2, work, tmp_path)] == ["False 0 True\n"] * 2

@@ -64,7 +64,7 @@ ALL = {"norm": True, "dropout": 0.5, "data": Augmented}  # what differs between 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    train(folder, *EPOCHS, "--workers", "2", **ALL)
+    train(folder, *EPOCHS, **ALL)
     return folder
 
 
@@ -72,7 +72,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_between_two_saves_within_an_epoch(
     step: int, at: int, seen: int, workers: str, whole: Path, tmp_path: Path
 ) -> None:
-    """Of a task with BatchNorm, dropout and random augmentation."""
+    """Of a task with BatchNorm, dropout and random augmentation. The undisturbed run has no workers."""
     options = ("--save_every_steps", "4", "--workers", workers)
     assert runs(tmp_path, *EPOCHS, *options, change=killed_in_step(step), **ALL)[1].code == -signal.SIGKILL
     assert (saved(tmp_path)["global_step"], saved(tmp_path)["seen"]) == (at, seen)
@@ -91,7 +91,7 @@ def test_the_task_of_that_test_depends_on_all_of_it(whole: Path, tmp_path: Path)
 
 
 def test_batches_of_an_update_that_share_it_resume_exactly_as_well(tmp_path: Path) -> None:
-    options = (*EPOCHS, "--accumulate", "2", "--workers", "2", "--clip_grad_norm", "0.5")
+    options = (*EPOCHS, "--accumulate", "2", "--clip_grad_norm", "0.5")
     train(tmp_path / "whole", *options, **ALL)
     train(tmp_path / "stopped", *options, stop=(1, 7), **ALL)
     train(tmp_path / "stopped", *options, **ALL)

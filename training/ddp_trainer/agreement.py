@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from .ranks import rank, world_size
+from .ranks import PIECE_BYTES, rank, world_size
 
 ASK_SECONDS = 0.5  # on GPUs
 PAUSE_SECONDS = 1.0
@@ -68,11 +68,14 @@ class Weights:
 @torch.no_grad()
 def share_buffers(module: nn.Module, group: dist.ProcessGroup | None) -> None:
     """Rank 0's buffers on every rank, as DDP hands them out before each forward pass. In between they differ."""
-    for buffer in module.buffers():
-        data = buffer.detach().contiguous()
-        if data.numel():
-            dist.broadcast(data.reshape(-1).view(torch.uint8), src=0, group=group)
-            buffer.copy_(data)
+    buffers = [buffer for buffer in module.buffers() if buffer.numel()]
+    if buffers:
+        data = torch.cat([buffer.reshape(-1).view(torch.uint8) for buffer in buffers])
+        for piece in data.split(PIECE_BYTES):
+            dist.broadcast(piece, src=0, group=group)
+        parts = data.split([buffer.numel() * buffer.itemsize for buffer in buffers])
+        for buffer, part in zip(buffers, parts, strict=True):
+            buffer.copy_(part.clone().view(buffer.dtype).reshape(buffer.shape))
 
 
 # --- when to stop, when to save ---------------------------------------------------------------------------

@@ -82,10 +82,11 @@ def make_loader(
     device: torch.device,
     collate: Callable[[list[Any]], Any] | None = None,
 ) -> DataLoader[Any]:
+    batches = Batches(sampler, batch_size)
     return DataLoader(
         Seeded(dataset),
-        batch_sampler=Batches(sampler, batch_size),
-        num_workers=workers,
+        batch_sampler=batches,
+        num_workers=min(workers, len(batches)),
         worker_init_fn=outlive_sigterm,
         collate_fn=collate,
         pin_memory=device.type == "cuda",

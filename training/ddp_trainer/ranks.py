@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import nn
 
 MESSAGE_BYTES = 2**20  # far more than the ranks ever tell each other
+PIECE_BYTES = 2**26  # of what is long: --timeout counts for each piece, and gloo sends no more than 2 GiB at once
 
 
 def rank() -> int:

@@ -13,11 +13,10 @@ import torch
 import torch.distributed as dist
 
 from .agreement import Patience
-from .ranks import gather, log, rank
+from .ranks import PIECE_BYTES, gather, log, rank
 
 SNAPSHOT_FORMAT = "ddp-swarm/3"
 READABLE = (SNAPSHOT_FORMAT, "ddp-swarm/2")  # which has random states beside, of no use since each batch is seeded
-PIECE_BYTES = 2**26  # of a snapshot: --timeout counts for each piece, and gloo sends no more than 2 GiB at once
 
 
 def digest(state: dict[str, Any]) -> str:
