@@ -161,7 +161,7 @@ class Trainer:
         self.metrics.write("start", epoch=self.epoch, step=self.global_step, host=socket.gethostname())
 
     def restore(self, snapshot: dict[str, Any]) -> None:
-        rates = self.scheduler.base_lrs
+        rates = [group["lr"] for group in self.optimizer.param_groups]
         self.module.load_state_dict(snapshot["model"])
         self.optimizer.load_state_dict(snapshot["optimizer"])
         self.scheduler.load_state_dict(snapshot["scheduler"])

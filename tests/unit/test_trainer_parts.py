@@ -112,7 +112,8 @@ def test_a_checksum_counts_names_and_bytes() -> None:
     known = hashlib.sha256(b"a" + ones.numpy().tobytes() + b"b" + column.contiguous().numpy().tobytes()).hexdigest()
     assert snapshots.digest({"a": ones, "b": column}) == known
     assert snapshots.digest({"a": torch.tensor(1.5)}) == hashlib.sha256(b"a\x00\x00\xc0\x3f").hexdigest()
-    different = [{"a": ones}, {"b": ones}, {"a": 2 * ones}, {"a": ones.requires_grad_(False).bfloat16()}, {}]
+    extra = [{"a": {"a": ones}}, {"a": {"a": 2 * ones}}, {"a": {1: 2}}, {"a": {1: 3}}, {"a": None}]  # get_extra_state()
+    different = [*extra, {"a": ones}, {"b": ones}, {"a": 2 * ones}, {"a": ones.requires_grad_(False).bfloat16()}, {}]
     assert len({snapshots.digest(state) for state in different}) == len(different)
 
 

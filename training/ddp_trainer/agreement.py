@@ -126,7 +126,7 @@ class Patience:
     """Lets ranks take longer than the timeout for what they do alone, and others wait for them.
 
     Meanwhile a thread of each rank asks the others whether they are done. So one that has gone, or says nothing any
-    more, is noticed as ever, and one that works for long is waited for, `limit` seconds at most. While all work, none waits.
+    more, is noticed as ever. One that works for long is waited for, `limit` seconds at most; while all work, none waits.
     """
 
     def __init__(self, timeout: float, limit: float) -> None:
