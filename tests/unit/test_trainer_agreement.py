@@ -114,16 +114,16 @@ def test_a_rank_that_goes_silent_meanwhile_is_noticed_by_the_timeout(tmp_path: P
         os._exit(0)
 
     ended = forked.run(2, work, tmp_path)
-    assert 0.5 < float(ended[1].output.rpartition("WAITED ")[2]) < 4
+    assert 0.5 < float(ended[1].output.rpartition("WAITED ")[2]) < 15
 
 
 def test_while_all_work_none_waits(tmp_path: Path) -> None:
     def work(rank: int) -> None:
-        patience = agreement.Patience(0.4, 0.5)
+        patience = agreement.Patience(10.0, 1.5)
         with patience("a test"):
-            time.sleep(1.2 + 0.1 * rank)
+            time.sleep(2)
         with patience("another"):
-            time.sleep(1.2 * rank)
+            time.sleep(4 * rank)
 
     last = [rank.output.splitlines()[-1] for rank in forked.run(2, work, tmp_path)]
-    assert last[0] == last[1] == "RuntimeError: rank 1 took more than 0.5 s for another"
+    assert last[0] == last[1] == "RuntimeError: rank 1 took more than 1.5 s for another"

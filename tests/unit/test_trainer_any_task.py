@@ -158,7 +158,7 @@ def test_saved_every_so_many_seconds_by_the_clock_of_rank_0(tmp_path: Path) -> N
 
     zero, one = runs(tmp_path, "1", "9", "--batch_size", "4", "--save_every_seconds", "0.25", change=change)
     assert [zero.code, one.code] == [0, 0], (zero, one)
-    assert len(saves(zero.output.splitlines())) in (2, 3)  # one of them the end's
+    assert len(saves(zero.output.splitlines())) >= 2  # one of them the end's
     _, lines = train_and_say(tmp_path / "seldom", "1", "9", "--batch_size", "4", "--save_every_seconds", "60")
     assert saves(lines[0]) == ["0"]
 
@@ -182,7 +182,7 @@ def slow_on_rank_0(name: str, seconds: float) -> Callable[[int], None]:
 
 @pytest.mark.parametrize("name", ["write_snapshot", "find_snapshot", "build_task"])
 def test_what_one_rank_does_alone_may_take_longer_than_the_timeout(name: str, tmp_path: Path) -> None:
-    ended = runs(tmp_path, "1", "1", "--timeout", "1", change=slow_on_rank_0(name, 2.5))
+    ended = runs(tmp_path, "1", "1", "--timeout", "3", change=slow_on_rank_0(name, 4))
     assert [rank.code for rank in ended] == [0, 0], ended
 
 
@@ -192,7 +192,7 @@ def test_an_evaluation_of_its_own_may_take_longer_on_one_rank_than_the_timeout(t
             return 1
 
         def __getitem__(self, index: int) -> Any:
-            time.sleep(0.8 * (os.environ["RANK"] == "0"))
+            time.sleep(4 * (os.environ["RANK"] == "0"))
             return torch.ones(4), torch.ones(1)
 
     def change(rank: int) -> None:
@@ -205,12 +205,12 @@ def test_an_evaluation_of_its_own_may_take_longer_on_one_rank_than_the_timeout(t
 
         trainer.build_task = other
 
-    ended = runs(tmp_path, "1", "1", "--timeout", "0.5", change=change)
+    ended = runs(tmp_path, "1", "1", "--timeout", "3", change=change)
     assert [rank.code for rank in ended] == [0, 0], ended
 
 
 def test_patience_ends(tmp_path: Path) -> None:
-    ended = runs(tmp_path, "1", "1", "--timeout", "1", "--patience", "1", change=slow_on_rank_0("write_snapshot", 3))
+    ended = runs(tmp_path, "1", "1", "--timeout", "9", "--patience", "1", change=slow_on_rank_0("write_snapshot", 4))
     assert [rank.code for rank in ended] == [1, 1]
     assert last_lines(ended)[1] == "RuntimeError: rank 0 took more than 1 s for saving a snapshot"
 
@@ -358,7 +358,7 @@ def test_workers_end_with_their_rank_at_once(tmp_path: Path) -> None:
 
     (ended,) = forked.run(1, work, tmp_path)
     worker = Path("/proc", ended.output.strip())
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 4
     while worker.exists() and "Z" not in (worker / "stat").read_text().split()[2] and time.monotonic() < deadline:
         time.sleep(0.02)
     assert time.monotonic() < deadline

@@ -156,15 +156,15 @@ class Patience:
         try:
             busy, began = [True], time.monotonic()
             while any(busy):
-                own = not done.wait(self.pause)
+                own = (not done.wait(self.pause)) + 2 * failed.is_set() + 4 * (time.monotonic() - began > self.limit)
                 states = [torch.zeros(1, dtype=torch.int64) for _ in range(world_size())]
-                dist.all_gather(states, torch.tensor([own + 2 * failed.is_set()]), group=self.group)
-                busy, gone = ([int(state) & bit > 0 for state in states] for bit in (1, 2))
+                dist.all_gather(states, torch.tensor([own]), group=self.group)
+                busy, gone, weary = ([int(state) & bit > 0 for state in states] for bit in (1, 2, 4))
                 if any(gone):
                     raise RuntimeError(f"{name_ranks(where(gone))} failed at {what}, and says why in its own lines")
                 if all(busy):
                     began = time.monotonic()
-                if any(busy) and time.monotonic() - began > self.limit:
+                elif any(busy) and any(weary):
                     raise RuntimeError(f"{name_ranks(where(busy))} took more than {self.limit:g} s for {what}")
         except RuntimeError as error:
             problem.append(error)
