@@ -135,6 +135,14 @@ def test_trainer_goes_on_from_its_snapshot(tmp_path: Path) -> None:
     assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), rel=1e-3)
 
 
+def test_what_is_done_in_another_way_on_a_gpu(tmp_path: Path) -> None:
+    """Pinned memory that workers fill, bfloat16, clipped and compressed gradients, communicators at once, seldom asked."""
+    options = ("--amp", "--workers", "2", "--clip_grad_norm", "1", "--compress", "bf16", "--save_every_seconds", "1")
+    output = train(tmp_path, "6", "9", "--task", "digits", "--check_every", "10", *options, ranks=GPUS)
+    assert "[GPU0] creating NCCL communicators: this process ends if that takes more than 120 s" in output
+    assert losses(tmp_path)[-1] < losses(tmp_path)[0]
+
+
 def test_a_snapshot_goes_from_gpu_to_cpu_and_back(tmp_path: Path) -> None:
     train(tmp_path, "1", "1")
     train(tmp_path, "2", "1", DDP_BACKEND="gloo")

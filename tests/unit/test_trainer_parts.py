@@ -1,7 +1,9 @@
 """Parts of the trainer: its tasks, its cores and backend, what ranks tell each other, and how a process begins and ends."""
 
+import ctypes
 import hashlib
 import os
+import random
 import sys
 import time
 from datetime import timedelta
@@ -10,15 +12,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import forked
+import numpy
 import pytest
 import torch
 import torch.distributed as dist
-from trainer_runs import CPU, start, trainer
+from trainer_runs import start, trainer
 
-from ddp_trainer import process, ranks, snapshots
+from ddp_trainer import batches, meeting, process, ranks, snapshots
 from ddp_trainer.sampler import ResumableSampler
-
-CUDA = torch.device("cuda", 0)
 
 
 def test_a_line_is_one_write_and_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,14 +38,14 @@ def test_a_line_is_one_write_and_leaves_at_once(monkeypatch: pytest.MonkeyPatch)
 def test_regression_is_a_line_with_a_little_noise() -> None:
     task = trainer.build_task("regression", 1, 128)
     inputs, targets = task.train.tensors
-    held_out, expected = task.held_out
+    held_out, expected = task.held_out.tensors
     assert (inputs.shape, targets.shape, held_out.shape, expected.shape) == (
         (4096, 20),
         (4096, 1),
         (1024, 20),
         (1024, 1),
     )
-    assert (task.lr, task.classifies) == (0.01, False)
+    assert (task.lr, list(task.measures)) == (0.01, [])
     line = torch.linalg.lstsq(torch.cat([inputs, torch.ones(4096, 1)], 1), targets).solution
     assert line[20].item() == pytest.approx(0.5, abs=0.01)
     noise = expected - torch.cat([held_out, torch.ones(1024, 1)], 1) @ line
@@ -56,9 +57,9 @@ def test_digits_are_shuffled_with_their_labels() -> None:
     from sklearn.datasets import load_digits
 
     task = trainer.build_task("digits", 1, 16)
-    pixels, labels = (torch.cat(pair) for pair in zip(task.train.tensors, task.held_out, strict=True))
-    assert (len(task.train), len(task.held_out[0])) == (1536, 1797 - 1536)
-    assert (task.lr, task.classifies) == (0.1, True)
+    pixels, labels = (torch.cat(pair) for pair in zip(task.train.tensors, task.held_out.tensors, strict=True))
+    assert (len(task.train), len(task.held_out)) == (1536, 1797 - 1536)
+    assert (task.lr, list(task.measures)) == (0.1, ["accuracy"])
     assert (pixels.min().item(), pixels.max().item()) == (0.0, 1.0)
     images, names = map(torch.tensor, load_digits(return_X_y=True))
     drawn, stored = (
@@ -76,7 +77,7 @@ def test_digits_are_shuffled_with_their_labels() -> None:
 def test_every_rank_builds_the_same_and_another_seed_something_else(name: str) -> None:
     def built(seed: int) -> tuple[str, str]:
         task = trainer.build_task(name, seed, 8)
-        pairs = (*task.train.tensors, *task.held_out)
+        pairs = (*task.train.tensors, *task.held_out.tensors)
         data = {str(number): tensor for number, tensor in enumerate(pairs)}
         return snapshots.digest(task.model.state_dict()), snapshots.digest(data)
 
@@ -111,7 +112,8 @@ def test_a_checksum_counts_names_and_bytes() -> None:
     known = hashlib.sha256(b"a" + ones.numpy().tobytes() + b"b" + column.contiguous().numpy().tobytes()).hexdigest()
     assert snapshots.digest({"a": ones, "b": column}) == known
     assert snapshots.digest({"a": torch.tensor(1.5)}) == hashlib.sha256(b"a\x00\x00\xc0\x3f").hexdigest()
-    different = [{"a": ones}, {"b": ones}, {"a": 2 * ones}, {"a": ones.requires_grad_(False).bfloat16()}, {}]
+    extra = [{"a": {"a": ones}}, {"a": {"a": 2 * ones}}, {"a": {1: 2}}, {"a": {1: 3}}, {"a": None}]  # get_extra_state()
+    different = [*extra, {"a": ones}, {"b": ones}, {"a": 2 * ones}, {"a": ones.requires_grad_(False).bfloat16()}, {}]
     assert len({snapshots.digest(state) for state in different}) == len(different)
 
 
@@ -159,8 +161,8 @@ def test_a_rank_has_a_gpu_where_its_host_has_one_for_each(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(local))
-    monkeypatch.setattr(ranks, "gather", lambda value: asked.append(value) or [value])
-    assert ranks.choose_backend("auto") == ("nccl" if enough else "gloo")
+    monkeypatch.setattr(meeting, "gather", lambda value: asked.append(value) or [value])
+    assert meeting.choose_backend("auto") == ("nccl" if enough else "gloo")
     assert asked == [enough]
 
 
@@ -177,33 +179,37 @@ def test_a_rank_has_a_gpu_where_its_host_has_one_for_each(
 def test_the_backend_is_the_same_for_all_ranks(
     wanted: str, have: list[bool], backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranks, "gather", lambda value: have)
-    assert ranks.choose_backend(wanted) == backend
+    monkeypatch.setattr(meeting, "gather", lambda value: have)
+    assert meeting.choose_backend(wanted) == backend
 
 
 def test_nccl_without_a_gpu_names_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "gather", lambda value: [True, False, True, False])
+    monkeypatch.setattr(meeting, "gather", lambda value: [True, False, True, False])
     with pytest.raises(SystemExit) as stopped:
-        ranks.choose_backend("nccl")
+        meeting.choose_backend("nccl")
     sentence = "error: backend nccl needs a GPU for each rank, and there is none for rank 1, 3"
     assert stopped.value.code == sentence
 
 
-def test_random_numbers_of_a_gpu_are_kept_beside_those_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu, given = torch.tensor([7], dtype=torch.uint8), []
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: gpu)
-    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda *words: given.append(words))
-    cpu = torch.get_rng_state()
-    assert [state.equal(kept) for state, kept in zip(snapshots.rng_state(CUDA), [cpu, gpu], strict=True)] == [
-        True,
-        True,
-    ]
-    assert len(snapshots.rng_state(CPU)) == 1
-    first = torch.rand(1)
-    for states, device in (([cpu, gpu], CPU), ([cpu], CUDA), ([cpu, gpu], CUDA)):
-        snapshots.set_rng_state(states, device)
-        assert torch.rand(1).equal(first)
-    assert given == [(gpu, CUDA)]
+def test_a_gpu_in_use_is_seeded_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed", given.append)
+    for in_use in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda in_use=in_use: in_use)
+        batches.seed_by(1, 2)
+    assert given == [torch.initial_seed()]
+
+
+def test_a_place_gives_the_same_numbers_with_and_without_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(*place: object) -> tuple[float, ...]:
+        batches.seed_by(*place)
+        return random.random(), torch.rand(1).item(), numpy.random.rand()
+
+    assert drawn(1, 2) == drawn(1, 2)
+    assert len(set(drawn(1, 2) + drawn(1, 3) + drawn(2, 1))) == 9
+    before = drawn(1, 2)
+    monkeypatch.setattr(batches, "numpy", None)
+    assert drawn(1, 2)[:2] == before[:2]
 
 
 # --- what ranks tell each other ---------------------------------------------------------------------------
@@ -280,7 +286,7 @@ def test_each_rank_takes_its_share_of_the_cores_and_leaves_one(
     cores: int, local: int, told: str | None, workers: str, ready: str, tmp_path: Path
 ) -> None:
     env = {"OMP_NUM_THREADS": told, "DDP_BACKEND": "gloo", "LOCAL_WORLD_SIZE": str(local)}
-    said = begun(tmp_path, "--workers", workers, env=env, fakes={(trainer, "cpu_cores"): lambda: cores})
+    said = begun(tmp_path, "--workers", workers, env=env, fakes={(process, "cpu_cores"): lambda: cores})
     assert said == ["[GPU0] Process group ready", ready, "RUN 0 1"]
 
 
@@ -290,32 +296,74 @@ def test_plain_python_is_one_rank(tmp_path: Path) -> None:
     assert said[-1] == "RUN 0 1"
 
 
-LEFT_OUT = "[GPU0] --amp is left out: this device does not compute in bfloat16"
+LEFT_OUT = "[GPU0] --amp is left out: not every rank has a device that computes in bfloat16"
 
 
 @pytest.mark.parametrize(
-    ("args", "backend", "bfloat16", "said"),
+    ("args", "backend", "bfloat16", "amp", "said"),
     [
-        (["--amp"], "gloo", True, [LEFT_OUT, "[GPU0] Process group ready", "READY cpu None False 0 1"]),
-        (["--amp"], "nccl", False, ["DEVICE cuda:0", LEFT_OUT, "GROUP nccl 0:00:07", "[GPU0] Process group ready", "READY cuda:0 7 False 0 1"]),
-        (["--amp"], "nccl", True, ["DEVICE cuda:0", "GROUP nccl 0:00:07", "[GPU0] Process group ready", "READY cuda:0 7 True 0 1"]),
-        ([], "nccl", True, ["DEVICE cuda:0", "GROUP nccl 0:00:07", "[GPU0] Process group ready", "READY cuda:0 7 False 0 1"]),
+        (["--amp"], "gloo", True, False, [LEFT_OUT]),
+        (["--amp"], "nccl", False, False, ["GROUP cuda:0 7.0", LEFT_OUT]),
+        (["--amp"], "nccl", True, True, ["GROUP cuda:0 7.0"]),
+        ([], "nccl", True, False, ["GROUP cuda:0 7.0"]),
     ],
-)  # fmt: skip
+)
 def test_what_a_gpu_is_asked_for(
-    args: list[str], backend: str, bfloat16: bool, said: list[str], tmp_path: Path
+    args: list[str], backend: str, bfloat16: bool, amp: bool, said: list[str], tmp_path: Path
 ) -> None:
-    def group(backend: str, timeout: timedelta) -> int:
-        print("GROUP", backend, timeout)
+    def supported(including_emulation: bool) -> bool:
+        return bfloat16 or including_emulation
+
+    def group(*words: object) -> int:
+        print("GROUP", *words)
         return 7
 
     fakes = {
-        (trainer, "choose_backend"): lambda wanted: backend,
-        (torch.cuda, "is_bf16_supported"): lambda: bfloat16,
-        (torch.cuda, "set_device"): lambda device: print("DEVICE", device),
-        (dist, "new_group"): group,
+        (meeting, "choose_backend"): lambda wanted: backend,
+        (torch.cuda, "is_bf16_supported"): supported,
+        (meeting, "make_nccl_group"): group,
     }
-    assert begun(tmp_path, "--timeout", "7", *args, env={}, fakes=fakes) == [*said, "RUN 0 1"]
+    device = "cuda:0 7" if backend == "nccl" else "cpu None"
+    ready = ["[GPU0] Process group ready", f"READY {device} {amp} 0 1", "RUN 0 1"]
+    assert begun(tmp_path, "--timeout", "7", *args, env={}, fakes=fakes) == [*said, *ready]
+
+
+def test_all_ranks_compute_in_bfloat16_or_none(tmp_path: Path) -> None:
+    class Ready:
+        def __init__(self, given: Any, *_: object) -> None:
+            print("AMP", given.amp)
+
+        def run_all(self) -> None: ...
+
+    def prepare(rank: int) -> None:
+        trainer.Trainer, meeting.choose_backend, meeting.make_nccl_group = Ready, lambda _: "nccl", lambda *_: None
+        torch.cuda.is_bf16_supported = lambda including_emulation: rank == 0
+
+    ended = start(tmp_path, *[["1", "1", "--amp", "--snapshot_path", str(tmp_path / "s.pt")]] * 2, prepare=prepare)
+    assert [rank.output.splitlines()[-1] for rank in ended] == ["AMP False"] * 2
+
+
+def test_nccl_communicators_are_made_at_once_and_in_time(tmp_path: Path) -> None:
+    """Whatever hangs there holds the interpreter's lock, so a thread of Python could do nothing about it."""
+
+    def work(rank: int) -> None:
+        torch.cuda.set_device = lambda device: print("DEVICE", device)
+        torch.cuda.synchronize = lambda device: None
+        torch.zeros, dist.all_reduce = lambda *_, **__: None, lambda *_, group: print("REDUCED BY", group)
+        dist.new_group = lambda **words: words
+        meeting.make_nccl_group(torch.device("cuda", 1), 0.5)
+        time.sleep(0.7)  # all is well: nothing comes later
+        dist.new_group = lambda **words: ctypes.PyDLL(None).sleep(20)
+        meeting.make_nccl_group(torch.device("cuda", 1), 0.5)
+
+    began = time.monotonic()
+    (ended,) = forked.run(1, work, tmp_path)
+    assert (ended.code, time.monotonic() - began < 10) == (1, True)
+    lines = ended.output.splitlines()
+    told = "[GPU0] creating NCCL communicators: this process ends if that takes more than 0.5 s"
+    words = {"backend": "nccl", "timeout": timedelta(seconds=0.5), "device_id": torch.device("cuda", 1)}
+    assert lines[:5] == ["DEVICE cuda:1", told, f"REDUCED BY {words}", "DEVICE cuda:1", told]
+    assert lines[5] == "Timeout (0:00:00.500000)!"
 
 
 def test_a_rank_leaves_when_all_are_done_and_its_last_words_are_heard(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import forked
 import pytest
 import torch
-from trainer_runs import CPU, difference, events, records, saved, start, tiny, train, train_and_say, trainer
+from trainer_runs import CPU, Augmented, difference, events, records, saved, start, tiny, train, train_and_say, trainer
 
 from ddp_trainer import snapshots
 
@@ -30,7 +30,8 @@ def by_hand(epochs: int, batch: int, decay: float) -> tuple[Any, list[list[tuple
             optimizer.step()
             told[-1].append((loss.item(), len(part)))
         with torch.no_grad():
-            held_out.append(task.loss(task.model.eval()(task.held_out[0]), task.held_out[1]).item())
+            inputs_of, targets_of = task.held_out.tensors
+            held_out.append(task.loss(task.model.eval()(inputs_of), targets_of).item())
     return task, told, held_out
 
 
@@ -117,7 +118,7 @@ def test_samples_that_are_held_out_count_once_though_ranks_have_not_equally_many
     _, (zero, one) = train_and_say(tmp_path, "1", "1", "--batch_size", "8", held_out=held_out, classes=2)
     task = tiny(0, held_out=held_out, classes=2)
     task.model.load_state_dict(saved(tmp_path)["model"])
-    inputs, targets = task.held_out
+    inputs, targets = task.held_out.tensors
     with torch.no_grad():
         outputs = task.model.eval()(inputs)
     accuracy = sum(int(max(0, 1, key=row.__getitem__) == target) for row, target in zip(outputs, targets, strict=True))
@@ -140,14 +141,23 @@ def test_compressed_gradients_are_nearly_the_same(told: tuple[Path, list[str]], 
 
 
 def test_each_rank_draws_random_numbers_of_its_own(tmp_path: Path) -> None:
+    """In each step others, and the same ones whether or not workers load the data."""
+
     def work(rank: int) -> None:
-        trainer.build_task = lambda name, seed, hidden: tiny(seed)
-        path = ["--snapshot_path", str(tmp_path / "snapshot.pt")]
-        trainer.Trainer(trainer.parse_args(["1", "1", "--seed", "5", *path]), CPU, None)
-        print("SEED", torch.initial_seed())
+        trainer.build_task = lambda name, seed, hidden: tiny(seed, samples=8, data=Augmented)
+        for workers in ("0", "2"):
+            path = ["--snapshot_path", str(tmp_path / workers / "snapshot.pt"), "--workers", workers]
+            built = trainer.Trainer(trainer.parse_args(["1", "1", "--batch_size", "2", *path]), CPU, None)
+            built.model.register_forward_pre_hook(
+                lambda _, inputs: print(inputs[0][:, 1:].tolist(), torch.rand(1).item())
+            )
+            built.train_epoch(0)
 
     ended = forked.run(2, work, tmp_path, optimizer=True)
-    assert [rank.output.splitlines()[-1] for rank in ended] == ["SEED 6", "SEED 7"]  # and 5 builds the task
+    drawn = [[line for line in rank.output.splitlines() if line.startswith("[[")] for rank in ended]
+    assert [len(rank) for rank in drawn] == [4, 4], ended
+    assert [rank[:2] for rank in drawn] == [rank[2:] for rank in drawn]
+    assert len({line.rpartition("]")[2] for rank in drawn for line in rank}) == 4
 
 
 # --- what a run that goes on is given ---------------------------------------------------------------------

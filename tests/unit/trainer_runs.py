@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import random
 import signal
 import socket
 import struct
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import forked
+import numpy
 import torch
 import torch.distributed.run as torchrun
 from by_path import ROOT
@@ -27,8 +29,26 @@ TRAINER = ROOT / "training" / "training_code.py"
 CPU = torch.device("cpu")
 
 
-def tiny(seed: int, samples: int = 48, held_out: int = 8, dropout: float = 0.0, classes: int = 0) -> Any:
-    """The first number of a sample is its place in the data; with `dropout` each step draws."""
+class Augmented(TensorDataset):
+    """Adds what each of the three kinds of global generators draws."""
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+        inputs, targets = super().__getitem__(index)
+        drawn = torch.tensor([random.random(), numpy.random.rand(), torch.rand(1).item()])
+        return torch.cat([inputs[:1], inputs[1:] + drawn - 0.5]), targets
+
+
+def tiny(
+    seed: int,
+    samples: int = 48,
+    held_out: int = 8,
+    dropout: float = 0.0,
+    classes: int = 0,
+    norm: bool = False,
+    data: type[TensorDataset] = TensorDataset,
+    **more: Any,
+) -> Any:
+    """The first number of a sample is its place in the data; with `dropout` each step draws. `more` is for the Task."""
     torch.manual_seed(seed)
     total = samples + held_out
     inputs = torch.cat([torch.arange(float(total)).unsqueeze(1), torch.randn(total, 3)], 1)
@@ -39,10 +59,14 @@ def tiny(seed: int, samples: int = 48, held_out: int = 8, dropout: float = 0.0, 
             assert torch.is_grad_enabled() == self.training  # what is only looked at needs no graph
             return super().forward(inputs[:, 1:])
 
-    model = Model(nn.Linear(3, 8), nn.Dropout(dropout), nn.Linear(8, classes or 1))
+    between: list[nn.Module] = [nn.BatchNorm1d(8)] if norm else []
+    for layer in between:
+        layer.get_buffer("running_mean").fill_(float(os.environ.get("RANK", "0")))  # rank 0's count from the start
+    model = Model(nn.Linear(3, 8), *between, nn.Dropout(dropout), nn.Linear(8, classes or 1))
     loss = nn.functional.cross_entropy if classes else nn.functional.mse_loss
-    train, rest = TensorDataset(inputs[:samples], targets[:samples]), (inputs[samples:], targets[samples:])
-    return trainer.Task(model, train, rest, loss, 0.05, bool(classes))
+    parts = data(inputs[:samples], targets[:samples]), TensorDataset(inputs[samples:], targets[samples:])
+    measures = {"accuracy": trainer.accuracy} if classes else {}
+    return trainer.Task(model, *parts, loss, 0.05, measures, **more)
 
 
 def train(

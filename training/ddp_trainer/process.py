@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+import torch
 import torch.distributed as dist
 from torch.distributed.elastic.timer.file_based_local_timer import FileTimerClient
 
-from .ranks import rank
+from .ranks import local_world_size, rank
 
 HANG_SECONDS = 30.0  # a process that gives no sign of life for so long is killed by torchrun
 
@@ -27,6 +28,14 @@ def cpu_cores() -> int:
             return cores
     limited = quota.strip() not in ("max", "-1")
     return max(1, min(cores, int(quota) // int(period))) if limited else cores
+
+
+def take_cores() -> int:
+    """Those of this rank: its share of what there is, but one for communication. Returns their number."""
+    cores = max(1, cpu_cores() // local_world_size() - 1)
+    if "OMP_NUM_THREADS" not in os.environ:  # torchrun sets it to 1 when it starts several ranks on a host
+        torch.set_num_threads(cores)
+    return cores
 
 
 def try_to_write(directory: Path) -> None:

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import nn
 
 MESSAGE_BYTES = 2**20  # far more than the ranks ever tell each other
+PIECE_BYTES = 2**26  # of what is long: --timeout counts for each piece, and gloo sends no more than 2 GiB at once
 
 
 def rank() -> int:
@@ -69,11 +70,3 @@ def require_same(what: str, value: Any) -> None:
     if any(other != values[0] for other in values):
         seen = ", ".join(f"rank {peer} has {other}" for peer, other in enumerate(values))
         raise RuntimeError(f"the ranks do not agree on {what}: {seen}")
-
-
-def choose_backend(wanted: str) -> str:
-    has_gpu = gather(torch.cuda.is_available() and torch.cuda.device_count() >= local_world_size())
-    if wanted == "nccl" and not all(has_gpu):
-        without = ", ".join(str(peer) for peer, has in enumerate(has_gpu) if not has)
-        sys.exit(f"error: backend nccl needs a GPU for each rank, and there is none for rank {without}")
-    return ("nccl" if all(has_gpu) else "gloo") if wanted == "auto" else wanted

@@ -4,6 +4,7 @@ import hashlib
 import io
 import itertools
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,17 +12,22 @@ from typing import Any, BinaryIO
 import torch
 import torch.distributed as dist
 
-from .ranks import gather, gather_bytes, log, rank
+from .agreement import Patience
+from .ranks import PIECE_BYTES, gather, log, rank
 
-SNAPSHOT_FORMAT = "ddp-swarm/2"
-PIECE_BYTES = 2**26  # of a snapshot: --timeout counts for each piece, and gloo sends no more than 2 GiB at once
+SNAPSHOT_FORMAT = "ddp-swarm/3"
+READABLE = (SNAPSHOT_FORMAT, "ddp-swarm/2")  # which has random states beside, of no use since each batch is seeded
 
 
-def digest(state: dict[str, torch.Tensor]) -> str:
+def digest(state: dict[str, Any]) -> str:
+    """Of the names and bytes of tensors, and of what else a module's get_extra_state() may give."""
     sha = hashlib.sha256()
-    for name, tensor in state.items():
-        sha.update(name.encode())
-        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    for name, value in state.items():
+        sha.update(str(name).encode())
+        if isinstance(value, torch.Tensor):
+            sha.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        else:
+            sha.update(digest(value).encode() if isinstance(value, dict) else repr(value).encode())
     return sha.hexdigest()
 
 
@@ -35,13 +41,27 @@ def older(path: Path) -> list[Path]:
     return sorted((p for p in found if p.suffix[1:].isdigit()), key=lambda p: int(p.suffix[1:]))
 
 
-def write_snapshot(path: Path, snapshot: dict[str, Any], keep: int) -> None:
-    """A crash at any point leaves a complete snapshot at `path` or, if there was one before, at an older name."""
+def write_snapshot(path: Path, snapshot: dict[str, Any], keep: int, first: bool = False) -> None:
+    """A crash at any point leaves a complete snapshot at `path` or, if there was one before, at an older name.
+
+    The `first` of a process is read again before it takes its name: what a task's optimizer or schedule keeps may be
+    nothing that weights_only takes, which must not come out when the run depends on it.
+    """
     temporary = beside(path, ".tmp")
     with open(temporary, "wb") as file:
         torch.save(snapshot, file)
         file.flush()
         os.fsync(file.fileno())
+    if first:
+        try:
+            read_snapshot(temporary)
+        except Exception as error:  # noqa: BLE001 - as in find_snapshot
+            kind = re.search(r"GLOBAL (\S+)", str(error))
+            held = f"it holds {kind[1]}" if kind else first_sentence(error)
+            sentence = (
+                f"a snapshot of this task cannot be read again: {held}. Keep tensors, numbers, texts, lists and dicts"
+            )
+            raise RuntimeError(sentence) from None
     names = [path, *(beside(path, f".{number}") for number in range(1, keep))]
     for newer, name in reversed(list(itertools.pairwise(names))):
         if newer.exists():
@@ -57,7 +77,7 @@ def write_snapshot(path: Path, snapshot: dict[str, Any], keep: int) -> None:
 def read_snapshot(file: Path | BinaryIO) -> dict[str, Any]:
     # weights_only: torch's own unpickler, which builds tensors and plain values, and calls nothing that the bytes name.
     snapshot = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(snapshot, dict) or snapshot.get("format") != SNAPSHOT_FORMAT:
+    if not isinstance(snapshot, dict) or snapshot.get("format") not in READABLE:
         raise ValueError("it was not written by this trainer")
     if digest(snapshot["model"]) != snapshot["digest"]:
         raise ValueError("its weights do not match their checksum")
@@ -93,9 +113,10 @@ def find_snapshot(path: Path) -> dict[str, Any] | str | None:
     return None
 
 
-def agreed_snapshot(path: Path) -> dict[str, Any] | None:
+def agreed_snapshot(path: Path, patience: Patience) -> dict[str, Any] | None:
     """The snapshot that rank 0 finds, on every rank: none ever trusts a file of its own."""
-    found = find_snapshot(path) if rank() == 0 else None
+    with patience("reading the snapshot"):
+        found = find_snapshot(path) if rank() == 0 else None
     problem = gather(found if isinstance(found, str) else None)[0]
     if problem:
         sys.exit(f"error: {problem}")
@@ -122,19 +143,3 @@ def hand_out(snapshot: dict[str, Any] | None) -> dict[str, Any] | None:
         return read_snapshot(file)
     except Exception as error:  # noqa: BLE001 - as in find_snapshot
         raise RuntimeError(f"the snapshot that rank 0 sent cannot be used: {first_sentence(error)}") from None
-
-
-def rng_state(device: torch.device) -> list[torch.Tensor]:
-    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
-
-
-def set_rng_state(states: list[torch.Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states[0])
-    if device.type == "cuda" and len(states) > 1:
-        torch.cuda.set_rng_state(states[1], device)
-
-
-def gather_rng(device: torch.device) -> list[list[torch.Tensor]]:
-    """Of each rank: the CPU's state, the GPU's."""
-    kinds = [gather_bytes(state) for state in rng_state(device)]
-    return [list(states) for states in zip(*kinds, strict=True)]
