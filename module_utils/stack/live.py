@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -243,22 +244,36 @@ def list_tasks(docker: DockerCli, stack: str) -> list[dict[str, Any]]:
     return rows
 
 
-def inspect_all(docker: DockerCli, ids: Iterable[str]) -> list[dict[str, Any]]:
-    """Services and tasks by id in one command. What has gone since it was listed is left out."""
+def inspect_all(docker: DockerCli, kind: str, ids: Iterable[str]) -> list[dict[str, Any]]:
+    """Services, or tasks, by id in one command. What has gone since it was listed is left out.
+
+    Without its kind, docker would ask for each as a container, an image, a network and so on first, and may find one.
+    """
     wanted = list(ids)
     if not wanted:
         return []
-    done = docker.run("inspect", *wanted, check=False, timeout=ANSWER_TIMEOUT)
+    done = docker.run("inspect", "--type", kind, *wanted, check=False, timeout=ANSWER_TIMEOUT)
     if done.rc != 0 and not only_gone(done.stderr):
         raise DockerError(f"docker inspect: {done.stderr.strip()}")
-    found: list[Any] = json.loads(done.stdout or "[]")
+    try:
+        found: list[Any] = json.loads(done.stdout or "[]")
+    except (ValueError, RecursionError) as error:
+        raise DockerError(f"docker inspect: printed what is not JSON: {done.stdout[:200]}") from error
     return [item for item in found if isinstance(item, dict)]
+
+
+# "no such file", "no such host" and "context not found" are about the way to the engine.
+GONE = re.compile(
+    r"no such (?:object|config|container|network|node|secret|service|task|volume)\b"
+    r"|\b(?:config|network|node|secret|service|task) (?:with id )?\S+ not found",
+    re.IGNORECASE,
+)
 
 
 def only_gone(said: str) -> bool:
     """Whether docker complains of nothing but what is not there (any more)."""
-    lines = said.lower().strip().splitlines()
-    return bool(lines) and all("no such " in line or "not found" in line for line in lines)
+    lines = said.strip().split("\n")
+    return all(GONE.search(line) for line in lines)
 
 
 def list_networks(docker: DockerCli) -> dict[str, dict[str, Any]]:
@@ -270,10 +285,11 @@ def read_live(docker: DockerCli, stack: str, networks: bool = True) -> Live:
     live = Live(stack, networks=list_networks(docker) if networks else {})
     for _look in range(LOOKS):
         rows = list_tasks(docker, stack) if names else []
-        found = inspect_all(docker, [*names, *(row["ID"] for row in rows)])
+        services = inspect_all(docker, "service", names)
+        found = inspect_all(docker, "task", [row["ID"] for row in rows])
         if _agree(rows, found):
             break
-    live.services = {item["Spec"]["Name"]: item for item in found if "ServiceID" not in item and "Spec" in item}
+    live.services = {item["Spec"]["Name"]: item for item in services if "Spec" in item}
     live.tasks = parse_tasks(stack, rows, found, live.services)
     return live
 

@@ -58,7 +58,7 @@ def present(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
             "finishing; set deploy.restart_policy.condition to none or on-failure"
         )
     live = read_live(docker, stack)
-    record = read_record(docker, stack)
+    record = read_record(docker, stack, prepared.directory)
     plan = make_plan(stack, definition, live, record, params["prune"], params["redeploy"])
     result.update(**describe(live))
     spare_others(docker, stack, plan, live)

@@ -13,6 +13,9 @@ from .live import Live, inspect_all, short_name
 from .record import Record, content_ids, normal_spec, read_config
 from .wait import StackFailure, _task_lines, why_failed
 
+# A network of which nothing is said.
+OVERLAY = {"driver": "overlay"}
+
 
 @dataclass
 class Plan:
@@ -91,20 +94,21 @@ def _plan_networks(
         if name not in present:
             plan.actions.append(f"create network {name}")
             plan.deploy = True
-            plan.diffs.append(make_diff(f"network {name}", None, network or {"driver": "overlay"}))
+            plan.diffs.append(make_diff(f"network {name}", None, network or OVERLAY))
         elif record and name in known and (known[name] != network or record.networks.get(name) != present[name]):
             behind_our_back = "" if known[name] != network else " (it is not the one that was deployed)"
             plan.actions.append(f"recreate network {name}{behind_our_back}")
             plan.deploy = True
             plan.recreated_networks.append(name)
-            plan.diffs.append(make_diff(f"network {name}", known[name] or {"id": "another"}, network or {"id": "new"}))
+            before, after = (known[name], network) if known[name] != network else ({"id": "another"}, {"id": "new"})
+            plan.diffs.append(make_diff(f"network {name}", before or OVERLAY, after or OVERLAY))
     plan.detached_services += attached(live.services, live, plan.recreated_networks)
     if prune:
         for name in sorted(live.own_networks):
             if name not in wanted:
                 plan.actions.append(f"remove network {name}")
                 plan.obsolete_networks.append(name)
-                plan.diffs.append(make_diff(f"network {name}", known.get(name) or {"driver": "overlay"}, None))
+                plan.diffs.append(make_diff(f"network {name}", known.get(name) or OVERLAY, None))
 
 
 def attached(services: dict[str, dict[str, Any]], live: Live, networks: list[str]) -> list[str]:
@@ -123,7 +127,9 @@ def spare_others(docker: DockerCli, stack: str, plan: Plan, live: Live) -> None:
     networks = plan.recreated_networks + plan.obsolete_networks
     if not networks:
         return
-    found = inspect_all(docker, docker.run("service", "ls", "--quiet", timeout=ANSWER_TIMEOUT).stdout.split())
+    found = inspect_all(
+        docker, "service", docker.run("service", "ls", "--quiet", timeout=ANSWER_TIMEOUT).stdout.split()
+    )
     others = {item["Spec"]["Name"]: item for item in found if item["Spec"]["Name"] not in live.services}
     users = attached(others, live, networks)
     if users:

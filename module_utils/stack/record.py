@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, DockerError
 from .compose.canonical import Content
+from .compose.merge import normal
+from .compose.shapes import ComposeError
 from .diff import without_empty
 from .live import NAMESPACE, Live, only_gone
 
-RECORD_FORMAT = 1
+# 2 holds the definition in docker's long form.
+RECORD_FORMAT = 2
+WRITES = 3
 RECORD_SUFFIX = ".swarm-stack"
 
 
@@ -29,13 +34,17 @@ class Record:
         return json.dumps({"format": RECORD_FORMAT, **self.__dict__}, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> Record | None:
+    def from_json(cls, text: str, directory: str | None = None) -> Record | None:
+        """`directory`: where relative paths began, which records of format 1 may hold."""
         try:
             data = json.loads(text)
-            if data.pop("format") != RECORD_FORMAT:
+            written = data.pop("format")
+            if written == 1:
+                data["definition"] = normal(data["definition"], directory)
+            elif written != RECORD_FORMAT:
                 return None
             return cls(**data)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ComposeError):
             return None
 
 
@@ -82,9 +91,9 @@ def read_config(docker: DockerCli, name: str) -> str | None:
         return None
 
 
-def read_record(docker: DockerCli, stack: str) -> Record | None:
+def read_record(docker: DockerCli, stack: str, directory: str | None = None) -> Record | None:
     text = read_config(docker, record_name(stack))
-    return None if text is None else Record.from_json(text)
+    return None if text is None else Record.from_json(text, directory)
 
 
 def write_record(
@@ -106,5 +115,11 @@ def write_record(
         },
     )
     name = record_name(stack)
-    docker.run("config", "rm", name, check=False)
-    docker.run("config", "create", "--label", f"{NAMESPACE}={stack}", name, "-", input=record.to_json())
+    docker.run("config", "rm", name, check=False, timeout=ANSWER_TIMEOUT)
+    options = ("config", "create", "--label", f"{NAMESPACE}={stack}", name, "-")
+    # Without its record, the next run would take the stack for somebody else's.
+    for left in range(WRITES - 1, -1, -1):
+        done = docker.run(*options, check=not left, input=record.to_json(), timeout=ANSWER_TIMEOUT)
+        if done.rc == 0:
+            return
+        time.sleep(1)

@@ -147,6 +147,13 @@ def mapping(value: Any) -> dict[str, str]:
     return {key: "" if item is None else str(item) for key, item in (value or {}).items()}
 
 
+def environment_of(value: Any) -> list[str]:
+    """A name without a value takes away the image's."""
+    if isinstance(value, dict):
+        return sorted(key if item is None else f"{key}={item}" for key, item in value.items())
+    return sorted(value or [])
+
+
 def words(value: Any) -> list[str]:
     return shlex.split(value) if isinstance(value, str) else [str(item) for item in value or []]
 
@@ -192,7 +199,7 @@ def service_spec(stack: str, name: str, service: Raw, compose: Raw, known: dict[
     _put(container, "Command", words(service.get("entrypoint")))
     _put(container, "Args", words(service.get("command")))
     _put(container, "Hostname", service.get("hostname"))
-    _put(container, "Env", sorted(f"{key}={value}" for key, value in mapping(service.get("environment")).items()))
+    _put(container, "Env", environment_of(service.get("environment")))
     _put(container, "Dir", service.get("working_dir"))
     _put(container, "User", service.get("user"))
     container["Privileges"] = {"CredentialSpec": None, "SELinuxContext": None}

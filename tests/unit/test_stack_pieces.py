@@ -110,10 +110,11 @@ class TestRecords:
         assert Record.from_json(record.to_json()) == record
 
     def test_one_of_an_earlier_release_is_read(self):
-        assert Record.from_json('{"format": 1, "definition": {"a": 1}}') == Record({"a": 1})
+        empty = {section: {} for section in ("services", "networks", "volumes", "configs", "secrets")}
+        assert Record.from_json('{"format": 1, "definition": {"a": 1}}') == Record(empty)
 
     @pytest.mark.parametrize(
-        "data", ["{}", "3", "null", '"x"', '{"format": 2}', '{"format": 0}', '{"format": 1, "x": 1}', "["]
+        "data", ["{}", "3", "null", '"x"', '{"format": 3}', '{"format": 0}', '{"format": 1, "x": 1}', "["]
     )
     def test_one_of_another_kind_counts_as_none(self, data):
         assert Record.from_json(data) is None

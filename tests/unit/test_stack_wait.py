@@ -13,7 +13,7 @@ class TestWaiting:
         assert made["state"]["complete"]
         assert not made["running"]
         assert not call(compose=[definition()], wait_for="complete")["changed"]
-        assert call(compose=[definition()], wait_for="running")["calls"] <= 5
+        assert call(compose=[definition()], wait_for="running")["calls"] <= 6
 
     def test_failure_names_task_and_shows_log(self, swarm, call):
         swarm.outcomes = {"demo_node1": ("failed", 1, "task: non-zero exit (1)"), "demo_node0": ("complete", 0, "")}
