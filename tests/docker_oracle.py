@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
-from ansible_collections.ddp.swarm.plugins.module_utils.stack.apply import as_sent
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.apply import NOT_PLAIN, as_sent
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.canonical import prepare
 
 Config = dict[str, Any]
@@ -56,6 +56,12 @@ for tag, form in (
     Printed.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"(?:{form})$"), None)
 
 
+def as_yaml(value: Any) -> str:
+    """JSON that is YAML too. Variables stay."""
+    text = json.dumps(value, ensure_ascii=False)
+    return NOT_PLAIN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def both(*sources: Any, directory: Path, environment: dict[str, str]) -> tuple[Config, Config]:
     """What docker reads in the files, and what it reads in that which the module makes of them."""
     theirs, said = config(*sources, directory=directory, environment=environment)
@@ -88,9 +94,10 @@ def expected(found: Config, definition: Config) -> Config:
         service["deploy"] = deploy
         if "ports" in service:
             service["ports"] = sorted(service["ports"], key=lambda port: json.dumps(port, sort_keys=True))
-        for key in ("cap_add", "cap_drop", "dns", "dns_search", "extra_hosts"):
+        for key in ("cap_add", "cap_drop", "dns", "dns_search", "extra_hosts", "ports", "volumes"):
             if key in service:
-                service[key] = list(dict.fromkeys(service[key]))
+                given = service[key]
+                service[key] = [item for number, item in enumerate(given) if item not in given[:number]]
         for network in (service.get("networks") or {}).values():
             if network and "aliases" in network:
                 network["aliases"] = list(dict.fromkeys(network["aliases"]))

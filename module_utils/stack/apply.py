@@ -75,8 +75,19 @@ NOT_PLAIN = re.compile("[\x7f-\x9f\ufeff\ufffe\uffff\u2028\u2029]")
 
 def as_sent(definition: dict[str, Any]) -> str:
     """The definition as JSON that is YAML too, which JSON's pairs of surrogates are not."""
-    text = json.dumps(escape(definition), ensure_ascii=False)
+    text = json.dumps(escape(_without_empty_names(definition)), ensure_ascii=False)
     return NOT_PLAIN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _without_empty_names(value: Any) -> Any:
+    """A mapping with an empty name, which a list with an empty variable makes, is taken as a list only."""
+    if isinstance(value, list):
+        return [_without_empty_names(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "" in value:
+        return [name if item is None else f"{name}={item}" for name, item in value.items()]
+    return {name: _without_empty_names(item) for name, item in value.items()}
 
 
 def stack_deploy(docker: DockerCli, stack: str, prepared: Prepared, params: dict[str, Any]) -> str:

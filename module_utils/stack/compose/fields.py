@@ -206,10 +206,11 @@ SERVICE = Struct(
             expand=short_port,
             types=(str, int, float, dict),
             order=("published", "target", "protocol", "mode"),
+            unique=True,
         ),
         "stop_grace_period": DURATION_POINTER,
         "ulimits": Named(Ulimit()),
-        "volumes": Entries(VOLUME_USE, "target", expand=short_volume, types=(str, dict)),
+        "volumes": Entries(VOLUME_USE, "target", expand=short_volume, types=(str, dict), unique=True),
     }
 )
 

@@ -261,6 +261,7 @@ class Entries(Kind):
     expand: Callable[[Any], list[Any]] | None = None
     types: tuple[type, ...] = (dict,)
     order: tuple[str, ...] = ()
+    unique: bool = False
 
     def read(self, value: Any, where: str) -> Any:
         check_shape(value, (list,), where)
@@ -283,6 +284,8 @@ class Entries(Kind):
 
     def finish(self, value: Any) -> Any:
         entries = [self.item.finish(entry) or {} for entry in value]
+        if self.unique:
+            entries = [entry for number, entry in enumerate(entries) if entry not in entries[:number]]
         if self.order:
             entries.sort(key=lambda entry: [str(entry.get(key, "")).zfill(5) for key in self.order])
         return entries or None
