@@ -306,6 +306,8 @@ def parse_tasks(
     """Join what `stack ps` knows (the node's name) with what `inspect` knows (all the rest). Newest first."""
     nodes = {row["ID"]: row.get("Node", "") for row in rows}
     names = {service["ID"]: name for name, service in services.items()}
+    # Their slots begin at 0, which JSON leaves out; a retry may be on another node.
+    jobs = {service["ID"] for service in services.values() if "ReplicatedJob" in _modes(service)}
     tasks = []
     for item in found:
         if item.get("ServiceID") not in names:
@@ -314,13 +316,16 @@ def parse_tasks(
         node = nodes.get(item["ID"]) or item.get("NodeID", "")
         container = status.get("ContainerStatus") or {}
         state = str(status.get("State", "new"))
+        slot = (
+            str(item.get("Slot") or 0) if item["ServiceID"] in jobs else str(item.get("Slot") or item.get("NodeID", ""))
+        )
         # Until a container has ended, the engine reports exit code 0 for it.
         ended = state in ("complete", "failed", "shutdown") and bool(container.get("ContainerID"))
         tasks.append(
             Task(
                 id=item["ID"],
                 service=short_name(stack, names[item["ServiceID"]]),
-                slot=str(item["Slot"]) if item.get("Slot") else item.get("NodeID", ""),
+                slot=slot,
                 node=node,
                 state=state,
                 desired=str(item.get("DesiredState", "")),
@@ -335,6 +340,15 @@ def parse_tasks(
             )
         )
     return sorted(tasks, key=lambda task: time_key(task.created), reverse=True)
+
+
+def _modes(service: dict[str, Any]) -> dict[str, Any]:
+    return (service.get("Spec") or {}).get("Mode") or {}
+
+
+def is_job(service: dict[str, Any]) -> bool:
+    """Whether a live service runs to its end. Swarm runs it again at each update, also at one that changes nothing."""
+    return bool(_modes(service).keys() & {"ReplicatedJob", "GlobalJob"})
 
 
 def short_name(stack: str, full_name: str) -> str:

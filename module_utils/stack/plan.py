@@ -9,7 +9,7 @@ from ..docker.cli import ANSWER_TIMEOUT, DockerCli
 from ..masking import mask
 from .compose.canonical import Content, Prepared, network_name, service_view
 from .diff import _HIDDEN, differences, make_diff, pick, shorten
-from .live import Live, inspect_all, short_name
+from .live import Live, inspect_all, is_job, short_name
 from .record import Record, content_ids, normal_spec, read_config
 from .wait import StackFailure, _task_lines, why_failed
 
@@ -81,6 +81,8 @@ def make_plan(
             plan.actions.append(f"update volumes: {shorten(differences(known.get('volumes'), definition['volumes']))}")
             plan.deploy = True
     _plan_restarts(definition, live, redeploy, plan)
+    if plan.deploy:
+        _plan_jobs(stack, definition, live, plan)
     return plan
 
 
@@ -242,6 +244,18 @@ def _plan_restarts(definition: dict[str, Any], live: Live, redeploy: str, plan: 
         plan.diffs.append(
             make_diff(f"service {state.name}", {"tasks": _task_lines(state)}, {"tasks": ["started again"]})
         )
+
+
+def _plan_jobs(stack: str, definition: dict[str, Any], live: Live, plan: Plan) -> None:
+    """Docker updates each service that it is given, and a job runs at each update (moby/swarmkit UpdateService)."""
+    touched = {action.split()[2].rstrip(":") for action in plan.actions if action.split()[1] == "service"}
+    for full_name in sorted(set(live.services) - set(plan.detached_services)):
+        name = short_name(stack, full_name)
+        if is_job(live.services[full_name]) and name in definition["services"]:
+            plan.restarted = [other for other in plan.restarted if other != full_name]
+            plan.failed_before = [other for other in plan.failed_before if other != full_name]
+            if name not in touched:
+                plan.actions.append(f"run service {name} again: docker runs each job of a stack that it deploys")
 
 
 def endless_services(definition: dict[str, Any]) -> list[str]:
