@@ -279,13 +279,9 @@ from typing import Any
 
 from ..module_utils.docker.cli import DockerError
 from ..module_utils.stack.compose.shapes import ComposeError
-from ..module_utils.stack.live import (
-    Live,
-    SwarmUnavailable,
-    explain_unavailable,
-    lost_quorum,
-)
+from ..module_utils.stack.live import Live
 from ..module_utils.stack.module import StackModule, absent, check_parameters, describe, present, resumed, stopped
+from ..module_utils.stack.unavailable import SwarmUnavailable, explain_unavailable, lost_quorum
 from ..module_utils.stack.wait import StackFailure
 
 

@@ -98,7 +98,8 @@ calls:
 from ..module_utils.docker.cli import DockerError
 from ..module_utils.docker.module import DockerModule
 from ..module_utils.stack.explain import find_failures, summary
-from ..module_utils.stack.live import SwarmUnavailable, read_live
+from ..module_utils.stack.live import read_live
+from ..module_utils.stack.unavailable import SwarmUnavailable
 
 
 def main() -> None:

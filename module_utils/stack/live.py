@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import platform
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, DockerError, parse_json_lines
+from .nodes import is_eligible, list_nodes
+from .unavailable import SwarmUnavailable, explain_unavailable
 
 
 def list_objects(docker: DockerCli, kind: str, stack: str | None = None) -> dict[str, str]:
@@ -44,10 +45,6 @@ BAD_UPDATES = {
     "rollback_paused": "its update failed, and so did the rollback",
     "rollback_completed": "its update failed and was rolled back",
 }
-
-
-class SwarmUnavailable(Exception):
-    """This host cannot manage a swarm; the text is one sentence that names the host and the way out."""
 
 
 @dataclass(frozen=True)
@@ -162,9 +159,13 @@ class Live:
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
     networks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # Read only where a global service has no task: has it no place, or no task yet?
+    nodes: list[dict[str, Any]] | None = None
 
     def states(self) -> list[ServiceState]:
-        return [judge_service(self.stack, self.services[name], self.tasks) for name in sorted(self.services)]
+        return [
+            judge_service(self.stack, self.services[name], self.tasks, self.nodes) for name in sorted(self.services)
+        ]
 
     @property
     def running(self) -> bool:
@@ -191,47 +192,6 @@ def list_services(docker: DockerCli, stack: str) -> dict[str, str]:
     except DockerError as error:
         raise SwarmUnavailable(explain_unavailable(docker, error)) from error
     return {row["ID"]: row["Name"] for row in parse_json_lines(done.stdout)}
-
-
-def explain_unavailable(docker: DockerCli, error: DockerError) -> str:
-    host = platform.node()
-    try:
-        info = json.loads(docker.run("info", "--format", "{{json .}}", timeout=ANSWER_TIMEOUT).stdout)
-    except (DockerError, ValueError, RecursionError):
-        return _silent(host, str(error))
-    if info.get("ServerErrors"):
-        return _silent(host, "; ".join(info["ServerErrors"]))
-    host = info.get("Name") or host
-    swarm = info.get("Swarm") or {}
-    state = swarm.get("LocalNodeState", "inactive")
-    if state == "locked" or "needs to be unlocked" in str(error):
-        return f"The swarm on {host} is locked: run `docker swarm unlock` there with the unlock key, then try again."
-    if state == "inactive":
-        return f"{host} is not part of a swarm: initialise one with `docker swarm init`, or join one as a manager."
-    if lost_quorum(f"{error} {swarm.get('Error', '')}"):
-        return (
-            f"The swarm of {host} has no quorum: more than half of its managers must be up to change or show a stack."
-        )
-    if state != "active":
-        return f"{host} is in swarm state {state}: {swarm.get('Error') or error}"
-    if not swarm.get("ControlAvailable"):
-        managers = ", ".join(peer.get("Addr", "") for peer in swarm.get("RemoteManagers") or []) or "unknown"
-        return f"{host} is a swarm worker, not a manager: run this on a manager ({managers})."
-    return f"The swarm of {host} does not answer: {error}"
-
-
-def _silent(host: str, said: str) -> str:
-    """An engine that cannot be asked."""
-    if "permission denied" in said:
-        return f"This user may not talk to Docker on {host}: use become, or add the user to the group docker. ({said})"
-    return f"Docker on {host} does not answer: {said}"
-
-
-def lost_quorum(text: str) -> bool:
-    return any(
-        sign in text
-        for sign in ("does not have a leader", "too few managers", "DeadlineExceeded", "deadline exceeded", "no answer")
-    )
 
 
 def list_tasks(docker: DockerCli, stack: str) -> list[dict[str, Any]]:
@@ -291,6 +251,8 @@ def read_live(docker: DockerCli, stack: str, networks: bool = True) -> Live:
             break
     live.services = {item["Spec"]["Name"]: item for item in services if "Spec" in item}
     live.tasks = parse_tasks(stack, rows, found, live.services)
+    if any(state.mode.startswith("global") and not state.slots for state in live.states()):
+        live.nodes = list_nodes(docker)
     return live
 
 
@@ -361,7 +323,9 @@ def time_key(stamp: str) -> str:
     return f"{seconds}.{rest:0<9}"
 
 
-def judge_service(stack: str, service: dict[str, Any], tasks: list[Task]) -> ServiceState:
+def judge_service(
+    stack: str, service: dict[str, Any], tasks: list[Task], nodes: list[dict[str, Any]] | None = None
+) -> ServiceState:
     spec = service["Spec"]
     name = short_name(stack, spec["Name"])
     template = spec.get("TaskTemplate", {})
@@ -378,10 +342,12 @@ def judge_service(stack: str, service: dict[str, Any], tasks: list[Task]) -> Ser
     rolling = str(update.get("State", "")) in ("updating", "rollback_started")
     for slot in sorted(by_slot):
         verdict = judge_slot(template, by_slot[slot], job=mode.endswith("job"), rolling=rolling)
-        if verdict:
+        if verdict and not (mode.startswith("global") and left_behind(by_slot[slot][0])):
             slots.append(Slot(slot, verdict, by_slot[slot][0]))
-    if mode == "global" or mode == "global-job":
-        wanted = max(1, len(slots))
+    constraints = list((template.get("Placement") or {}).get("Constraints") or [])
+    if mode.startswith("global"):
+        places = 1 if nodes is None else sum(is_eligible(node, constraints) for node in nodes)
+        wanted = len(slots) or places
     return ServiceState(
         name=name,
         full_name=spec["Name"],
@@ -391,10 +357,18 @@ def judge_service(stack: str, service: dict[str, Any], tasks: list[Task]) -> Ser
         update_state=str(update.get("State", "")),
         update_started=str(update.get("StartedAt", "")),
         update_message=str(update.get("Message", "")),
-        constraints=list((template.get("Placement") or {}).get("Constraints") or []),
+        constraints=constraints,
         generic_resources=generic_resources(template),
         image=str(template.get("ContainerSpec", {}).get("Image", "")),
     )
+
+
+def left_behind(task: Task) -> bool:
+    """Whether a global service has no place any more where this task, its newest there, was: its node is down, drained or gone.
+
+    Nothing ends a task while its node is down. Whatever else ends it brings a newer one with it.
+    """
+    return task.desired == "shutdown" and (task.state in ACTIVE_STATES or task.state == "orphaned")
 
 
 def service_mode(spec: dict[str, Any]) -> tuple[str, int]:

@@ -92,6 +92,10 @@ def present(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
             result.update(describe(read_live(docker, stack, networks=False)))
             raise
         result.update(describe(live))
+    for state in live.states():
+        if state.mode.startswith("global") and not state.wanted:
+            fulfils = f" and fulfils {' and '.join(state.constraints)}" if state.constraints else ""
+            module.warn(f"service {state.name} is global, and no node is up{fulfils}")
     if plan.deploy and params["prune"] and not (params["wait_for"] == "none" and rolls_back(definition)):
         prune_contents(docker, stack, definition)
 
