@@ -13,7 +13,7 @@ from .compose.canonical import Content, Prepared, network_name
 from .compose.interpolate import escape
 from .live import IMAGE_LABEL, NAMESPACE, Live, list_objects, read_live
 from .plan import Plan
-from .record import record_name, write_record
+from .record import content_ids, record_name, write_record
 from .remove import wait_tasks_gone
 from .wait import POLL, StackFailure
 
@@ -57,12 +57,31 @@ def create_contents(docker: DockerCli, stack: str, contents: list[Content], know
                 docker.run(kind, "create", *options, content.name, source, input=content.data, timeout=ANSWER_TIMEOUT)
 
 
-def prune_contents(docker: DockerCli, stack: str, definition: dict[str, Any]) -> None:
-    """Remove configs and secrets of the stack that nothing refers to any more."""
+def may_roll_back(service: dict[str, Any]) -> bool:
+    """Whether swarm may still go back to the service's PreviousSpec by itself."""
+    action = (service["Spec"].get("UpdateConfig") or {}).get("FailureAction")
+    return action == "rollback" and (service.get("UpdateStatus") or {}).get("State") != "completed"
+
+
+def former_contents(live: Live, watched: bool) -> set[str]:
+    """Ids of what only the PreviousSpec of services names: of those whose update is still watched, or of those that were once."""
+    former = {
+        name: {**service, "Spec": service["PreviousSpec"]}
+        for name, service in live.services.items()
+        if service.get("PreviousSpec")
+        and may_roll_back(service) == watched
+        and (watched or (service.get("UpdateStatus") or {}).get("State") == "completed")
+    }
+    return set(content_ids(Live(live.stack, services=former)).values()) - set(content_ids(live).values())
+
+
+def prune_contents(docker: DockerCli, stack: str, definition: dict[str, Any], live: Live) -> None:
+    """Remove configs and secrets of the stack that nothing refers to any more, and will not again."""
+    needed = former_contents(live, watched=True)
     for kind in ("config", "secret"):
         keep = {entry.get("name") or f"{stack}_{key}" for key, entry in definition[f"{kind}s"].items()}
         for name, identifier in list_objects(docker, kind, stack).items():
-            if name not in keep and name != record_name(stack):
+            if name not in keep and name != record_name(stack) and identifier not in needed:
                 # Still in use by a service that was not pruned: it stays, and goes with that service.
                 docker.run(kind, "rm", identifier, check=False, timeout=ANSWER_TIMEOUT)
 

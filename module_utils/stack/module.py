@@ -9,7 +9,7 @@ from typing import Any
 from ..docker.cli import DockerCli
 from ..docker.module import DockerModule
 from ..masking import secrets_of
-from .apply import execute, missing_externals, prune_contents
+from .apply import execute, former_contents, missing_externals, prune_contents
 from .compose.canonical import NAME_LIMIT, prepare
 from .compose.load import is_path
 from .compose.shapes import ComposeError
@@ -96,16 +96,8 @@ def present(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
         if state.mode.startswith("global") and not state.wanted:
             fulfils = f" and fulfils {' and '.join(state.constraints)}" if state.constraints else ""
             module.warn(f"service {state.name} is global, and no node is up{fulfils}")
-    if plan.deploy and params["prune"] and not (params["wait_for"] == "none" and rolls_back(definition)):
-        prune_contents(docker, stack, definition)
-
-
-def rolls_back(definition: dict[str, Any]) -> bool:
-    """Whether swarm may go back to the previous definition by itself, and need its configs for that."""
-    return any(
-        (service["deploy"].get("update_config") or {}).get("failure_action") == "rollback"
-        for service in definition["services"].values()
-    )
+    if params["prune"] and (plan.deploy or former_contents(live, watched=False)):
+        prune_contents(docker, stack, definition, live)
 
 
 def describe(live: Live) -> dict[str, Any]:

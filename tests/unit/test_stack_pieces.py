@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import CompletedDocker, DockerError
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.apply import may_roll_back
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.diff import (
     differences,
     make_diff,
@@ -14,7 +15,6 @@ from ansible_collections.ddp.swarm.plugins.module_utils.stack.diff import (
     shorten,
 )
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.live import Live
-from ansible_collections.ddp.swarm.plugins.module_utils.stack.module import rolls_back
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.plan import attached, endless_services, own_networks
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.record import (
     Record,
@@ -254,16 +254,19 @@ class TestText:
         assert endless_services({"services": services}) == ["a", *(["s"] if endless else [])]
 
     @pytest.mark.parametrize(
-        ("deploys", "may"),
+        ("config", "status", "may"),
         [
-            ([{}], False),
-            ([{"update_config": None}, {"update_config": {"failure_action": "pause"}}], False),
-            ([{"update_config": {"failure_action": "rollback"}}, {}], True),
+            (None, None, False),
+            ({"FailureAction": "pause"}, {"State": "updating"}, False),
+            ({"FailureAction": "rollback"}, {"State": "updating"}, True),
+            ({"FailureAction": "rollback"}, {"State": "rollback_started"}, True),
+            # Swarm has not begun yet.
+            ({"FailureAction": "rollback"}, None, True),
+            ({"FailureAction": "rollback"}, {"State": "completed"}, False),
         ],
     )
-    def test_what_swarm_may_take_back(self, deploys, may):
-        services = {str(number): {"deploy": deploy} for number, deploy in enumerate(deploys)}
-        assert rolls_back({"services": services}) == may
+    def test_what_swarm_may_go_back_to(self, config, status, may):
+        assert may_roll_back({"Spec": {"UpdateConfig": config}, "UpdateStatus": status}) == may
 
 
 class TestDiffsOfConfigs:

@@ -13,6 +13,7 @@ from ansible_collections.ddp.swarm.plugins.module_utils.stack.apply import (
     stack_deploy,
 )
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.canonical import Content, Prepared
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.live import Live
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.wait import StackFailure
 from ansible_collections.ddp.swarm.plugins.modules import swarm_stack
 from docker_stand_in import run
@@ -217,7 +218,8 @@ class TestContents:
         [
             ({}, False, 1),
             ({"prune": False}, False, 2),
-            ({"wait_for": "running"}, True, 1),
+            # Its update is still watched.
+            ({"wait_for": "running"}, True, 2),
             ({"wait_for": "none"}, True, 2),
         ],
     )
@@ -239,7 +241,7 @@ class TestContents:
         docker = told(CompletedDocker(1, "", "in use"))
         docker.json_lines = lambda kind, *_words: [{"Name": name, "ID": key} for name, key in rows[kind].items()]
         wanted = {"configs": {"c": {"external": True, "name": "own_1"}}, "secrets": {"held": {"driver": "d"}}}
-        prune_contents(docker, "demo", wanted)
+        prune_contents(docker, "demo", wanted, Live("demo"))
         assert [words for words, _options in docker.asked] == [("config", "rm", "o"), ("secret", "rm", "p")]
 
     @pytest.mark.parametrize(
