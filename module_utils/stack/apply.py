@@ -208,7 +208,9 @@ def execute(docker: DockerCli, stack: str, prepared: Prepared, plan: Plan, live:
         remove_networks(docker, stack, list(plan.obsolete_networks), deadline)
         if plan.obsolete_networks:
             now.networks = {key: row for key, row in now.networks.items() if row["Name"] not in plan.obsolete_networks}
-        write_record(docker, stack, prepared.definition, prepared.contents, now)
+        write_record(
+            docker, stack, prepared.definition, prepared.contents, now, None if params["prune"] else plan.known
+        )
     for full_name in restarted:
         force_restart(docker, full_name, params["with_registry_auth"])
     return warned

@@ -33,6 +33,7 @@ class Plan:
     restarted: list[str] = field(default_factory=list)
     failed_before: list[str] = field(default_factory=list)
     diffs: list[dict[str, str]] = field(default_factory=list)
+    known: Record | None = None
 
 
 def own_networks(stack: str, definition: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -53,7 +54,7 @@ def make_plan(
     redeploy: str,
 ) -> Plan:
     """Desired against live. Everything that the module will do is decided here."""
-    plan = Plan()
+    plan = Plan(known=record)
     _plan_networks(stack, definition, live, record, prune, plan)
     _plan_contents(definition, live, record, plan)
     _plan_services(stack, definition, live, record, plan)
@@ -74,11 +75,13 @@ def make_plan(
             f"Stack {stack} cannot be deployed: {', '.join(plan.recreated_networks + plan.recreated_contents)} must be created "
             f"again, and service {', '.join(strangers)} uses it, which is not described: describe it, or set prune to true"
         )
-    known = record.definition if record else {}
-    if live.services and known.get("volumes", {}) != definition["volumes"]:
-        plan.diffs.append(make_diff("volumes", known.get("volumes"), definition["volumes"]))
+    volumes = record.definition.get("volumes", {}) if record else {}
+    if not prune:
+        volumes = {name: volume for name, volume in volumes.items() if name in definition["volumes"]}
+    if live.services and volumes != definition["volumes"]:
+        plan.diffs.append(make_diff("volumes", volumes, definition["volumes"]))
         if record:
-            plan.actions.append(f"update volumes: {shorten(differences(known.get('volumes'), definition['volumes']))}")
+            plan.actions.append(f"update volumes: {shorten(differences(volumes, definition['volumes']))}")
             plan.deploy = True
     _plan_restarts(definition, live, redeploy, plan)
     if plan.deploy:

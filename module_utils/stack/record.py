@@ -43,7 +43,9 @@ class Record:
                 data["definition"] = normal(data["definition"], directory)
             elif written != RECORD_FORMAT:
                 return None
-            return cls(**data)
+            record = cls(**data)
+            record.live = {name: sort_ports(spec) for name, spec in record.live.items()}
+            return record
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ComposeError):
             return None
 
@@ -61,8 +63,16 @@ def normal_spec(service: dict[str, Any], networks: dict[str, dict[str, Any]]) ->
     for kind in ("Config", "Secret"):
         for reference in container.get(f"{kind}s") or []:
             reference.pop(f"{kind}ID", None)
-    cleaned: dict[str, Any] = without_empty(spec)
-    return cleaned
+    return sort_ports(without_empty(spec))
+
+
+def sort_ports(spec: dict[str, Any]) -> dict[str, Any]:
+    """Their order says nothing."""
+    endpoint = spec.get("EndpointSpec")
+    if isinstance(endpoint, dict) and isinstance(endpoint.get("Ports"), list):
+        ports = sorted(endpoint["Ports"], key=lambda port: json.dumps(port, sort_keys=True))
+        return {**spec, "EndpointSpec": {**endpoint, "Ports": ports}}
+    return spec
 
 
 def content_ids(live: Live) -> dict[str, str]:
@@ -96,11 +106,30 @@ def read_record(docker: DockerCli, stack: str, directory: str | None = None) -> 
     return None if text is None else Record.from_json(text, directory)
 
 
+def keep_others(record: Record, known: Record, stack: str) -> None:
+    """Add to a record what another has of services that are still there, and of what they use."""
+    own = set(record.definition["services"])
+    for name, service in known.definition.get("services", {}).items():
+        full_name = f"{stack}_{name}"
+        if name not in own and full_name in record.live:
+            record.definition["services"] = {**record.definition["services"], name: service}
+            record.live[full_name] = known.live.get(full_name, record.live[full_name])
+    for section in ("networks", "volumes", "configs", "secrets"):
+        record.definition[section] = {**known.definition.get(section, {}), **record.definition[section]}
+    record.contents = {**known.contents, **record.contents}
+
+
 def write_record(
-    docker: DockerCli, stack: str, definition: dict[str, Any], contents: list[Content], live: Live
+    docker: DockerCli,
+    stack: str,
+    definition: dict[str, Any],
+    contents: list[Content],
+    live: Live,
+    kept: Record | None = None,
 ) -> None:
+    """`kept`: what is known of services that were not looked at this time, as parts of a stack that are deployed by themselves."""
     record = Record(
-        definition=definition,
+        definition=dict(definition),
         # What swarm is taking back already is not what was asked for: the next run will find it unknown.
         live={
             name: normal_spec(service, live.networks)
@@ -114,6 +143,8 @@ def write_record(
             if name.partition(" ")[2] in {content.name for content in contents}
         },
     )
+    if kept:
+        keep_others(record, kept, stack)
     name = record_name(stack)
     docker.run("config", "rm", name, check=False, timeout=ANSWER_TIMEOUT)
     options = ("config", "create", "--label", f"{NAMESPACE}={stack}", name, "-")

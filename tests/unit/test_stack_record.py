@@ -82,3 +82,53 @@ def test_a_record_is_written_again_when_that_fails(swarm, call):
     assert not call(compose=[definition(command=["other"])]).get("failed")
     swarm.refusals = {}
     assert call(compose=[definition(command=["other"])])["actions"] == []
+
+
+def parts():
+    """One stack in two halves, each with a volume, a network and a config of its own."""
+    found = []
+    for number, name in enumerate(("node0", "node1")):
+        service = {
+            **definition()["services"][name],
+            "networks": [f"net{number}"],
+            "volumes": [f"vol{number}:/data"],
+            "configs": [f"text{number}"],
+        }
+        found.append(
+            {
+                "services": {name: service},
+                "networks": {f"net{number}": {"attachable": True}},
+                "volumes": {f"vol{number}": {"labels": {"part": number}}},
+                "configs": {f"text{number}": {"content": name}},
+            }
+        )
+    return found
+
+
+def test_parts_that_are_deployed_one_after_another_are_idempotent(swarm, call):
+    first, second = parts()
+    for part in (first, second):
+        assert call(compose=[part], prune=False)["changed"]
+    for part in (first, second, first):
+        assert call(compose=[part], prune=False)["actions"] == []
+    assert call(compose=[first, second])["actions"] == []
+    # A change of one leaves the record of the other alone, also of what somebody did to it.
+    swarm.run("service update --detach --env-add X=1 demo_node1")
+    first["services"]["node0"]["command"] = ["other"]
+    assert call(compose=[first], prune=False)["actions"] == ["update service node0: command.0"]
+    assert call(compose=[second], prune=False)["actions"] == ["repair service node1: TaskTemplate.ContainerSpec.Env.X"]
+    second["volumes"]["vol1"]["labels"] = {"part": "other"}
+    assert call(compose=[second], prune=False)["actions"] == ["update volumes: vol1.labels.part"]
+    assert call(compose=[second])["actions"][0] == "remove network demo_net0"
+    assert call(compose=[second])["actions"] == []
+
+
+def test_the_order_of_ports_is_no_difference(swarm, call):
+    ports = ["80:80", "53:53/udp", "53:53", {"target": 8080, "published": 8081}]
+    call(compose=[definition(ports=ports)])
+    assert call(compose=[definition(ports=ports[::-1])])["actions"] == []
+    written = {"mode": "ingress", "protocol": "tcp", "target": 80, "published": 80}
+    assert call(compose=[definition(ports=[*ports[1:], written])])["actions"] == []
+    # Nor where the engine lists them otherwise.
+    swarm.service("node1")["Spec"]["EndpointSpec"]["Ports"].reverse()
+    assert call(compose=[definition(ports=ports)])["actions"] == []
