@@ -38,17 +38,19 @@ def describe_task(docker: DockerCli | None, state: ServiceState, task: Task, log
     }
 
 
-def task_log(docker: DockerCli, task_id: str, lines: int) -> list[str]:
-    """The last lines of one task. Its two streams arrive apart; the timestamps put them together again."""
+def task_log(docker: DockerCli, task_id: str, lines: int | None) -> list[str]:
+    """The last lines of one task, or all. Its two streams arrive apart; the timestamps put them together again."""
+    tail = "all" if lines is None else str(lines)
     try:
         done = docker.run(
-            "service", "logs", "--raw", "--timestamps", "--tail", str(lines), task_id, check=False, timeout=LOG_TIMEOUT
+            "service", "logs", "--raw", "--timestamps", "--tail", tail, task_id, check=False, timeout=LOG_TIMEOUT
         )
     except DockerError as error:
         return [f"(no log: {error})"]
     if done.rc != 0:
         return [f"(no log: {done.stderr.strip()})"]
-    return merge_streams(done.stdout, done.stderr)[-lines:]
+    merged = merge_streams(done.stdout, done.stderr)
+    return merged if lines is None else merged[-lines:]
 
 
 def merge_streams(*streams: str) -> list[str]:

@@ -101,6 +101,20 @@ class TestWaiting:
         swarm.log("demo_node1.1", "2025-01-01T10:00:01Z READY")
         assert not call(compose=[definition()], wait_for="running", ready_pattern="^READY").get("failed")
 
+    def test_a_ready_line_that_has_left_the_last_lines(self, swarm, call):
+        lines = [f"2025-01-01T10:00:{number / 100:09.6f}Z line" for number in range(2500)]
+        for node in ("node0", "node1"):
+            swarm.log(f"demo_{node}.1", "2025-01-01T09:59:59Z READY", *lines)
+        pattern = {"wait_for": "running", "ready_pattern": "^READY"}
+        assert not call(compose=[definition()], **pattern).get("failed")
+        # What the engine has rotated away cannot be found, and nothing was done to the task.
+        for node in ("node0", "node1"):
+            swarm.log(f"demo_{node}.1", *lines)
+        again = call(compose=[definition()], **pattern)
+        assert (again["changed"], again.get("failed")) == (False, None)
+        # A task that was just started must have said it.
+        assert call(compose=[definition()], redeploy="always", **pattern)["failed"]
+
     def test_ready_pattern_does_not_ask_what_has_completed(self, swarm, call):
         swarm.outcomes = dict.fromkeys(["demo_node0", "demo_node1"], ("complete", 0, ""))
         assert not call(compose=[definition()], wait_for="running", ready_pattern="x").get("failed")
