@@ -269,6 +269,15 @@ failures:
     update_state:
       description: State of the service's update, if that is what failed.
       type: str
+definition:
+  description:
+    - The stack as it is sent to docker, in docker's long form, with variables and files in their places.
+      Configs and secrets that the module makes are in it by their names, and never with their contents.
+    - What is secret by its name is hidden, as in the differences.
+  returned: if O(state=present) and the swarm could be asked
+  type: dict
+  sample: {services: {front: {image: "registry.example/front:1.4", deploy: {replicas: 1}}}, networks: {default: {}},
+           volumes: {}, configs: {}, secrets: {}}
 calls:
   description: How many docker commands were run.
   returned: always

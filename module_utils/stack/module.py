@@ -13,7 +13,7 @@ from .apply import execute, former_contents, missing_externals, prune_contents
 from .compose.canonical import NAME_LIMIT, prepare
 from .compose.load import is_path
 from .compose.shapes import ComposeError
-from .diff import make_diff
+from .diff import make_diff, shown_definition
 from .explain import summary
 from .live import Live, read_live
 from .plan import content_diffs, endless_services, make_plan, spare_others
@@ -60,7 +60,7 @@ def present(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
     live = read_live(docker, stack)
     record = read_record(docker, stack, prepared.directory)
     plan = make_plan(stack, definition, live, record, params["prune"], params["redeploy"])
-    result.update(**describe(live))
+    result.update(definition=shown_definition(definition), **describe(live))
     spare_others(docker, stack, plan, live)
     result.update(actions=plan.actions, changed=bool(plan.actions))
     if module._diff:

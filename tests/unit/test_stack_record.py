@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from ansible_collections.ddp.swarm.plugins.modules import swarm_stack_info
 from swarm_stand_in.fixtures import definition
 
 RECORD = "demo.swarm-stack"
@@ -132,3 +133,26 @@ def test_the_order_of_ports_is_no_difference(swarm, call):
     # Nor where the engine lists them otherwise.
     swarm.service("node1")["Spec"]["EndpointSpec"]["Ports"].reverse()
     assert call(compose=[definition(ports=ports)])["actions"] == []
+
+
+def test_the_definition_is_returned_as_it_is_sent(swarm, call):
+    compose = definition(
+        environment={"DB_PASS": "geheimnis", "A": "$$1"}, secrets=["token"], configs=["c"], ports=["80:80"]
+    )
+    compose.update(secrets={"token": {"content": "s3cret-of-many"}}, configs={"c": {"content": "text of the config"}})
+    predicted = call(compose=[compose], check=True)["definition"]
+    assert call(swarm_stack_info)["definition"] == {}
+    made = call(compose=[compose])
+    assert made["definition"] == predicted
+    service = made["definition"]["services"]["node1"]
+    assert service["ports"] == [{"mode": "ingress", "target": 80, "published": 80, "protocol": "tcp"}]
+    assert service["environment"]["A"] == "$1"
+    assert service["environment"]["DB_PASS"].startswith("(hidden ")
+    assert made["definition"]["secrets"]["token"]["name"].startswith("demo_token_")
+    info = call(swarm_stack_info)["definition"]
+    for shown in (made["definition"], info):
+        assert not any(text in json.dumps(shown) for text in ("geheimnis", "s3cret-of-many", "text of the config"))
+    for section in made["definition"]:
+        assert info[section].keys() == made["definition"][section].keys()
+    # Sent as it was, it is the same stack.
+    assert call(swarm_stack_info, name="demo_two")["definition"] == {}
