@@ -47,16 +47,19 @@ class Forbidden(ComposeRefused):
         self.deploying = "Compose file contains unsupported options:\n\n" + "\n\n".join(keys)
 
 
-def load(text: str, environment: Mapping[str, str], directory: str | None) -> tuple[Raw, str]:
-    """The definition with its variables replaced, and what docker says about what it drops."""
+def load(
+    text: str, environment: Mapping[str, str], directory: str | None, newest: tuple[int, int] = (3, 13)
+) -> tuple[Raw, str]:
+    """The definition with its variables replaced, and what docker says about what it drops. Docker 20.10 wants a version."""
     try:
         compose = json.loads(text)
     except ValueError as error:
         raise NotPlayed("the stand-in reads JSON only") from error
     if not isinstance(compose, dict):
         raise ComposeRefused("top-level object must be a mapping")
-    if not re.fullmatch(r"3(\.\d+)?", str(compose.get("version", "3.13"))):
-        raise ComposeRefused(f"unsupported Compose file version: {compose['version']}")
+    version = str(compose.get("version", "1.0" if newest < (3, 10) else "3.13"))
+    if not re.fullmatch(r"3(\.\d+)?", version) or tuple(map(int, version.split("."))) > newest:
+        raise ComposeRefused(f"unsupported Compose file version: {version}")
     services = compose.get("services") or {}
     if forbidden := sorted({key for service in services.values() for key in service if key in FORBIDDEN}):
         raise Forbidden(forbidden)
