@@ -37,7 +37,7 @@ options:
   compose:
     description:
       - What the stack consists of. One entry or a list. Each is a mapping, or the path of a compose file on the target.
-        They are read and merged as C(docker stack deploy) does it with several files, each by itself first: services field by
+        They are read and merged as C(docker stack deploy) does it with several files, each by itself first. Services are merged field by
         field, mounts by their target, ports by what is published, C(command) and C(entrypoint) as a whole, other lists grow. Of a
         network, volume, config or secret, the last definition is all.
       - Variables in values (C($NAME), C(${NAME:-default})) are replaced from the environment of the module on the
