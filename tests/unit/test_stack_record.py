@@ -156,3 +156,47 @@ def test_the_definition_is_returned_as_it_is_sent(swarm, call):
         assert info[section].keys() == made["definition"][section].keys()
     # Sent as it was, it is the same stack.
     assert call(swarm_stack_info, name="demo_two")["definition"] == {}
+
+
+@pytest.mark.parametrize(
+    ("environment", "seen"),
+    [({"LC_ALL": None}, None), ({"LC_ALL": ""}, None), ({"LC_ALL": "de_DE"}, "C"), ({"A": None}, "C"), ({}, "C")],
+)
+def test_docker_fills_in_nothing_that_is_only_the_modules(swarm, call, monkeypatch, environment, seen):
+    """A variable without a value is filled in from the environment of docker's command, in which the module sets LC_ALL."""
+    monkeypatch.delenv("LC_ALL", raising=False)
+    call(compose=[definition(environment=environment)])
+    (told,) = [told["env"] for told in swarm.seen if "deploy" in told["argv"]]
+    assert told.get("LC_ALL") == seen
+
+
+@pytest.mark.parametrize("text", ["party 🎉", "next\x85line", "\u2028", "\x7f", "\ufeff", "$$not a variable"])
+def test_any_character_reaches_the_swarm(swarm, call, text):
+    call(compose=[definition(environment={"A": text}, labels={"b": text})])
+    (sent,) = [told["stdin"] for told in swarm.seen if "deploy" in told["argv"]]
+    assert not any(character in sent for character in "\x85\u2028\x7f\ufeff")
+    spec = swarm.service("node1")["Spec"]["TaskTemplate"]["ContainerSpec"]
+    assert spec["Env"] == [f"A={text.replace('$$', '$')}"]
+    assert call(compose=[definition(environment={"A": text}, labels={"b": text})])["actions"] == []
+
+
+def test_what_is_not_utf_8_is_told(call, monkeypatch):
+    monkeypatch.setenv("BROKEN", "a\udcff")
+    made = call(compose=[definition(environment={"A": "$BROKEN"})])
+    assert made["msg"] == "compose, or a variable that it uses, holds what is not UTF-8"
+
+
+@pytest.mark.parametrize(
+    "silent", ["stack deploy", "stack rm", "service rm", "config create", "config rm", "network rm"]
+)
+def test_no_command_is_waited_for_without_end(swarm, call, silent):
+    call(compose=[{**definition(configs=["c"]), "configs": {"c": {"content": "1"}}}])
+    swarm.docker.silent = [silent]
+    call(
+        compose=[
+            {**definition(configs=["c"], networks=["n"]), "configs": {"c": {"content": "2"}}, "networks": {"n": {}}}
+        ]
+    )
+    call(compose=[{"services": {"node1": definition()["services"]["node1"]}}])
+    call(state="absent")
+    swarm.docker.silent = []
