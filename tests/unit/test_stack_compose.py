@@ -114,6 +114,10 @@ class TestCompose:
         ("compose", "message"),
         [
             ({"services": []}, "services must be a mapping"),
+            (
+                {"services": {"s": {"image": "i", "configs": ["c"]}}, "configs": {"c": {"content": "\udcff"}}},
+                "config c: content holds what is not UTF-8",
+            ),
             ({"services": {"s": None}}, "has no image"),
             ({"services": {"s": "x"}}, 'services.s must be a mapping, and is "x"'),
             ({"services": {"s": {"image": 1}}}, "service s: image must be a text, and is 1"),

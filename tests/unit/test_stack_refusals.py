@@ -71,6 +71,7 @@ class TestRefusals:
             ({"compose": [{}], "ready_pattern": "("}, "not a regular expression"),
             ({}, "compose"),
             ({"compose": [{}]}, "defines no service"),
+            ({"compose": []}, "defines no service"),
         ],
     )
     def test_parameters(self, swarm, call, args, message):

@@ -143,7 +143,10 @@ def _canonical_content(
     path: str | None = None
     if given == ["content"]:
         text = value["content"] if isinstance(value["content"], str) else json.dumps(value["content"], sort_keys=True)
-        data = text.encode("utf-8")
+        try:
+            data = text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ComposeError(f"{kind} {key}: content holds what is not UTF-8: use content_base64") from error
     elif given == ["content_base64"]:
         try:
             data = base64.b64decode(value["content_base64"], validate=True)

@@ -27,8 +27,8 @@ def read_part(part: Definition, directory: str | None, environment: Mapping[str,
 
 def merge_parts(parts: list[Definition]) -> Definition:
     """Services field by field. Of networks, volumes, configs and secrets, the last definition is all."""
-    merged = parts[0]
-    for part in parts[1:]:
+    merged: Definition = {section: {} for section in ("services", *OBJECTS)}
+    for part in parts:
         services = dict(merged["services"])
         for name, service in part["services"].items():
             services[name] = SERVICE.merge(services[name], service) if name in services else service
