@@ -346,7 +346,8 @@ def judge_service(
             slots.append(Slot(slot, verdict, by_slot[slot][0]))
     constraints = list((template.get("Placement") or {}).get("Constraints") or [])
     if mode.startswith("global"):
-        places = 1 if nodes is None else sum(is_eligible(node, constraints) for node in nodes)
+        # A stopped one is meant to have places again.
+        places = 1 if nodes is None or rests(template) else sum(is_eligible(node, constraints) for node in nodes)
         wanted = len(slots) or places
     return ServiceState(
         name=name,

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.nodes import is_eligible
+from ansible_collections.ddp.swarm.plugins.modules import swarm_stack_info
 from swarm_stand_in.fixtures import definition
 
 
@@ -49,6 +50,13 @@ def test_a_node_that_went_down_is_not_waited_for(swarm, call, state):
     made = call(compose=[stack(constraints=[])])
     assert made["actions"] == []
     assert (agent_of(made)["wanted"], agent_of(made)["running"], agent_of(made)["converged"]) == (1, 1, True)
+
+
+def test_a_stopped_service_has_not_reached_anything(swarm, call):
+    call(compose=[stack(constraints=[])], wait_for="running")
+    call(state="stopped")
+    made = call(swarm_stack_info)
+    assert (agent_of(made)["wanted"], made["converged"], made["complete"]) == (1, False, False)
 
 
 NODE = {
