@@ -215,14 +215,14 @@ def read_alike(*definitions):
 
 
 @oracle
-@settings(bounded, max_examples=80)
+@settings(bounded, max_examples=60)
 @given(definition)
 def test_what_docker_takes_is_sent_so_that_it_comes_out_the_same(part):
     read_alike(part)
 
 
 @oracle
-@settings(bounded, max_examples=80)
+@settings(bounded, max_examples=60)
 @given(definition, definition)
 def test_two_definitions_are_merged_as_docker_merges_them(base, extra):
     read_alike(base, extra)
@@ -282,7 +282,7 @@ def test_whatever_is_given_is_answered_by_a_sentence(parts, strict):
     json.loads(docker_oracle.as_sent(prepared.definition))
 
 
-@settings(bounded, max_examples=80)
+@settings(bounded, max_examples=60)
 @given(definition, definition)
 def test_what_was_sent_is_read_again_as_it_is(base, extra):
     """Otherwise a stack would be found changed that is not."""
