@@ -197,7 +197,7 @@ class TestLife:
             STACK,
             "create network life_other",
             "remove network life_own",
-            "update service a: networks.0, secrets",
+            "update service a: networks.other, networks.own, secrets",
             "remove service b",
             wait_for="running",
         )
