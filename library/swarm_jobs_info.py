@@ -72,7 +72,7 @@ jobs:
 from ..module_utils.docker.cli import DockerError
 from ..module_utils.docker.module import DockerModule
 from ..module_utils.stack.jobs import read_jobs
-from ..module_utils.stack.live import SwarmUnavailable, explain_unavailable
+from ..module_utils.stack.unavailable import SwarmUnavailable, explain_unavailable
 
 
 def main() -> None:

@@ -37,10 +37,16 @@ options:
   compose:
     description:
       - What the stack consists of. One entry or a list. Each is a mapping, or the path of a compose file on the target.
-        Entries are merged in order, mappings by key; C(command), C(entrypoint) and health checks are replaced as a
-        whole, mounts by their target, and to other lists new items are added.
+        They are read and merged as C(docker stack deploy) does it with several files, each by itself first. Services are merged field by
+        field, mounts by their target, ports by what is published, C(command) and C(entrypoint) as a whole, other lists grow. Of a
+        network, volume, config or secret, the last definition is all.
       - Variables in values (C($NAME), C(${NAME:-default})) are replaced from the environment of the module on the
-        target, as C(docker stack deploy) does. Write C($$) for a dollar sign, also in inline definitions.
+        target, as C(docker stack deploy) does, and become numbers or booleans where docker wants these. Write C($$) for a dollar
+        sign, also in inline definitions. A text with two things amiss is refused, also where docker forgets the first.
+      - A variable of a service without a value, or with an empty one, is filled in from that environment. One that is not set
+        there takes away the image's.
+      - C(restart) counts where there is no C(deploy.restart_policy).
+      - C(version) is not needed. All keys of docker's newest schema may be used, whatever it says.
       - Top-level C(configs) and C(secrets) may have C(file) (a path on the target) or C(content) (a text, not
         interpolated), and configs C(content_base64) (any bytes). They are created under a name that ends in a hash of their
         content, so that a new content is a change of each service that uses it. What is no longer used is removed afterwards if O(prune=true).
@@ -137,6 +143,10 @@ notes:
   - The module writes nothing to the log of the target (syslog, journal).
   - A changed definition of a network that belongs to the stack means that its services are removed and created again,
     because swarm cannot change a network.
+  - Docker runs the jobs of a stack (C(mode) V(replicated-job) and V(global-job)) again each time that it deploys the stack, also
+    those that did not change. RV(actions) says so.
+  - What only the definition before names stays as long as swarm watches an update that it may roll back. The next call removes it.
+  - A global service without any node that is up and fulfils its constraints counts as running, with a warning.
   - With O(redeploy=failed) only the services that failed are started again. For programs whose parts must start
     together, look first with C(check_mode) and choose O(redeploy=always).
 seealso:
@@ -269,6 +279,15 @@ failures:
     update_state:
       description: State of the service's update, if that is what failed.
       type: str
+definition:
+  description:
+    - The stack as it is sent to docker, in docker's long form, with variables and files in their places.
+      Configs and secrets that the module makes are in it by their names, and never with their contents.
+    - What is secret by its name is hidden, as in the differences.
+  returned: if O(state=present) and the swarm could be asked
+  type: dict
+  sample: {services: {front: {image: "registry.example/front:1.4", deploy: {replicas: 1}}}, networks: {default: {}},
+           volumes: {}, configs: {}, secrets: {}}
 calls:
   description: How many docker commands were run.
   returned: always
@@ -279,13 +298,9 @@ from typing import Any
 
 from ..module_utils.docker.cli import DockerError
 from ..module_utils.stack.compose.shapes import ComposeError
-from ..module_utils.stack.live import (
-    Live,
-    SwarmUnavailable,
-    explain_unavailable,
-    lost_quorum,
-)
+from ..module_utils.stack.live import Live
 from ..module_utils.stack.module import StackModule, absent, check_parameters, describe, present, resumed, stopped
+from ..module_utils.stack.unavailable import SwarmUnavailable, explain_unavailable, lost_quorum
 from ..module_utils.stack.wait import StackFailure
 
 

@@ -89,6 +89,14 @@ failures:
   elements: dict
   sample: [{service: simple-training_node1, task_id: x9, node: host2, slot: "1", state: failed, exit_code: 1,
             error: "task: non-zero exit (1)", log: [], hint: ""}]
+definition:
+  description:
+    - The definition that M(ansible.legacy.swarm_stack) deployed last, as in its return values.
+      Empty if the stack was not deployed by it.
+  returned: success
+  type: dict
+  sample: {services: {front: {image: "registry.example/front:1.4", deploy: {replicas: 1}}}, networks: {default: {}},
+           volumes: {}, configs: {}, secrets: {}}
 calls:
   description: How many docker commands were run.
   returned: success
@@ -97,8 +105,11 @@ calls:
 
 from ..module_utils.docker.cli import DockerError
 from ..module_utils.docker.module import DockerModule
+from ..module_utils.stack.diff import shown_definition
 from ..module_utils.stack.explain import find_failures, summary
-from ..module_utils.stack.live import SwarmUnavailable, read_live
+from ..module_utils.stack.live import read_live
+from ..module_utils.stack.record import read_record
+from ..module_utils.stack.unavailable import SwarmUnavailable
 
 
 def main() -> None:
@@ -113,6 +124,7 @@ def main() -> None:
     try:
         live = read_live(docker, module.params["name"], networks=False)
         failures = find_failures(docker, live, module.params["log_lines"])
+        record = read_record(docker, live.stack) if live.services else None
     except (SwarmUnavailable, DockerError) as error:
         module.fail_json(msg=str(error))
     state = summary(live)
@@ -123,6 +135,7 @@ def main() -> None:
         services=[service.as_result() for service in live.states()],
         tasks=[task.as_result() for task in live.tasks],
         failures=failures,
+        definition=shown_definition(record.definition) if record else {},
         calls=docker.calls,
         **state,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from . import python  # noqa: F401 - it speaks where Python is too old
+
 # ECMA-48, 5.4 (control sequences) and 5.6 (control strings), in their 7-bit and their 8-bit form. A string that nobody ends, ends with
 # its line. A terminal that obeys OSC 52 writes the clipboard; OSC 0 sets the title.
 SEQUENCE = re.compile(

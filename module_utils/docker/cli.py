@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from ..text import lines_of
 
 # A manager that has lost its peers answers late or never; nothing that only asks may hang with it.
 ANSWER_TIMEOUT = 60.0
+# To deploy or to remove is many calls in one, and may ask a registry about each image.
+DEPLOY_TIMEOUT = 600.0
 # Swarm changes nodes and services by itself, and refuses what a client has read before such a change (store.ErrSequenceConflict in
 # moby/swarmkit). The command line reads anew when it is called again.
 LOST_RACE = "update out of sequence"
@@ -58,24 +61,31 @@ class DockerCli:
         input: str | bytes | None = None,
         timeout: float | None = None,
         cwd: str | None = None,
+        unset: Collection[str] = (),
     ) -> CompletedDocker:
         """Run `docker ARGS`, again where it lost a race against the swarm itself.
 
-        With `check`, a non-zero exit raises DockerError. Input is never part of an error.
+        With `check`, a non-zero exit raises DockerError. Input is never part of an error. `unset` names variables that the command
+        must not have from here: what this class sets by itself.
         """
-        result = self._run_once(args, input, timeout, cwd)
+        result = self._run_once(args, input, timeout, cwd, unset)
         for _ in range(RACES):
             if result.rc == 0 or LOST_RACE not in result.stderr:
                 break
             time.sleep(0.5)
-            result = self._run_once(args, input, timeout, cwd)
+            result = self._run_once(args, input, timeout, cwd, unset)
         if check and result.rc != 0:
             said = result.stderr.strip() or result.stdout.strip() or f"exit code {result.rc}"
             raise DockerError(f"{_title(args)}: {said}")
         return result
 
     def _run_once(
-        self, args: tuple[str, ...], input: str | bytes | None, timeout: float | None, cwd: str | None
+        self,
+        args: tuple[str, ...],
+        input: str | bytes | None,
+        timeout: float | None,
+        cwd: str | None,
+        unset: Collection[str],
     ) -> CompletedDocker:
         command = [*self._base_command(), *args]
         self.calls += 1
@@ -85,7 +95,7 @@ class DockerCli:
                 input=input.encode("utf-8") if isinstance(input, str) else input,
                 stdin=subprocess.DEVNULL if input is None else None,
                 capture_output=True,
-                env=self._environment(),
+                env=self._environment(unset),
                 timeout=timeout,
                 cwd=cwd,
                 check=False,
@@ -112,8 +122,9 @@ class DockerCli:
             self._command = [str(binary), *connection_options(params)]
         return self._command
 
-    def _environment(self) -> dict[str, str]:
-        environment = {**os.environ, "LC_ALL": "C", "DOCKER_CLI_HINTS": "false"}
+    def _environment(self, unset: Collection[str] = ()) -> dict[str, str]:
+        own = {"LC_ALL": "C", "DOCKER_CLI_HINTS": "false"}
+        environment = {**os.environ, **{name: value for name, value in own.items() if name not in unset}}
         if self._module.params.get("api_version") not in (None, "", "auto"):
             environment["DOCKER_API_VERSION"] = str(self._module.params["api_version"])
         if self._module.params.get("docker_host") or self._module.params.get("cli_context"):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
-from ..docker.cli import DockerCli, DockerError
+from ..docker.cli import ANSWER_TIMEOUT, DEPLOY_TIMEOUT, CompletedDocker, DockerCli, DockerError
 from ..masking import hide, mask
 from .compose.canonical import Content, Prepared, network_name
 from .compose.interpolate import escape
 from .live import IMAGE_LABEL, NAMESPACE, Live, list_objects, read_live
 from .plan import Plan
-from .record import record_name, write_record
+from .record import content_ids, record_name, write_record
 from .remove import wait_tasks_gone
 from .wait import POLL, StackFailure
 
@@ -48,39 +49,103 @@ def create_contents(docker: DockerCli, stack: str, contents: list[Content], know
         for content in wanted:
             found = present.get(content.name)
             if found and found != known.get(f"{kind} {content.name}", found):
-                docker.run(kind, "rm", content.name)
+                docker.run(kind, "rm", content.name, timeout=ANSWER_TIMEOUT)
                 found = None
             if not found:
                 options = ("--label", f"{NAMESPACE}={stack}", *content.options)
                 source = "-" if content.path is None else content.path
-                docker.run(kind, "create", *options, content.name, source, input=content.data)
+                docker.run(kind, "create", *options, content.name, source, input=content.data, timeout=ANSWER_TIMEOUT)
 
 
-def prune_contents(docker: DockerCli, stack: str, definition: dict[str, Any]) -> None:
-    """Remove configs and secrets of the stack that nothing refers to any more."""
+def may_roll_back(service: dict[str, Any]) -> bool:
+    """Whether swarm may still go back to the service's PreviousSpec by itself."""
+    action = (service["Spec"].get("UpdateConfig") or {}).get("FailureAction")
+    return action == "rollback" and (service.get("UpdateStatus") or {}).get("State") != "completed"
+
+
+def former_contents(live: Live, watched: bool) -> set[str]:
+    """Ids of what only the PreviousSpec of services names: of those whose update is still watched, or of those that were once."""
+    former = {
+        name: {**service, "Spec": service["PreviousSpec"]}
+        for name, service in live.services.items()
+        if service.get("PreviousSpec")
+        and may_roll_back(service) == watched
+        and (watched or (service.get("UpdateStatus") or {}).get("State") == "completed")
+    }
+    return set(content_ids(Live(live.stack, services=former)).values()) - set(content_ids(live).values())
+
+
+def prune_contents(docker: DockerCli, stack: str, definition: dict[str, Any], live: Live) -> None:
+    """Remove configs and secrets of the stack that nothing refers to any more, and will not again."""
+    needed = former_contents(live, watched=True)
     for kind in ("config", "secret"):
         keep = {entry.get("name") or f"{stack}_{key}" for key, entry in definition[f"{kind}s"].items()}
         for name, identifier in list_objects(docker, kind, stack).items():
-            if name not in keep and name != record_name(stack):
+            if name not in keep and name != record_name(stack) and identifier not in needed:
                 # Still in use by a service that was not pruned: it stays, and goes with that service.
-                docker.run(kind, "rm", identifier, check=False)
+                docker.run(kind, "rm", identifier, check=False, timeout=ANSWER_TIMEOUT)
+
+
+# The newest schema of docker 20.10, the only one here whose command line wants to be told.
+OLD_VERSION = "3.9"
+# Between quotes, YAML takes the last three for ends of lines, and refuses the others.
+NOT_PLAIN = re.compile("[\x7f-\x9f\ufeff\ufffe\uffff\u2028\u2029]")
+
+
+def as_sent(definition: dict[str, Any]) -> str:
+    """The definition as JSON that is YAML too, which JSON's pairs of surrogates are not."""
+    text = json.dumps(escape(_without_empty_names(definition)), ensure_ascii=False)
+    return NOT_PLAIN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _without_empty_names(value: Any) -> Any:
+    """A mapping with an empty name, which a list with an empty variable makes, is taken as a list only."""
+    if isinstance(value, list):
+        return [_without_empty_names(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "" in value:
+        return [name if item is None else f"{name}={item}" for name, item in value.items()]
+    return {name: _without_empty_names(item) for name, item in value.items()}
 
 
 def stack_deploy(docker: DockerCli, stack: str, prepared: Prepared, params: dict[str, Any]) -> str:
-    """Hand the definition to the CLI on stdin, as JSON, which is YAML. Returns what the CLI warned about."""
-    text = json.dumps({"version": prepared.version, **escape(prepared.definition)})
+    """Hand the definition to the CLI on stdin. Returns what the CLI warned about."""
     flags = ["--compose-file", "-", "--resolve-image", params["resolve_image"]]
     if params["prune"]:
         flags.append("--prune")
     if params["with_registry_auth"]:
         flags.append("--with-registry-auth")
+    # Docker fills in a value that is not given from its own environment, where these are not the user's.
+    unset = {
+        name
+        for service in prepared.definition["services"].values()
+        for name, value in (service.get("environment") or {}).items()
+        if not value
+    }
+
+    def deploy(definition: dict[str, Any]) -> CompletedDocker:
+        return docker.run(
+            "stack",
+            "deploy",
+            *flags,
+            stack,
+            input=as_sent(definition),
+            check=False,
+            cwd=prepared.directory,
+            timeout=DEPLOY_TIMEOUT,
+            unset=unset,
+        )
+
     # CLIs that know --detach announce that waiting will become the default, and waiting never ends
     # for tasks that finish (docker/cli#5299). Older ones do not know the option.
-    done = docker.run(
-        "stack", "deploy", "--detach=true", *flags, stack, input=text, check=False, cwd=prepared.directory
-    )
+    flags.insert(0, "--detach=true")
+    done = deploy(prepared.definition)
     if done.rc != 0 and "unknown flag: --detach" in done.stderr:
-        done = docker.run("stack", "deploy", *flags, stack, input=text, check=False, cwd=prepared.directory)
+        flags.pop(0)
+        done = deploy(prepared.definition)
+    if done.rc != 0 and "unsupported Compose file version: 1.0" in done.stderr:
+        done = deploy({"version": OLD_VERSION, **prepared.definition})
     # Docker may quote values of the definition.
     values: dict[str, int] = {}
     mask(prepared.definition, values)
@@ -92,7 +157,7 @@ def stack_deploy(docker: DockerCli, stack: str, prepared: Prepared, params: dict
 
 def force_restart(docker: DockerCli, full_name: str, with_registry_auth: bool) -> None:
     flags = ["--with-registry-auth"] if with_registry_auth else []
-    docker.run("service", "update", "--detach", "--quiet", "--force", *flags, full_name)
+    docker.run("service", "update", "--detach", "--quiet", "--force", *flags, full_name, timeout=DEPLOY_TIMEOUT)
 
 
 def remove_networks(docker: DockerCli, stack: str, names: list[str], deadline: float) -> None:
@@ -100,7 +165,7 @@ def remove_networks(docker: DockerCli, stack: str, names: list[str], deadline: f
     while names:
         said = ""
         for name in list(names):
-            done = docker.run("network", "rm", name, check=False)
+            done = docker.run("network", "rm", name, check=False, timeout=ANSWER_TIMEOUT)
             if done.rc == 0 or "not found" in done.stderr.lower() or "no such network" in done.stderr.lower():
                 names.remove(name)
             else:
@@ -115,24 +180,25 @@ def execute(docker: DockerCli, stack: str, prepared: Prepared, plan: Plan, live:
     """Carry out a plan. Returns what docker warned about."""
     deadline = time.monotonic() + params["wait_timeout"]
     if plan.detached_services:
-        docker.run("service", "rm", *plan.detached_services)
+        docker.run("service", "rm", *plan.detached_services, timeout=ANSWER_TIMEOUT)
         leaving = [task.id for task in live.tasks if f"{stack}_{task.service}" in plan.detached_services]
         wait_tasks_gone(docker, leaving, deadline)
     remove_networks(docker, stack, list(plan.recreated_networks), deadline)
     for content in plan.recreated_contents:
         kind, _space, name = content.partition(" ")
-        docker.run(kind, "rm", name)
+        docker.run(kind, "rm", name, timeout=ANSWER_TIMEOUT)
     warned = ""
     if plan.deploy:
         create_contents(docker, stack, prepared.contents, plan.known_contents)
         for full_name in plan.foreign_images:
             labels = live.services[full_name]["Spec"].get("Labels") or {}
             if IMAGE_LABEL in labels and full_name not in plan.detached_services:
+                rename = ("service", "update", "--detach", "--quiet", "--label-rm", IMAGE_LABEL)
                 # Docker would keep the image that somebody else gave the service.
-                docker.run("service", "update", "--detach", "--quiet", "--label-rm", IMAGE_LABEL, full_name)
+                docker.run(*rename, full_name, timeout=DEPLOY_TIMEOUT)
         warned = stack_deploy(docker, stack, prepared, params)
     elif plan.removed_services:
-        docker.run("service", "rm", *plan.removed_services)
+        docker.run("service", "rm", *plan.removed_services, timeout=ANSWER_TIMEOUT)
     restarted = list(plan.restarted)
     if plan.deploy or plan.removed_services or plan.obsolete_networks:
         now = read_live(docker, stack)
@@ -142,7 +208,9 @@ def execute(docker: DockerCli, stack: str, prepared: Prepared, plan: Plan, live:
         remove_networks(docker, stack, list(plan.obsolete_networks), deadline)
         if plan.obsolete_networks:
             now.networks = {key: row for key, row in now.networks.items() if row["Name"] not in plan.obsolete_networks}
-        write_record(docker, stack, prepared.definition, prepared.contents, now)
+        write_record(
+            docker, stack, prepared.definition, prepared.contents, now, None if params["prune"] else plan.known
+        )
     for full_name in restarted:
         force_restart(docker, full_name, params["with_registry_auth"])
     return warned

@@ -86,6 +86,11 @@ def _readable_scalar(value: Any) -> str:
     return str(value) if plain else json.dumps(value)
 
 
+def shown_definition(definition: dict[str, Any]) -> Any:
+    """A definition without what its names make a secret, as in the differences."""
+    return mask(definition, _HIDDEN)
+
+
 def make_diff(title: str, before: Any, after: Any) -> dict[str, str]:
     return {
         "before_header": title,

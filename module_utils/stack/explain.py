@@ -39,17 +39,19 @@ def describe_task(docker: DockerCli | None, state: ServiceState, task: Task, log
     }
 
 
-def task_log(docker: DockerCli, task_id: str, lines: int) -> list[str]:
-    """The last lines of one task as it wrote them. Its two streams arrive apart; the timestamps put them together again."""
+def task_log(docker: DockerCli, task_id: str, lines: int | None) -> list[str]:
+    """The last lines of one task as it wrote them, or all. Its two streams arrive apart; the timestamps put them together again."""
+    tail = "all" if lines is None else str(lines)
     try:
         done = docker.run(
-            "service", "logs", "--raw", "--timestamps", "--tail", str(lines), task_id, check=False, timeout=LOG_TIMEOUT
+            "service", "logs", "--raw", "--timestamps", "--tail", tail, task_id, check=False, timeout=LOG_TIMEOUT
         )
     except DockerError as error:
         return [f"(no log: {first_line(str(error))})"]
     if done.rc != 0:
         return [f"(no log: {first_line(done.stderr)})"]
-    return [text for _stamp, text in stamped(done.stdout, done.stderr)][-lines:]
+    said = [text for _stamp, text in stamped(done.stdout, done.stderr)]
+    return said if lines is None else said[-lines:]
 
 
 def hint_for(state: ServiceState, task: Task) -> str:

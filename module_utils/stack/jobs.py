@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from ..docker.cli import ANSWER_TIMEOUT, DockerCli
+from ..docker.cli import ANSWER_TIMEOUT, DockerCli, parse_json_lines
 from ..logs import matching, settled
 from ..names import CHECK, is_name
 from ..swarm.cluster import NAME, RANK
@@ -26,8 +26,7 @@ def job_names(docker: DockerCli) -> list[str]:
         return []
     said = docker.run("service", "inspect", "--format", "{{json .Spec}}", *rows, check=False, timeout=ANSWER_TIMEOUT)
     found = set()
-    for line in said.stdout.splitlines():
-        spec = json.loads(line)
+    for spec in parse_json_lines(said.stdout):
         stack = (spec.get("Labels") or {}).get(NAMESPACE, "")
         rank = RANK_SERVICE.fullmatch(short_name(stack, str(spec.get("Name"))))
         # The stack of a check is no job.

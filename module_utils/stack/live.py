@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import platform
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, DockerError, parse_json_lines
 from ..logs import time_key
+from .nodes import is_eligible, list_nodes
+from .unavailable import SwarmUnavailable, explain_unavailable
 
 
 def list_objects(docker: DockerCli, kind: str, stack: str | None = None) -> dict[str, str]:
@@ -44,10 +46,6 @@ BAD_UPDATES = {
     "rollback_paused": "its update failed, and so did the rollback",
     "rollback_completed": "its update failed and was rolled back",
 }
-
-
-class SwarmUnavailable(Exception):
-    """This host cannot manage a swarm; the text is one sentence that names the host and the way out."""
 
 
 @dataclass(frozen=True)
@@ -162,9 +160,13 @@ class Live:
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
     networks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # Read only where a global service has no task: has it no place, or no task yet?
+    nodes: list[dict[str, Any]] | None = None
 
     def states(self) -> list[ServiceState]:
-        return [judge_service(self.stack, self.services[name], self.tasks) for name in sorted(self.services)]
+        return [
+            judge_service(self.stack, self.services[name], self.tasks, self.nodes) for name in sorted(self.services)
+        ]
 
     @property
     def running(self) -> bool:
@@ -193,47 +195,6 @@ def list_services(docker: DockerCli, stack: str) -> dict[str, str]:
     return {row["ID"]: row["Name"] for row in parse_json_lines(done.stdout)}
 
 
-def explain_unavailable(docker: DockerCli, error: DockerError) -> str:
-    host = platform.node()
-    try:
-        info = json.loads(docker.run("info", "--format", "{{json .}}", timeout=ANSWER_TIMEOUT).stdout)
-    except (DockerError, ValueError, RecursionError):
-        return _silent(host, str(error))
-    if info.get("ServerErrors"):
-        return _silent(host, "; ".join(info["ServerErrors"]))
-    host = info.get("Name") or host
-    swarm = info.get("Swarm") or {}
-    state = swarm.get("LocalNodeState", "inactive")
-    if state == "locked" or "needs to be unlocked" in str(error):
-        return f"The swarm on {host} is locked: run `docker swarm unlock` there with the unlock key, then try again."
-    if state == "inactive":
-        return f"{host} is not part of a swarm: initialise one with `docker swarm init`, or join one as a manager."
-    if lost_quorum(f"{error} {swarm.get('Error', '')}"):
-        return (
-            f"The swarm of {host} has no quorum: more than half of its managers must be up to change or show a stack."
-        )
-    if state != "active":
-        return f"{host} is in swarm state {state}: {swarm.get('Error') or error}"
-    if not swarm.get("ControlAvailable"):
-        managers = ", ".join(peer.get("Addr", "") for peer in swarm.get("RemoteManagers") or []) or "unknown"
-        return f"{host} is a swarm worker, not a manager: run this on a manager ({managers})."
-    return f"The swarm of {host} does not answer: {error}"
-
-
-def _silent(host: str, said: str) -> str:
-    """An engine that cannot be asked."""
-    if "permission denied" in said:
-        return f"This user may not talk to Docker on {host}: use become, or add the user to the group docker. ({said})"
-    return f"Docker on {host} does not answer: {said}"
-
-
-def lost_quorum(text: str) -> bool:
-    return any(
-        sign in text
-        for sign in ("does not have a leader", "too few managers", "DeadlineExceeded", "deadline exceeded", "no answer")
-    )
-
-
 def list_tasks(docker: DockerCli, stack: str) -> list[dict[str, Any]]:
     done = docker.run("stack", "ps", "--no-trunc", "--format", "{{json .}}", stack, check=False, timeout=ANSWER_TIMEOUT)
     if done.rc != 0:
@@ -244,22 +205,36 @@ def list_tasks(docker: DockerCli, stack: str) -> list[dict[str, Any]]:
     return rows
 
 
-def inspect_all(docker: DockerCli, ids: Iterable[str]) -> list[dict[str, Any]]:
-    """Services and tasks by id in one command. What has gone since it was listed is left out."""
+def inspect_all(docker: DockerCli, kind: str, ids: Iterable[str]) -> list[dict[str, Any]]:
+    """Services, or tasks, by id in one command. What has gone since it was listed is left out.
+
+    Without its kind, docker would ask for each as a container, an image, a network and so on first, and may find one.
+    """
     wanted = list(ids)
     if not wanted:
         return []
-    done = docker.run("inspect", *wanted, check=False, timeout=ANSWER_TIMEOUT)
+    done = docker.run("inspect", "--type", kind, *wanted, check=False, timeout=ANSWER_TIMEOUT)
     if done.rc != 0 and not only_gone(done.stderr):
         raise DockerError(f"docker inspect: {done.stderr.strip()}")
-    found: list[Any] = json.loads(done.stdout or "[]")
+    try:
+        found: list[Any] = json.loads(done.stdout or "[]")
+    except (ValueError, RecursionError) as error:
+        raise DockerError(f"docker inspect: printed what is not JSON: {done.stdout[:200]}") from error
     return [item for item in found if isinstance(item, dict)]
+
+
+# "no such file", "no such host" and "context not found" are about the way to the engine.
+GONE = re.compile(
+    r"no such (?:object|config|container|network|node|secret|service|task|volume)\b"
+    r"|\b(?:config|network|node|secret|service|task) (?:with id )?\S+ not found",
+    re.IGNORECASE,
+)
 
 
 def only_gone(said: str) -> bool:
     """Whether docker complains of nothing but what is not there (any more)."""
-    lines = said.lower().strip().splitlines()
-    return bool(lines) and all("no such " in line or "not found" in line for line in lines)
+    lines = said.strip().split("\n")
+    return all(GONE.search(line) for line in lines)
 
 
 def list_networks(docker: DockerCli) -> dict[str, dict[str, Any]]:
@@ -271,11 +246,14 @@ def read_live(docker: DockerCli, stack: str, networks: bool = True) -> Live:
     live = Live(stack, networks=list_networks(docker) if networks else {})
     for _look in range(LOOKS):
         rows = list_tasks(docker, stack) if names else []
-        found = inspect_all(docker, [*names, *(row["ID"] for row in rows)])
+        services = inspect_all(docker, "service", names)
+        found = inspect_all(docker, "task", [row["ID"] for row in rows])
         if _agree(rows, found):
             break
-    live.services = {item["Spec"]["Name"]: item for item in found if "ServiceID" not in item and "Spec" in item}
+    live.services = {item["Spec"]["Name"]: item for item in services if "Spec" in item}
     live.tasks = parse_tasks(stack, rows, found, live.services)
+    if any(state.mode.startswith("global") and not state.slots for state in live.states()):
+        live.nodes = list_nodes(docker)
     return live
 
 
@@ -291,6 +269,8 @@ def parse_tasks(
     """Join what `stack ps` knows (the node's name) with what `inspect` knows (all the rest). Newest first."""
     nodes = {row["ID"]: row.get("Node", "") for row in rows}
     names = {service["ID"]: name for name, service in services.items()}
+    # Their slots begin at 0, which JSON leaves out; a retry may be on another node.
+    jobs = {service["ID"] for service in services.values() if "ReplicatedJob" in _modes(service)}
     tasks = []
     for item in found:
         if item.get("ServiceID") not in names:
@@ -299,13 +279,16 @@ def parse_tasks(
         node = nodes.get(item["ID"]) or item.get("NodeID", "")
         container = status.get("ContainerStatus") or {}
         state = str(status.get("State", "new"))
+        slot = (
+            str(item.get("Slot") or 0) if item["ServiceID"] in jobs else str(item.get("Slot") or item.get("NodeID", ""))
+        )
         # Until a container has ended, the engine reports exit code 0 for it.
         ended = state in ("complete", "failed", "shutdown") and bool(container.get("ContainerID"))
         tasks.append(
             Task(
                 id=item["ID"],
                 service=short_name(stack, names[item["ServiceID"]]),
-                slot=str(item["Slot"]) if item.get("Slot") else item.get("NodeID", ""),
+                slot=slot,
                 node=node,
                 state=state,
                 desired=str(item.get("DesiredState", "")),
@@ -322,11 +305,22 @@ def parse_tasks(
     return sorted(tasks, key=lambda task: time_key(task.created), reverse=True)
 
 
+def _modes(service: dict[str, Any]) -> dict[str, Any]:
+    return (service.get("Spec") or {}).get("Mode") or {}
+
+
+def is_job(service: dict[str, Any]) -> bool:
+    """Whether a live service runs to its end. Swarm runs it again at each update, also at one that changes nothing."""
+    return bool(_modes(service).keys() & {"ReplicatedJob", "GlobalJob"})
+
+
 def short_name(stack: str, full_name: str) -> str:
     return full_name[len(stack) + 1 :] if full_name.startswith(f"{stack}_") else full_name
 
 
-def judge_service(stack: str, service: dict[str, Any], tasks: list[Task]) -> ServiceState:
+def judge_service(
+    stack: str, service: dict[str, Any], tasks: list[Task], nodes: list[dict[str, Any]] | None = None
+) -> ServiceState:
     spec = service["Spec"]
     name = short_name(stack, spec["Name"])
     template = spec.get("TaskTemplate", {})
@@ -343,10 +337,13 @@ def judge_service(stack: str, service: dict[str, Any], tasks: list[Task]) -> Ser
     rolling = str(update.get("State", "")) in ("updating", "rollback_started")
     for slot in sorted(by_slot):
         verdict = judge_slot(template, by_slot[slot], job=mode.endswith("job"), rolling=rolling)
-        if verdict:
+        if verdict and not (mode.startswith("global") and left_behind(by_slot[slot][0])):
             slots.append(Slot(slot, verdict, by_slot[slot][0]))
-    if mode == "global" or mode == "global-job":
-        wanted = max(1, len(slots))
+    constraints = list((template.get("Placement") or {}).get("Constraints") or [])
+    if mode.startswith("global"):
+        # A stopped one is meant to have places again.
+        places = 1 if nodes is None or rests(template) else sum(is_eligible(node, constraints) for node in nodes)
+        wanted = len(slots) or places
     return ServiceState(
         name=name,
         full_name=spec["Name"],
@@ -356,10 +353,18 @@ def judge_service(stack: str, service: dict[str, Any], tasks: list[Task]) -> Ser
         update_state=str(update.get("State", "")),
         update_started=str(update.get("StartedAt", "")),
         update_message=str(update.get("Message", "")),
-        constraints=list((template.get("Placement") or {}).get("Constraints") or []),
+        constraints=constraints,
         generic_resources=generic_resources(template),
         image=str(template.get("ContainerSpec", {}).get("Image", "")),
     )
+
+
+def left_behind(task: Task) -> bool:
+    """Whether a global service has no place any more where this task, its newest there, was: its node is down, drained or gone.
+
+    Nothing ends a task while its node is down. Whatever else ends it brings a newer one with it.
+    """
+    return task.desired == "shutdown" and (task.state in ACTIVE_STATES or task.state == "orphaned")
 
 
 def service_mode(spec: dict[str, Any]) -> tuple[str, int]:

@@ -9,11 +9,11 @@ from typing import Any
 from ..docker.cli import DockerCli
 from ..docker.module import DockerModule
 from ..masking import secrets_of
-from .apply import execute, missing_externals, prune_contents
+from .apply import execute, former_contents, missing_externals, prune_contents
 from .compose.canonical import NAME_LIMIT, prepare
 from .compose.load import is_path
 from .compose.shapes import ComposeError
-from .diff import make_diff
+from .diff import make_diff, shown_definition
 from .explain import summary
 from .live import Live, read_live
 from .plan import content_diffs, endless_services, make_plan, spare_others
@@ -58,9 +58,9 @@ def present(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
             "finishing; set deploy.restart_policy.condition to none or on-failure"
         )
     live = read_live(docker, stack)
-    record = read_record(docker, stack)
+    record = read_record(docker, stack, prepared.directory)
     plan = make_plan(stack, definition, live, record, params["prune"], params["redeploy"])
-    result.update(**describe(live))
+    result.update(definition=shown_definition(definition), **describe(live))
     spare_others(docker, stack, plan, live)
     result.update(actions=plan.actions, changed=bool(plan.actions))
     if module._diff:
@@ -92,16 +92,12 @@ def present(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
             result.update(describe(read_live(docker, stack, networks=False)))
             raise
         result.update(describe(live))
-    if plan.deploy and params["prune"] and not (params["wait_for"] == "none" and rolls_back(definition)):
-        prune_contents(docker, stack, definition)
-
-
-def rolls_back(definition: dict[str, Any]) -> bool:
-    """Whether swarm may go back to the previous definition by itself, and need its configs for that."""
-    return any(
-        (service["deploy"].get("update_config") or {}).get("failure_action") == "rollback"
-        for service in definition["services"].values()
-    )
+    for state in live.states():
+        if state.mode.startswith("global") and not state.wanted:
+            fulfils = f" and fulfils {' and '.join(state.constraints)}" if state.constraints else ""
+            module.warn(f"service {state.name} is global, and no node is up{fulfils}")
+    if params["prune"] and (plan.deploy or former_contents(live, watched=False)):
+        prune_contents(docker, stack, definition, live)
 
 
 def describe(live: Live) -> dict[str, Any]:

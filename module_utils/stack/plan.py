@@ -9,9 +9,12 @@ from ..docker.cli import ANSWER_TIMEOUT, DockerCli
 from ..masking import mask
 from .compose.canonical import Content, Prepared, network_name, service_view
 from .diff import _HIDDEN, differences, make_diff, pick, shorten
-from .live import Live, inspect_all, short_name
+from .live import Live, inspect_all, is_job, short_name
 from .record import Record, content_ids, normal_spec, read_config
 from .wait import StackFailure, _task_lines, why_failed
+
+# A network of which nothing is said.
+OVERLAY = {"driver": "overlay"}
 
 
 @dataclass
@@ -30,6 +33,7 @@ class Plan:
     restarted: list[str] = field(default_factory=list)
     failed_before: list[str] = field(default_factory=list)
     diffs: list[dict[str, str]] = field(default_factory=list)
+    known: Record | None = None
 
 
 def own_networks(stack: str, definition: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -50,7 +54,7 @@ def make_plan(
     redeploy: str,
 ) -> Plan:
     """Desired against live. Everything that the module will do is decided here."""
-    plan = Plan()
+    plan = Plan(known=record)
     _plan_networks(stack, definition, live, record, prune, plan)
     _plan_contents(definition, live, record, plan)
     _plan_services(stack, definition, live, record, plan)
@@ -71,13 +75,17 @@ def make_plan(
             f"Stack {stack} cannot be deployed: {', '.join(plan.recreated_networks + plan.recreated_contents)} must be created "
             f"again, and service {', '.join(strangers)} uses it, which is not described: describe it, or set prune to true"
         )
-    known = record.definition if record else {}
-    if live.services and known.get("volumes", {}) != definition["volumes"]:
-        plan.diffs.append(make_diff("volumes", known.get("volumes"), definition["volumes"]))
+    volumes = record.definition.get("volumes", {}) if record else {}
+    if not prune:
+        volumes = {name: volume for name, volume in volumes.items() if name in definition["volumes"]}
+    if live.services and volumes != definition["volumes"]:
+        plan.diffs.append(make_diff("volumes", volumes, definition["volumes"]))
         if record:
-            plan.actions.append(f"update volumes: {shorten(differences(known.get('volumes'), definition['volumes']))}")
+            plan.actions.append(f"update volumes: {shorten(differences(volumes, definition['volumes']))}")
             plan.deploy = True
     _plan_restarts(definition, live, redeploy, plan)
+    if plan.deploy:
+        _plan_jobs(stack, definition, live, plan)
     return plan
 
 
@@ -91,20 +99,21 @@ def _plan_networks(
         if name not in present:
             plan.actions.append(f"create network {name}")
             plan.deploy = True
-            plan.diffs.append(make_diff(f"network {name}", None, network or {"driver": "overlay"}))
+            plan.diffs.append(make_diff(f"network {name}", None, network or OVERLAY))
         elif record and name in known and (known[name] != network or record.networks.get(name) != present[name]):
             behind_our_back = "" if known[name] != network else " (it is not the one that was deployed)"
             plan.actions.append(f"recreate network {name}{behind_our_back}")
             plan.deploy = True
             plan.recreated_networks.append(name)
-            plan.diffs.append(make_diff(f"network {name}", known[name] or {"id": "another"}, network or {"id": "new"}))
+            before, after = (known[name], network) if known[name] != network else ({"id": "another"}, {"id": "new"})
+            plan.diffs.append(make_diff(f"network {name}", before or OVERLAY, after or OVERLAY))
     plan.detached_services += attached(live.services, live, plan.recreated_networks)
     if prune:
         for name in sorted(live.own_networks):
             if name not in wanted:
                 plan.actions.append(f"remove network {name}")
                 plan.obsolete_networks.append(name)
-                plan.diffs.append(make_diff(f"network {name}", known.get(name) or {"driver": "overlay"}, None))
+                plan.diffs.append(make_diff(f"network {name}", known.get(name) or OVERLAY, None))
 
 
 def attached(services: dict[str, dict[str, Any]], live: Live, networks: list[str]) -> list[str]:
@@ -123,7 +132,9 @@ def spare_others(docker: DockerCli, stack: str, plan: Plan, live: Live) -> None:
     networks = plan.recreated_networks + plan.obsolete_networks
     if not networks:
         return
-    found = inspect_all(docker, docker.run("service", "ls", "--quiet", timeout=ANSWER_TIMEOUT).stdout.split())
+    found = inspect_all(
+        docker, "service", docker.run("service", "ls", "--quiet", timeout=ANSWER_TIMEOUT).stdout.split()
+    )
     others = {item["Spec"]["Name"]: item for item in found if item["Spec"]["Name"] not in live.services}
     users = attached(others, live, networks)
     if users:
@@ -236,6 +247,18 @@ def _plan_restarts(definition: dict[str, Any], live: Live, redeploy: str, plan: 
         plan.diffs.append(
             make_diff(f"service {state.name}", {"tasks": _task_lines(state)}, {"tasks": ["started again"]})
         )
+
+
+def _plan_jobs(stack: str, definition: dict[str, Any], live: Live, plan: Plan) -> None:
+    """Docker updates each service that it is given, and a job runs at each update (moby/swarmkit UpdateService)."""
+    touched = {action.split()[2].rstrip(":") for action in plan.actions if action.split()[1] == "service"}
+    for full_name in sorted(set(live.services) - set(plan.detached_services)):
+        name = short_name(stack, full_name)
+        if is_job(live.services[full_name]) and name in definition["services"]:
+            plan.restarted = [other for other in plan.restarted if other != full_name]
+            plan.failed_before = [other for other in plan.failed_before if other != full_name]
+            if name not in touched:
+                plan.actions.append(f"run service {name} again: docker runs each job of a stack that it deploys")
 
 
 def endless_services(definition: dict[str, Any]) -> list[str]:

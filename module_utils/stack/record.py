@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, DockerError
 from .compose.canonical import Content
+from .compose.merge import normal
+from .compose.shapes import ComposeError
 from .diff import without_empty
 from .live import NAMESPACE, Live, only_gone
 
-RECORD_FORMAT = 1
+# 2 holds the definition in docker's long form.
+RECORD_FORMAT = 2
+WRITES = 3
 RECORD_SUFFIX = ".swarm-stack"
 
 
@@ -29,13 +34,19 @@ class Record:
         return json.dumps({"format": RECORD_FORMAT, **self.__dict__}, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> Record | None:
+    def from_json(cls, text: str, directory: str | None = None) -> Record | None:
+        """`directory`: where relative paths began, which records of format 1 may hold."""
         try:
             data = json.loads(text)
-            if data.pop("format") != RECORD_FORMAT:
+            written = data.pop("format")
+            if written == 1:
+                data["definition"] = normal(data["definition"], directory)
+            elif written != RECORD_FORMAT:
                 return None
-            return cls(**data)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            record = cls(**data)
+            record.live = {name: sort_ports(spec) for name, spec in record.live.items()}
+            return record
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ComposeError):
             return None
 
 
@@ -52,8 +63,16 @@ def normal_spec(service: dict[str, Any], networks: dict[str, dict[str, Any]]) ->
     for kind in ("Config", "Secret"):
         for reference in container.get(f"{kind}s") or []:
             reference.pop(f"{kind}ID", None)
-    cleaned: dict[str, Any] = without_empty(spec)
-    return cleaned
+    return sort_ports(without_empty(spec))
+
+
+def sort_ports(spec: dict[str, Any]) -> dict[str, Any]:
+    """Their order says nothing."""
+    endpoint = spec.get("EndpointSpec")
+    if isinstance(endpoint, dict) and isinstance(endpoint.get("Ports"), list):
+        ports = sorted(endpoint["Ports"], key=lambda port: json.dumps(port, sort_keys=True))
+        return {**spec, "EndpointSpec": {**endpoint, "Ports": ports}}
+    return spec
 
 
 def content_ids(live: Live) -> dict[str, str]:
@@ -82,16 +101,35 @@ def read_config(docker: DockerCli, name: str) -> str | None:
         return None
 
 
-def read_record(docker: DockerCli, stack: str) -> Record | None:
+def read_record(docker: DockerCli, stack: str, directory: str | None = None) -> Record | None:
     text = read_config(docker, record_name(stack))
-    return None if text is None else Record.from_json(text)
+    return None if text is None else Record.from_json(text, directory)
+
+
+def keep_others(record: Record, known: Record, stack: str) -> None:
+    """Add to a record what another has of services that are still there, and of what they use."""
+    own = set(record.definition["services"])
+    for name, service in known.definition.get("services", {}).items():
+        full_name = f"{stack}_{name}"
+        if name not in own and full_name in record.live:
+            record.definition["services"] = {**record.definition["services"], name: service}
+            record.live[full_name] = known.live.get(full_name, record.live[full_name])
+    for section in ("networks", "volumes", "configs", "secrets"):
+        record.definition[section] = {**known.definition.get(section, {}), **record.definition[section]}
+    record.contents = {**known.contents, **record.contents}
 
 
 def write_record(
-    docker: DockerCli, stack: str, definition: dict[str, Any], contents: list[Content], live: Live
+    docker: DockerCli,
+    stack: str,
+    definition: dict[str, Any],
+    contents: list[Content],
+    live: Live,
+    kept: Record | None = None,
 ) -> None:
+    """`kept`: what is known of services that were not looked at this time, as parts of a stack that are deployed by themselves."""
     record = Record(
-        definition=definition,
+        definition=dict(definition),
         # What swarm is taking back already is not what was asked for: the next run will find it unknown.
         live={
             name: normal_spec(service, live.networks)
@@ -105,6 +143,14 @@ def write_record(
             if name.partition(" ")[2] in {content.name for content in contents}
         },
     )
+    if kept:
+        keep_others(record, kept, stack)
     name = record_name(stack)
-    docker.run("config", "rm", name, check=False)
-    docker.run("config", "create", "--label", f"{NAMESPACE}={stack}", name, "-", input=record.to_json())
+    docker.run("config", "rm", name, check=False, timeout=ANSWER_TIMEOUT)
+    options = ("config", "create", "--label", f"{NAMESPACE}={stack}", name, "-")
+    # Without its record, the next run would take the stack for somebody else's.
+    for left in range(WRITES - 1, -1, -1):
+        done = docker.run(*options, check=not left, input=record.to_json(), timeout=ANSWER_TIMEOUT)
+        if done.rc == 0:
+            return
+        time.sleep(1)

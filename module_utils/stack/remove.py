@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from ..docker.cli import ANSWER_TIMEOUT, DockerCli
+from ..docker.cli import ANSWER_TIMEOUT, DEPLOY_TIMEOUT, DockerCli
 from .live import inspect_all, list_objects, list_services, list_tasks, stack_filter
 from .wait import POLL, StackFailure
 
@@ -56,7 +56,7 @@ def unreachable_nodes(docker: DockerCli) -> dict[str, str]:
 def wait_tasks_gone(docker: DockerCli, ids: list[str], deadline: float) -> list[str]:
     """Swarm forgets a removed service's task when its container has ended. Returns warnings about what it cannot know."""
     while True:
-        left = inspect_all(docker, ids)
+        left = inspect_all(docker, "task", ids)
         if not left:
             return []
         lost = unreachable_nodes(docker)
@@ -79,7 +79,7 @@ def remove_stack(docker: DockerCli, stack: str, timeout: int, check_mode: bool) 
     deadline = time.monotonic() + timeout
     task_ids = [row["ID"] for row in list_tasks(docker, stack)]
     # Its exit code is of no use: it fails for a network that is still in use, and returns 0 before tasks are gone.
-    docker.run("stack", "rm", stack, check=False)
+    docker.run("stack", "rm", stack, check=False, timeout=DEPLOY_TIMEOUT)
     while find_services_left(docker, stack):
         if time.monotonic() > deadline:
             break
@@ -100,7 +100,8 @@ def remove_stack(docker: DockerCli, stack: str, timeout: int, check_mode: bool) 
             raise StackFailure(f"Stack {stack} is not gone after {timeout} s: left are {left}. {said}".strip())
         for kind in ("service", "network", "config", "secret"):
             for identifier in getattr(remains, f"{kind}s").values():
-                said = docker.run(kind, "rm", identifier, check=False).stderr.strip() or said
+                done = docker.run(kind, "rm", identifier, check=False, timeout=ANSWER_TIMEOUT)
+                said = done.stderr.strip() or said
         time.sleep(POLL / 2)
 
 

@@ -34,7 +34,9 @@ def stop_stack(docker: DockerCli, stack: str, timeout: int, check_mode: bool) ->
         if not rests(service["Spec"]["TaskTemplate"]):
             update(docker, name, "--constraint-add", NOWHERE)
     while True:
-        left = [task for task in inspect_all(docker, tasks) if task.get("Status", {}).get("State") in ACTIVE_STATES]
+        left = [
+            task for task in inspect_all(docker, "task", tasks) if task.get("Status", {}).get("State") in ACTIVE_STATES
+        ]
         lost = unreachable_nodes(docker) if left else {}
         waited = [task["ID"] for task in left if task.get("NodeID") not in lost]
         if not waited:

@@ -49,12 +49,16 @@ class Waiter:
         self.goal: str = params["wait_for"]
         self.pattern = re.compile(params["ready_pattern"]) if params.get("ready_pattern") else None
         self.ready: set[str] = set()
+        self.settled = False
+        # Tasks whose whole log was read, because it is longer than what is read at each look.
+        self.searched: set[str] = set()
         self.stable_tasks: frozenset[str] = frozenset()
         self.stable_since = time.monotonic()
 
     def until_reached(self, live: Live, old_updates: set[str], settled: bool) -> Live:
         """`settled`: nothing was done, so that what has been running for long enough need not be watched again."""
         deadline = time.monotonic() + self.params["wait_timeout"]
+        self.settled = settled
         while True:
             live = self._only_wanted(live)
             if find_failures(None, live, 0, old_updates):
@@ -83,12 +87,21 @@ class Waiter:
         for state in states:
             for slot in state.slots:
                 if slot.verdict == "running" and slot.task.id not in self.ready:
-                    lines = task_log(self.docker, slot.task.id, READY_LOG_LINES)
-                    if any(matching(self.pattern, line) for line in lines):
+                    if self._says_ready(slot.task.id, self.pattern):
                         self.ready.add(slot.task.id)
                     else:
                         unready.append(slot)
         return unready
+
+    def _says_ready(self, task: str, pattern: re.Pattern[str]) -> bool:
+        lines = task_log(self.docker, task, READY_LOG_LINES)
+        if any(matching(pattern, line) for line in lines):
+            return True
+        if len(lines) < READY_LOG_LINES or task in self.searched:
+            return False
+        self.searched.add(task)
+        # The engine rotates logs: of a task that was there before, the line may be gone for good.
+        return self.settled or any(matching(pattern, line) for line in task_log(self.docker, task, None))
 
     def _stable(self, live: Live) -> bool:
         if self.goal == "complete":

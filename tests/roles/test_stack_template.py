@@ -131,8 +131,8 @@ def test_network_and_mounts(size: int) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_swarm_ignores_nothing_of_it(size: int) -> None:
-    merged, _directory = load([rendered(size)])
-    assert refusals(merged) == []
+    (part,), _directory = load([rendered(size)])
+    assert refusals(part) == []
     prepared = prepare([rendered(size)], "simple-training", {})
     assert prepared.warnings == []
     assert len(prepared.definition["services"]) == size
@@ -247,8 +247,8 @@ def test_gpus() -> None:
         assert service["deploy"]["resources"]["limits"] == {"cpus": "2"}
         assert service["command"][1] == f"--nproc_per_node={count}"
         assert service["volumes"][-1]["tmpfs"]["size"] == count << 30
-    merged, _directory = load([stack])
-    assert refusals(merged) == []
+    (part,), _directory = load([stack])
+    assert refusals(part) == []
     assert "NVIDIA_VISIBLE_DEVICES" not in stack["services"]["node0"]["environment"]
     spared = render(2, training_gpus=0, _training_node=offering(2, 0))["services"]
     assert [service["environment"].get("NVIDIA_VISIBLE_DEVICES") for service in spared.values()] == ["void", None]

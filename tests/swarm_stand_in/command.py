@@ -431,7 +431,7 @@ class Docker:
         return 0, shown["stdout"], shown["stderr"]
 
     def _lines(self, task: Raw) -> list[tuple[str, str, str]]:
-        named = f"{task['ServiceName']}.{task.get('Slot') or task['NodeID']}"
+        named = f"{task['ServiceName']}.{task.get('Slot') or task.get('NodeID', '')}"
         return self.logs.get(task["ID"], []) or self.logs.get(named, [])
 
     # The host

@@ -47,16 +47,19 @@ class Forbidden(ComposeRefused):
         self.deploying = "Compose file contains unsupported options:\n\n" + "\n\n".join(keys)
 
 
-def load(text: str, environment: Mapping[str, str], directory: str | None) -> tuple[Raw, str]:
-    """The definition with its variables replaced, and what docker says about what it drops."""
+def load(
+    text: str, environment: Mapping[str, str], directory: str | None, newest: tuple[int, int] = (3, 13)
+) -> tuple[Raw, str]:
+    """The definition with its variables replaced, and what docker says about what it drops. Docker 20.10 wants a version."""
     try:
         compose = json.loads(text)
     except ValueError as error:
         raise NotPlayed("the stand-in reads JSON only") from error
     if not isinstance(compose, dict):
         raise ComposeRefused("top-level object must be a mapping")
-    if not re.fullmatch(r"3(\.\d+)?", str(compose.get("version", "3.13"))):
-        raise ComposeRefused(f"unsupported Compose file version: {compose['version']}")
+    version = str(compose.get("version", "1.0" if newest < (3, 10) else "3.13"))
+    if not re.fullmatch(r"3(\.\d+)?", version) or tuple(map(int, version.split("."))) > newest:
+        raise ComposeRefused(f"unsupported Compose file version: {version}")
     services = compose.get("services") or {}
     if forbidden := sorted({key for service in services.values() for key in service if key in FORBIDDEN}):
         raise Forbidden(forbidden)
@@ -147,6 +150,13 @@ def mapping(value: Any) -> dict[str, str]:
     return {key: "" if item is None else str(item) for key, item in (value or {}).items()}
 
 
+def environment_of(value: Any) -> list[str]:
+    """A name without a value takes away the image's."""
+    if isinstance(value, dict):
+        return sorted(key if item is None else f"{key}={item}" for key, item in value.items())
+    return sorted(value or [])
+
+
 def words(value: Any) -> list[str]:
     return shlex.split(value) if isinstance(value, str) else [str(item) for item in value or []]
 
@@ -192,7 +202,7 @@ def service_spec(stack: str, name: str, service: Raw, compose: Raw, known: dict[
     _put(container, "Command", words(service.get("entrypoint")))
     _put(container, "Args", words(service.get("command")))
     _put(container, "Hostname", service.get("hostname"))
-    _put(container, "Env", sorted(f"{key}={value}" for key, value in mapping(service.get("environment")).items()))
+    _put(container, "Env", environment_of(service.get("environment")))
     _put(container, "Dir", service.get("working_dir"))
     _put(container, "User", service.get("user"))
     container["Privileges"] = {"CredentialSpec": None, "SELinuxContext": None}

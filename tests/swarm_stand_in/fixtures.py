@@ -191,7 +191,7 @@ class Cluster:
 def swarm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cluster]:
     """A cluster whose docker answers the modules. What is not of stack demo must be in the end as it was."""
     from ansible_collections.ddp.swarm.plugins.module_utils.docker import cli
-    from ansible_collections.ddp.swarm.plugins.module_utils.stack import apply, remove, stop, wait
+    from ansible_collections.ddp.swarm.plugins.module_utils.stack import apply, record, remove, stop, wait
 
     cluster = Cluster()
     place = tmp_path / "stand-in"
@@ -202,7 +202,7 @@ def swarm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cluster]:
     monkeypatch.setenv("PATH", f"{place}:/usr/bin:/bin")
     played = SimpleNamespace(run=cluster.process, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired)
     monkeypatch.setattr(cli, "subprocess", played)
-    for module in (apply, remove, stop, wait):
+    for module in (apply, record, remove, stop, wait):
         monkeypatch.setattr(module, "time", cluster.clock)
     yield cluster
     cluster.untouched()

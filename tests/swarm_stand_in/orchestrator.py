@@ -65,7 +65,8 @@ class Swarm(Store):
         service["Spec"] = copy.deepcopy(spec)
         service.pop("UpdateStatus", None)
         self.touch(service)
-        if "JobStatus" in service and service["PreviousSpec"] != spec:
+        if "JobStatus" in service:
+            # Also if nothing has changed.
             service["JobStatus"]["JobIteration"]["Index"] += 1
         self._fill(service, updating=True)
 
@@ -136,7 +137,7 @@ class Swarm(Store):
             count = mode["ReplicatedJob"].get("TotalCompletions", 1)
         else:
             count = mode["Replicated"].get("Replicas", 1)
-        return {str(number + 1) for number in range(count)}
+        return {str(number + (0 if "ReplicatedJob" in mode else 1)) for number in range(count)}
 
     def _own(self, service: Raw, slot: str | None = None) -> list[Raw]:
         own = [task for task in self.tasks.values() if task["ServiceID"] == service["ID"]]
@@ -144,7 +145,7 @@ class Swarm(Store):
 
     @staticmethod
     def _slot(task: Raw) -> str:
-        return str(task["Slot"]) if task.get("Slot") else str(task["NodeID"])
+        return str(task["Place"])
 
     def _live(self, service: Raw, slot: str) -> list[Raw]:
         return [t for t in self._own(service, slot) if t["DesiredState"] in ("ready", "running", "complete")]
@@ -178,6 +179,10 @@ class Swarm(Store):
         """With a delay it is scheduled and prepared at once, and started when the delay is over."""
         spec = service["Spec"]
         place: Raw = {"NodeID": slot} if slot in self.nodes else {"Slot": int(slot)}
+        # JSON leaves the first slot of a job out.
+        place = {key: value for key, value in place.items() if value}
+        if "JobStatus" in service and desired == "running":
+            desired = "complete"
         job = {"JobIteration": dict(service["JobStatus"]["JobIteration"])} if "JobStatus" in service else {}
         task = {
             **self.meta(),
@@ -195,6 +200,7 @@ class Swarm(Store):
             "ServiceName": spec["Name"],
             "Outcome": (*self._outcome(spec["Name"]), STEP)[:4],
             "Born": self._number,
+            "Place": slot,
         }
         self._number += 1
         self.tasks[task["ID"]] = task
@@ -222,8 +228,11 @@ class Swarm(Store):
             error = error or f"no suitable node (scheduling constraints not satisfied on {len(self.nodes)} nodes)"
             self._say(task, "pending", "pending task scheduling", error)
             return
-        if "Slot" in task:
-            task["NodeID"] = found[0]["ID"]
+        if task["Place"] not in self.nodes:
+            # A retry goes to another node, where there is one.
+            earlier = {old.get("NodeID") for old in self._own(self.services[task["ServiceID"]], task["Place"])}
+            fresh = [node for node in found if node["ID"] not in earlier]
+            task["NodeID"] = (fresh if "JobIteration" in task and fresh else found)[0]["ID"]
         self._say(task, "assigned", "scheduler assigned task to node")
         self.later(STEP, "prepare", identifier)
 
@@ -240,13 +249,13 @@ class Swarm(Store):
         task = self._due(identifier)
         if task is not None:
             self._say(task, "ready", "prepared")
-            if task["DesiredState"] == "running":
+            if task["DesiredState"] in ("running", "complete"):
                 self._start(task)
 
     def _go(self, identifier: str) -> None:
         task = self._due(identifier)
         if task is not None:
-            task["DesiredState"] = "running"
+            task["DesiredState"] = "complete" if "JobIteration" in task else "running"
             if task["Status"]["State"] == "ready":
                 self._start(task)
 
@@ -254,7 +263,7 @@ class Swarm(Store):
         container, identifier = self.identifier(64), task["ID"]
         self._say(task, "starting", "starting")
         task["Status"]["ContainerStatus"] = {"ContainerID": container, "PID": 0, "ExitCode": 0}
-        name = f"{task['ServiceName']}.{task.get('Slot') or task['NodeID']}.{identifier}"
+        name = f"{task['ServiceName']}.{task.get('Slot') or task.get('NodeID', '')}.{identifier}"
         labels = {**task["Template"]["ContainerSpec"].get("Labels", {}), "com.docker.swarm.task.id": identifier}
         labels["com.docker.swarm.service.name"] = task["ServiceName"]
         about = {"ID": container, "Name": name, "Labels": labels, "Node": task["NodeID"], "Task": identifier}
@@ -271,7 +280,7 @@ class Swarm(Store):
 
     def _due(self, identifier: str) -> Raw | None:
         task = self.tasks.get(identifier)
-        wanted = task is not None and task["DesiredState"] in ("ready", "running") and self.reachable(task)
+        wanted = task is not None and task["DesiredState"] in ("ready", "running", "complete") and self.reachable(task)
         return task if wanted else None
 
     def _end(self, identifier: str) -> None:
@@ -283,7 +292,7 @@ class Swarm(Store):
         if "ContainerStatus" in task["Status"]:
             task["Status"]["ContainerStatus"]["ExitCode"] = code
         service = self.services[task["ServiceID"]]
-        if not self._restart(task, service, state):
+        if not self._restart(task, service, state) and not (state == "complete" and "JobStatus" in service):
             task["DesiredState"] = "shutdown"
         self._judge_update(task, service)
 

@@ -154,7 +154,7 @@ class _Rows:
             "Error": error if whole or len(error) <= 30 else f'{error[:29]}…"'.replace('""', '"'),
             "ID": item["ID"] if whole else item["ID"][:12],
             "Image": item["Template"]["ContainerSpec"]["Image"],
-            "Name": f"{item['ServiceName']}.{item.get('Slot') or item['NodeID']}",
+            "Name": f"{item['ServiceName']}.{item.get('Slot') or item.get('NodeID', '')}",
             "Node": swarm.hostname(item.get("NodeID", "")),
             "Ports": "",
         }
@@ -178,7 +178,7 @@ def inspected(swarm: Swarm, kind: str, item: Raw, defaults: bool) -> Raw:
     """A copy of what docker prints; with `defaults`, as the untyped `docker inspect` shows a service."""
     shown = copy.deepcopy(item)
     if kind == "task":
-        for key in ("Template", "ServiceLabels", "ServiceName", "Outcome", "Born"):
+        for key in ("Template", "ServiceLabels", "ServiceName", "Outcome", "Born", "Place"):
             del shown[key]
     if kind in ("config", "secret"):
         data = shown["Spec"].pop("Data")

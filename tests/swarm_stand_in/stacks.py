@@ -34,7 +34,8 @@ def deploy(docker: Docker, parsed: Parsed, stdin: str, environment: Mapping[str,
     if resolve not in ("always", "changed", "never"):
         return 1, "", f"invalid option {resolve} for flag --resolve-image\n"
     try:
-        definition, said = compose.load(stdin, environment, directory)
+        newest = (3, 9) if docker.numbers < (23,) else (3, 13)
+        definition, said = compose.load(stdin, environment, directory, newest)
     except compose.Forbidden as error:
         return 1, "", f"{error.deploying}\n"
     if (26,) <= docker.numbers < (28,) and "detach" not in parsed.flags:

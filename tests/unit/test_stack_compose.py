@@ -7,7 +7,6 @@ import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.canonical import prepare as real_prepare
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.canonical import service_view
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.interpolate import interpolate
-from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.load import load
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.refusals import (
     KNOWN_DEPLOY_KEYS,
     KNOWN_SERVICE_KEYS,
@@ -44,21 +43,14 @@ class TestCompose:
                     endless_services(prepared.definition)
                     [service_view(prepared.definition, name) for name in prepared.definition["services"]]
 
-    def test_merge(self):
-        base = self.service(command=["a"], environment=["A=1", "B=1"], volumes=["v:/x", "w:/y"])
-        extra = self.service(
-            command=["b"], environment={"B": "2"}, volumes=[{"type": "bind", "source": "/s", "target": "/x"}]
-        )
-        merged, _directory = load([base, extra])
-        service = merged["services"]["s"]
-        assert service["command"] == ["b"]
-        assert service["environment"] == {"A": "1", "B": "2"}
-        assert service["volumes"] == ["w:/y", {"type": "bind", "source": "/s", "target": "/x"}]
-
     @pytest.mark.parametrize(
         ("text", "value"),
         [
-            ("$A-${A}", "1-1"),
+            ("${A}-$A", "1-1"),
+            # A default goes to the next }, with braces and without.
+            ("$A-${A}", "1}"),
+            ("$B-x", "x"),
+            ("${A:?must-be}", "be"),
             ("$$A", "$A"),
             ("${B:-x}", "x"),
             ("${E-x}", ""),
@@ -99,17 +91,22 @@ class TestCompose:
 
     def test_booleans_and_numbers_become_text(self):
         service = self.service(environment={"T": True, "F": False, "N": 1, "Z": None})
-        assert self.prepare(service).definition["services"]["s"]["environment"] == {"T": "true", "F": "false", "N": "1"}
+        assert self.prepare(service).definition["services"]["s"]["environment"] == {
+            "T": "true",
+            "F": "false",
+            "N": "1",
+            "Z": None,
+        }
 
     def test_global_services_have_no_replicas(self):
         made = self.prepare(self.service(deploy={"mode": "global"}))
         assert made.definition["services"]["s"]["deploy"] == {"mode": "global"}
 
     def test_only_what_is_used_is_kept(self):
-        compose = {**self.service(volumes=["v:/v", "/h:/h", "/anonymous"]), "volumes": {"v": {}, "w": {}}}
+        compose = {**self.service(volumes=["va:/v", "/h:/h", "/anonymous"]), "volumes": {"va": {}, "w": {}}}
         compose.update(configs={"c": {"content": ""}}, networks={"n": {}})
         made = self.prepare(compose)
-        assert list(made.definition["volumes"]) == ["v"]
+        assert list(made.definition["volumes"]) == ["va"]
         assert list(made.definition["networks"]) == ["default"]
         assert made.contents == []
 
@@ -117,6 +114,10 @@ class TestCompose:
         ("compose", "message"),
         [
             ({"services": []}, "services must be a mapping"),
+            (
+                {"services": {"s": {"image": "i", "configs": ["c"]}}, "configs": {"c": {"content": "\udcff"}}},
+                "config c: content holds what is not UTF-8",
+            ),
             ({"services": {"s": None}}, "has no image"),
             ({"services": {"s": "x"}}, 'services.s must be a mapping, and is "x"'),
             ({"services": {"s": {"image": 1}}}, "service s: image must be a text, and is 1"),
@@ -129,7 +130,7 @@ class TestCompose:
             ({"services": {"s": {"image": "i", "volumes": ["./x:/y"]}}}, "volumes: ./x is relative"),
             ({"services": {"s": {}}}, "has no image"),
             ({"services": {"s": {"image": "i", "networks": ["n"]}}}, "network n is used"),
-            ({"services": {"s": {"image": "i", "volumes": ["v:/v"]}}}, "volume v is used"),
+            ({"services": {"s": {"image": "i", "volumes": ["va:/v"]}}}, "volume va is used"),
             ({"services": {"s": {"image": "i", "configs": ["c"]}}, "configs": {"c": {}}}, "needs exactly one of"),
             ({"services": {"s": {"image": "i", "configs": ["c"]}}, "configs": {"c": {"file": "x"}}}, "is relative"),
             (
@@ -162,7 +163,7 @@ class TestCompose:
     def test_every_key_that_docker_cli_drops_is_refused(self):
         """docker/cli cli/compose/types: UnsupportedProperties, DeprecatedProperties and ForbiddenProperties."""
         theirs = """build cgroupns_mode cgroup_parent devices domainname external_links ipc links mac_address network_mode
-            pid privileged restart security_opt shm_size userns_mode container_name expose extends volume_driver
+            pid privileged security_opt shm_size userns_mode container_name expose extends volume_driver
             volumes_from cpu_quota cpu_shares cpuset mem_limit memswap_limit""".split()  # noqa: SIM905
         assert set(theirs) <= set(REFUSED_SERVICE_KEYS)
         assert not KNOWN_SERVICE_KEYS & set(REFUSED_SERVICE_KEYS)
@@ -223,9 +224,10 @@ class TestCompose:
         path = tmp_path / "stack.yml"
         path.write_text("services: {s: {image: i}}")
         assert self.prepare(str(path)).definition["services"]["s"]["image"] == "i"
-        path.write_text("services: {s: {image: i, ports: [22:22], labels: {day: 2025-01-01, n: 1.5}}}")
+        path.write_text("services: {s: {image: i, ports: [22:22], labels: {day: '2025-01-01', n: 1.5}}}")
         service = self.prepare(str(path)).definition["services"]["s"]
-        assert (service["ports"], service["labels"]) == (["22:22"], {"day": "2025-01-01", "n": "1.5"})
+        assert service["ports"] == [{"mode": "ingress", "target": 22, "published": 22, "protocol": "tcp"}]
+        assert service["labels"] == {"day": "2025-01-01", "n": "1.5"}
         path.write_text("services: {s: {image: !!binary aGk=}}")
         with pytest.raises(ComposeError, match="JSON cannot express"):
             self.prepare(str(path))

@@ -45,6 +45,22 @@ class TestContents:
         call(compose=[second])
         assert len([name for name in swarm.configs if "_c_" in name]) == 2
 
+    @pytest.mark.parametrize(("monitor", "left"), [("1h", 2), ("1s", 1)])
+    def test_old_contents_stay_while_an_update_is_watched(self, swarm, call, monitor, left):
+        """Its tasks may all run, and swarm still go back to what was before."""
+        for text in ("one", "two"):
+            compose = self.compose(text, secret=f"geheimnis {text}")
+            update = {"failure_action": "rollback", "monitor": monitor}
+            compose["services"]["node1"]["deploy"]["update_config"] = update
+            made = call(compose=[compose], wait_for="running", stability_period=8)
+            assert not made.get("failed"), made["msg"]
+        assert len([name for name in swarm.configs if "_c_" in name]) == left
+        assert len(swarm.secrets) == left
+        if monitor == "1h":
+            swarm.swarm.settle(7200)
+            assert call(compose=[compose])["actions"] == []
+            assert len(swarm.secrets) == 1
+
     def test_any_bytes(self, swarm, call):
         def compose(data):
             return {**self.compose(), "configs": {"c": {"content_base64": base64.b64encode(data).decode()}}}

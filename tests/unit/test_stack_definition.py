@@ -2,12 +2,12 @@
 
 import json
 
+import merge_rows
 import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.canonical import network_name, references
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.canonical import prepare as real_prepare
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.interpolate import escape, interpolate
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.load import is_path
-from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.merge import merge
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.shapes import ComposeError
 
 
@@ -19,45 +19,33 @@ def service(**keys):
     return {"services": {"s": {"image": "i", **keys}}}
 
 
-def made(compose, **options):
+def made(*compose, **options):
     """The one service."""
-    return prepare(compose, **options).definition["services"]["s"]
+    return prepare(*compose, **options).definition["services"]["s"]
 
 
 class TestMerging:
-    @pytest.mark.parametrize(
-        ("key", "base", "extra", "merged"),
-        [
-            ("volumes", ["/x"], ["v:/x:ro"], ["v:/x:ro"]),
-            ("volumes", ["v:/x:ro"], ["/x"], ["/x"]),
-            ("volumes", ["/x", "/y"], ["/z"], ["/x", "/y", "/z"]),
-            ("volumes", ["a:/x", "b:/y"], ["a:/z"], ["a:/x", "b:/y", "a:/z"]),
-            ("volumes", [{"target": "/x"}, {"target": "/y"}], ["v:/y"], [{"target": "/x"}, "v:/y"]),
-            ("configs", ["a", "b"], [{"source": "b", "target": "/b"}], ["a", {"source": "b", "target": "/b"}]),
-            ("secrets", [{"source": "a"}, {"source": "b"}], ["a"], [{"source": "b"}, "a"]),
-            ("ports", ["80:80", "81:81"], ["80:80"], ["81:81", "80:80"]),
-            ("ports", [{"target": 1, "published": 2}], [{"published": 2, "target": 1}], [{"published": 2, "target": 1}]),
-            ("ports", [{"source": 1, "target": 2}], [{"source": 1, "target": 3}],
-             [{"source": 1, "target": 2}, {"source": 1, "target": 3}]),
-            ("entrypoint", ["a", "b"], ["a"], ["a"]),
-            ("healthcheck", {"test": ["a"], "retries": 1}, {"test": ["b"]}, {"test": ["b"], "retries": 1}),
-            ("deploy", {"labels": ["a=1", "b=1"]}, {"labels": {"b": "2"}}, {"labels": {"a": "1", "b": "2"}}),
-            ("sysctls", ["a=1"], ["b=1", "c"], {"a": "1", "b": "1", "c": None}),
-            ("environment", {"A": "1"}, ["B=x=y"], {"A": "1", "B": "x=y"}),
-            ("deploy", {"replicas": 2, "mode": "global"}, {"replicas": None}, {"replicas": None, "mode": "global"}),
-            ("image", "a", "b", "b"),
-            ("healthcheck", {"a": 1}, None, None),
-            ("healthcheck", None, {"a": 1}, {"a": 1}),
-            ("command", "text", ["list"], ["list"]),
-        ],
-    )  # fmt: skip
-    def test_by_what_each_is_about(self, key, base, extra, merged):
-        kept = json.dumps([base, extra])
-        assert merge({key: base}, {key: extra}) == {key: merged}
-        assert json.dumps([base, extra]) == kept
+    @pytest.mark.parametrize(("key", "base", "extra", "merged"), merge_rows.ROWS)
+    def test_services_are_merged_as_docker_merges_them(self, key, base, extra, merged):
+        found = made(*merge_rows.pair(key, base, extra))
+        expected = {"replicas": 1, **merged} if key == "deploy" else merged
+        assert found[key] == expected
 
-    def test_what_only_one_has_is_kept(self):
-        assert merge({"a": 1}, {"b": {"c": 2}}) == {"a": 1, "b": {"c": 2}}
+    @pytest.mark.parametrize(("section", "base", "extra", "merged"), merge_rows.OBJECTS)
+    def test_the_last_definition_of_an_object_is_all(self, section, base, extra, merged):
+        assert prepare(*merge_rows.object_pair(section, base, extra)).definition[section] == {"o": merged}
+
+    def test_what_is_given_stays_as_it_was(self):
+        parts = merge_rows.pair("environment", {"A": "$B"}, ["A=1"])
+        text = json.dumps(parts)
+        prepare(*parts)
+        assert json.dumps(parts) == text
+
+    def test_each_definition_has_its_variables_replaced_before_they_are_merged(self):
+        parts = merge_rows.pair("deploy", {"labels": ["a.$A.b=1"]}, {"labels": {"a.x.b": "2"}})
+        assert made(*parts, environment={"A": "x"})["deploy"]["labels"] == {"a.x.b": "2"}
+        parts = merge_rows.pair("volumes", ["$A:/x"], ["/other:/x"])
+        assert [mount["source"] for mount in made(*parts, environment={"A": "/y"})["volumes"]] == ["/other"]
 
 
 class TestSources:
@@ -111,15 +99,26 @@ class TestSources:
     def test_a_file_that_json_cannot_express(self, tmp_path, value):
         (tmp_path / "f").write_text(f"services: {{s: {{image: i, labels: {{x: {value}}}}}}}")
         if value.startswith("2025"):
-            assert made(str(tmp_path / "f"))["labels"] == {"x": value}
+            # As docker prints it.
+            assert made(str(tmp_path / "f"))["labels"] == {"x": "2025-01-01 00:00:00 +0000 UTC"}
             return
         with pytest.raises(ComposeError, match=r"^compose holds what JSON cannot express: "):
             prepare(str(tmp_path / "f"))
 
-    def test_numbers_with_a_colon_are_texts_and_no_others(self, tmp_path):
-        (tmp_path / "f").write_text("services: {s: {image: i, ports: [22:22, 8080, 1:30.5], stop_grace_period: 1.5}}")
-        found = made(str(tmp_path / "f"))
-        assert (found["ports"], found["stop_grace_period"]) == (["22:22", 8080, "1:30.5"], 1.5)
+    @pytest.mark.parametrize(
+        ("scalar", "text"),
+        [("yes", "yes"), ("On", "On"), ("true", "true"), ("0o440", "288"), ("0440", "288"), ("1_000", "1000"), ("22:22", "22:22"),
+         ("1.10", "1.1"), ("1e6", "1e+06"), ("999999.5", "999999.5"), ("2025-01-01", "2025-01-01 00:00:00 +0000 UTC"), ("0x1F", "31"),
+         ("08", "8"), ("~", ""), (".5", "0.5"), ("=", "="), ("'1_000'", "1_000"), ("!!str 1_000", "1_000"), ("0.00001", "1e-05"),
+         ("18446744073709551616", "1.8446744073709552e+19"), ("2025-13-01", "2025-13-01"), ("-", "-"), (".inf", ".inf")],
+    )  # fmt: skip
+    def test_scalars_are_what_they_are_to_docker(self, tmp_path, scalar, text):
+        (tmp_path / "f").write_text(f"services: {{s: {{image: i, labels: {{x: {scalar}}}}}}}")
+        assert made(str(tmp_path / "f"))["labels"] == {"x": text}
+
+    def test_of_several_documents_docker_reads_the_first(self, tmp_path):
+        (tmp_path / "f").write_text("services: {s: {image: i}}\n---\nservices: {s: {image: j}}\n")
+        assert made(str(tmp_path / "f"))["image"] == "i"
 
 
 class TestShapes:
@@ -181,7 +180,7 @@ class TestShapes:
 class TestInterpolation:
     ENVIRONMENT = (("A", "1"), ("E", ""), ("LONG_1", "x"))
 
-    def said(self, value, where="services.s.hostname"):
+    def said(self, value, where=("services", "s", "hostname")):
         warnings = []
         return interpolate(value, dict(self.ENVIRONMENT), warnings, where), warnings
 
@@ -244,13 +243,13 @@ class TestInterpolation:
         ],
     )
     def test_where_a_variable_is_not_set(self, definition, where):
-        _value, (warning,) = self.said(definition, where="")
+        _value, (warning,) = self.said(definition, where=())
         assert warning == f"{where} not set on the target, it became empty; write $$ for a dollar sign"
 
     @pytest.mark.parametrize("section", ["configs", "secrets"])
     def test_the_text_of_a_content_stays_and_its_file_does_not(self, section):
         value = {section: {"c": {"content": "$A", "file": "/$A"}, "content": {"file": "/$A"}}}
-        assert self.said(value, where="") == (
+        assert self.said(value, where=()) == (
             {section: {"c": {"content": "$A", "file": "/1"}, "content": {"file": "/1"}}},
             [],
         )
@@ -264,13 +263,39 @@ class TestInterpolation:
 
 class TestServices:
     def test_the_last_word_about_a_variable(self, tmp_path):
-        (tmp_path / "1").write_bytes(b"# A=0\n  # B=0\n\n   \nA=1\n B =1\nC=x=y\nD\nE\n")
+        (tmp_path / "1").write_bytes(
+            b"\xef\xbb\xbfA=0\n  # B=0\n\n   \nA=1\n B=1\nC=x=y\nD\nE\nH=\r\nI= a\xe2\x80\xa8b \n"
+        )
         (tmp_path / "2").write_text("A=2\n")
         files = [str(tmp_path / "1"), str(tmp_path / "2")]
-        environment = {"D": "of the target", "F": "too"}
+        environment = {"D": "of the target", "F": "too", "H": "filled in"}
         found = made(service(env_file=files, environment={"B": 3, "F": None, "G": None}), environment=environment)
-        assert found["environment"] == {"A": "2", "B": "3", "C": "x=y", "D": "of the target", "F": "too"}
+        assert found["environment"] == {
+            "A": "2",
+            "B": "3",
+            "C": "x=y",
+            "D": "of the target",
+            "F": "too",
+            # Without a value it takes away the image's.
+            "G": None,
+            "H": "filled in",
+            "I": " a\u2028b ",
+        }
         assert "env_file" not in found
+
+    @pytest.mark.parametrize(
+        ("line", "said"),
+        [
+            ("export A=1", "line 1 of env_file {} begins with export, which docker does not know"),
+            ("\nA =1", "line 2 of env_file {} has a blank in its name"),
+            ("=1", "line 1 of env_file {} has no name"),
+        ],
+    )
+    def test_a_line_that_docker_does_not_take(self, tmp_path, line, said):
+        (tmp_path / "f").write_text(line)
+        with pytest.raises(ComposeError) as caught:
+            prepare(service(env_file=str(tmp_path / "f")))
+        assert str(caught.value) == f"service s: {said.format(tmp_path / 'f')}"
 
     def test_a_path_may_begin_at_the_users_home(self, monkeypatch, tmp_path):
         (tmp_path / "f").write_text("A=1\n")
@@ -301,16 +326,15 @@ class TestServices:
             ({"replicas": 0}, {"replicas": 0}),
             ({"mode": "replicated", "x-any": 1}, {"mode": "replicated", "replicas": 1}),
             ({"mode": "replicated-job"}, {"mode": "replicated-job"}),
-            ({"labels": None}, {"labels": None, "replicas": 1}),
+            ({"labels": None}, {"replicas": 1}),
         ],
     )
     def test_a_number_of_replicas_is_always_said(self, deploy, made_of_it):
         assert made(service(deploy=deploy))["deploy"] == made_of_it
 
-    def test_keys_without_a_value_and_those_of_the_user_are_left_out(self):
+    def test_keys_that_say_nothing_and_those_of_the_user_are_left_out(self):
         assert made(service(hostname=None, tty=False, **{"x-any": 1})) == {
             "image": "i",
-            "tty": False,
             "deploy": {"replicas": 1},
         }
 
@@ -322,7 +346,13 @@ class TestServices:
             (["/a:/a", "./x:/y"], "./x"),
             ([{"type": "volume", "source": "v", "target": "/y"}], None),
             ([{"type": "tmpfs", "target": "/y"}], None),
-            ([{"type": "bind", "source": "/x", "target": "/y"}, "~/x:/y"], None),
+            (
+                [
+                    {"type": "bind", "source": "/x", "target": "/y"},
+                    {"type": "bind", "source": "/z/../a", "target": "/a"},
+                ],
+                None,
+            ),
         ],
     )
     def test_a_relative_path_needs_a_file_that_it_begins_at(self, volumes, refused):
@@ -336,6 +366,12 @@ class TestServices:
             f"service s: volumes: {refused} is relative, and an inline definition has no directory: write the full path"
         )
 
+    def test_paths_begin_at_the_first_file_and_are_absolute(self, tmp_path):
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "f.json").write_text(json.dumps(service(volumes=["./x/../y:/y", "../z:/z", "~/h:/h"])))
+        found = made(str(tmp_path / "a" / "f.json"), environment={"HOME": "/home/user"})
+        assert [mount["source"] for mount in found["volumes"]] == [f"{tmp_path}/a/y", f"{tmp_path}/z", "/home/user/h"]
+
 
 class TestUse:
     @pytest.mark.parametrize(
@@ -344,25 +380,33 @@ class TestUse:
             ("networks", None, ["default"]),
             ("networks", [], ["default"]),
             ("networks", {}, ["default"]),
-            ("networks", ["a", "b"], ["a", "b"]),
-            ("networks", {"a": None}, ["a"]),
+            ("networks", {"a": None, "b": {}}, ["a", "b"]),
             ("volumes", None, []),
-            (
-                "volumes",
-                ["v:/v", "w:/w:ro", "/anonymous", "/h:/h", "./r:/r", "~/x:/x", "C:/x", "\\\\host\\x:/x"],
-                ["v", "w", "C"],
-            ),
             (
                 "volumes",
                 [{"type": "volume", "source": "v"}, {"type": "volume"}, {"type": "bind", "source": "b"}, {}],
                 ["v"],
             ),
+            ("volumes", [{"type": "cluster", "source": "c"}, {"type": "cluster", "source": "group:g"}], ["c"]),
             ("configs", None, []),
-            ("secrets", ["a", {"source": "b", "target": "c"}], ["a", "b"]),
+            ("secrets", [{"source": "a"}, {"source": "b", "target": "c"}], ["a", "b"]),
         ],
     )
     def test_what_a_service_uses(self, section, entries, names):
         assert references({section: entries}, section) == names
+
+    def test_a_credential_spec_is_a_config_that_is_used(self):
+        assert references({"credential_spec": {"config": "a"}, "configs": [{"source": "b"}]}, "configs") == ["b", "a"]
+
+    @pytest.mark.parametrize(
+        ("short", "named"),
+        [("va:/v", "va"), ("va:/w:ro", "va"), ("/anonymous", None), ("/h:/h", None), ("~/x:/x", None), ("C:\\y:/x", None),
+         ("\\\\host\\x:/x", None), ("v:/v", None)],
+    )  # fmt: skip
+    def test_what_a_short_volume_names(self, short, named):
+        """A single letter before a colon is a drive of Windows."""
+        definition = prepare({**service(volumes=[short]), "volumes": {"va": None}}).definition
+        assert list(definition["volumes"]) == ([named] if named else [])
 
     @pytest.mark.parametrize(
         ("changes", "said"),
@@ -370,7 +414,7 @@ class TestUse:
             ({"networks": ["n"]}, "network n is used by a service, but not defined under networks"),
             ({"configs": ["default"]}, "config default is used by a service, but not defined under configs"),
             ({"secrets": ["a"]}, "secret a is used by a service, but not defined under secrets"),
-            ({"volumes": ["default:/x"]}, "volume default is used, but not defined under the top-level volumes"),
+            ({"volumes": ["none:/x"]}, "volume none is used, but not defined under the top-level volumes"),
         ],
     )
     def test_what_is_used_must_be_defined(self, changes, said):
@@ -382,16 +426,20 @@ class TestUse:
         ("given", "canonical"),
         [
             (None, {}),
-            ({"driver": None, "x-any": 1, "attachable": False}, {"attachable": False}),
+            ({"driver": None, "x-any": 1, "name": "", "labels": {}}, {}),
             ({"external": False, "name": "own"}, {"name": "own"}),
-            ({"external": True}, {"external": True}),
+            ({"external": True}, {"external": True, "name": "o"}),
             ({"external": {"name": "real"}}, {"external": True, "name": "real"}),
             ({"external": {"name": "real"}, "name": "own"}, {"external": True, "name": "own"}),
             ({"labels": ["a", "b=1"]}, {"labels": {"a": "", "b": "1"}}),
         ],
     )
     def test_the_one_form_of_a_network_and_a_volume(self, given, canonical):
-        compose = {**service(networks=["o"], volumes=["o:/o"]), "networks": {"o": given}, "volumes": {"o": given}}
+        compose = {
+            **service(networks=["o"], volumes=[merge_rows.volume("o", "/o")]),
+            "networks": {"o": given},
+            "volumes": {"o": given},
+        }
         definition = prepare(compose).definition
         assert definition["networks"] == definition["volumes"] == {"o": canonical}
 

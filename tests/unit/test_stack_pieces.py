@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import CompletedDocker, DockerError
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.apply import may_roll_back
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.diff import (
     differences,
     make_diff,
@@ -14,7 +15,6 @@ from ansible_collections.ddp.swarm.plugins.module_utils.stack.diff import (
     shorten,
 )
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.live import Live
-from ansible_collections.ddp.swarm.plugins.module_utils.stack.module import rolls_back
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.plan import attached, endless_services, own_networks
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.record import (
     Record,
@@ -110,10 +110,11 @@ class TestRecords:
         assert Record.from_json(record.to_json()) == record
 
     def test_one_of_an_earlier_release_is_read(self):
-        assert Record.from_json('{"format": 1, "definition": {"a": 1}}') == Record({"a": 1})
+        empty = {section: {} for section in ("services", "networks", "volumes", "configs", "secrets")}
+        assert Record.from_json('{"format": 1, "definition": {"a": 1}}') == Record(empty)
 
     @pytest.mark.parametrize(
-        "data", ["{}", "3", "null", '"x"', '{"format": 2}', '{"format": 0}', '{"format": 1, "x": 1}', "["]
+        "data", ["{}", "3", "null", '"x"', '{"format": 3}', '{"format": 0}', '{"format": 1, "x": 1}', "["]
     )
     def test_one_of_another_kind_counts_as_none(self, data):
         assert Record.from_json(data) is None
@@ -253,16 +254,19 @@ class TestText:
         assert endless_services({"services": services}) == ["a", *(["s"] if endless else [])]
 
     @pytest.mark.parametrize(
-        ("deploys", "may"),
+        ("config", "status", "may"),
         [
-            ([{}], False),
-            ([{"update_config": None}, {"update_config": {"failure_action": "pause"}}], False),
-            ([{"update_config": {"failure_action": "rollback"}}, {}], True),
+            (None, None, False),
+            ({"FailureAction": "pause"}, {"State": "updating"}, False),
+            ({"FailureAction": "rollback"}, {"State": "updating"}, True),
+            ({"FailureAction": "rollback"}, {"State": "rollback_started"}, True),
+            # Swarm has not begun yet.
+            ({"FailureAction": "rollback"}, None, True),
+            ({"FailureAction": "rollback"}, {"State": "completed"}, False),
         ],
     )
-    def test_what_swarm_may_take_back(self, deploys, may):
-        services = {str(number): {"deploy": deploy} for number, deploy in enumerate(deploys)}
-        assert rolls_back({"services": services}) == may
+    def test_what_swarm_may_go_back_to(self, config, status, may):
+        assert may_roll_back({"Spec": {"UpdateConfig": config}, "UpdateStatus": status}) == may
 
 
 class TestDiffsOfConfigs:

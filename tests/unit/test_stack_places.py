@@ -316,7 +316,7 @@ class TestLooks:
         before = len(swarm.calls)
         info = call(swarm_stack_info, check=True)
         assert (info["exists"], info["failed_for_good"], info["failures"], info["changed"]) == (True, False, [], False)
-        assert info["calls"] == 3 == len(swarm.calls) - before
+        assert info["calls"] == 5 == len(swarm.calls) - before
         assert swarm.count("network", "ls") == 2
 
     def test_without_being_asked_for_them_it_reads_no_logs(self, swarm, call):

@@ -23,7 +23,7 @@ class TestPresent:
         assert made["state"]["converged"]
         again = call(compose=[definition()], wait_for="running")
         assert not again["changed"]
-        assert again["calls"] <= 5
+        assert again["calls"] <= 6
         assert again["diff"] == []
 
     @pytest.mark.parametrize(
@@ -46,7 +46,15 @@ class TestPresent:
     def test_old_command_line(self, swarm, call):
         swarm.engine = "20.10.24"
         assert call(compose=[definition()])["changed"]
-        assert swarm.count("stack", "deploy") == 2
+        # It knows no --detach, and wants a version.
+        assert swarm.count("stack", "deploy") == 3
+        assert swarm.compose["version"] == "3.9"
+        assert not call(compose=[definition()])["changed"]
+
+    def test_a_new_command_line_is_given_no_version(self, swarm, call):
+        """So that it goes by its newest schema, whatever the file says."""
+        call(compose=[{"version": "3.1", **definition(init=True)}])
+        assert "version" not in swarm.compose
 
     def test_dollar_signs_reach_the_container(self, swarm, call):
         call(compose=[definition(command=["echo", "$$HOME"])])
@@ -241,7 +249,7 @@ class TestWhatDockerIsTold:
     def test_registry_auth(self, swarm, call, engine, wanted):
         swarm.engine = engine
         call(compose=[definition()], with_registry_auth=wanted)
-        assert ["--with-registry-auth" in told for told in self.deploys(swarm)] == [wanted] * (1 + (engine < "26"))
+        assert ["--with-registry-auth" in told for told in self.deploys(swarm)] == [wanted] * (1 + 2 * (engine < "26"))
         call(compose=[definition()], with_registry_auth=wanted, redeploy="always")
         updates = [told for told in swarm.calls if told[:2] == ("service", "update")]
         assert ["--with-registry-auth" in told for told in updates] == [wanted] * 2

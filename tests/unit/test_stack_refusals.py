@@ -44,7 +44,7 @@ class TestRefusals:
         message = call(compose=[definition()])["msg"]
         assert re.search(r"^Docker on \S+ does not answer: (docker service ls: )?Cannot connect", message)
 
-    @pytest.mark.parametrize("key", ["shm_size", "privileged", "devices", "ipc", "network_mode", "build", "restart"])
+    @pytest.mark.parametrize("key", ["shm_size", "privileged", "devices", "ipc", "network_mode", "build"])
     def test_ignored_keys(self, swarm, call, key):
         result = call(compose=[definition(**{key: "x"})])
         assert f"service node1: {key} has no effect: " in result["msg"]
@@ -71,6 +71,7 @@ class TestRefusals:
             ({"compose": [{}], "ready_pattern": "("}, "not a regular expression"),
             ({}, "compose"),
             ({"compose": [{}]}, "defines no service"),
+            ({"compose": []}, "defines no service"),
         ],
     )
     def test_parameters(self, swarm, call, args, message):
@@ -153,7 +154,7 @@ class TestKeys:
     @pytest.mark.parametrize("port", ["127.0.0.1:80:80", "[::1]:80:80"])
     def test_an_address_that_swarm_ignores_stays_with_a_warning(self, port):
         prepared = prepare(service(ports=["81:81", port]), strict=False)
-        assert prepared.definition["services"]["s"]["ports"] == ["81:81", port]
+        assert [entry["published"] for entry in prepared.definition["services"]["s"]["ports"]] == [80, 81]
         assert prepared.warnings == [
             f"service s: the address in ports {port} has no effect: swarm publishes on all addresses of a node"
         ]
@@ -163,6 +164,40 @@ class TestKeys:
             "top level: name other is not used, the stack is called demo"
         ]
 
-    @pytest.mark.parametrize(("given", "version"), [({}, "3.9"), ({"version": "3.8"}, "3.8"), ({"version": 3}, "3")])
-    def test_the_version_that_docker_is_told(self, given, version):
-        assert prepare({**service(), **given}).version == version
+    @pytest.mark.parametrize(
+        ("restart", "policy"),
+        [
+            ("always", {"condition": "any"}),
+            ("unless-stopped", {"condition": "any"}),
+            ("on-failure", {"condition": "on-failure"}),
+            ("on-failure:3", {"condition": "on-failure", "max_attempts": 3}),
+            ("on-failure:0", {"condition": "on-failure"}),
+        ],
+    )
+    def test_restart_counts_where_there_is_no_policy(self, restart, policy):
+        prepared = prepare(service(restart=restart))
+        assert prepared.definition["services"]["s"] == {
+            "image": "i",
+            "deploy": {"restart_policy": policy, "replicas": 1},
+        }
+        assert prepared.warnings == []
+
+    @pytest.mark.parametrize(
+        ("parts", "said"),
+        [
+            ([service(restart="always", deploy={"restart_policy": {}})], "beside deploy.restart_policy"),
+            ([service(restart="always"), service(deploy={"restart_policy": {}})], "beside deploy.restart_policy"),
+            ([service(restart="no")], "swarm would start its tasks again and again: use deploy.restart_policy"),
+        ],
+    )
+    def test_restart_is_refused_where_it_has_no_effect(self, parts, said):
+        with pytest.raises(ComposeError, match=said):
+            prepare(*parts)
+        prepared = prepare(*parts, strict=False)
+        assert "restart" not in prepared.definition["services"]["s"]
+        assert [said in warning for warning in prepared.warnings] == [True]
+
+    @pytest.mark.parametrize("restart", ["sometimes", "on-failure:x", "on-failure:-1", ":3", 3, ["always"]])
+    def test_restart_that_docker_does_not_take(self, restart):
+        with pytest.raises(ComposeError, match="^service s: restart"):
+            prepare(service(restart=restart))

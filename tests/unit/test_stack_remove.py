@@ -199,7 +199,8 @@ class TestTasks:
         """Each look finds these tasks of those that are asked for."""
         left, asked = list(looks), []
 
-        def found(docker, ids):
+        def found(docker, kind, ids):
+            assert kind == "task"
             asked.append(list(ids))
             now = left.pop(0) if len(left) > 1 else left[0]
             return [{"ID": key, "NodeID": node, "Status": {"State": "running"}} for key, node in now.items()]

@@ -13,6 +13,7 @@ from ansible_collections.ddp.swarm.plugins.module_utils.stack.apply import (
     stack_deploy,
 )
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.canonical import Content, Prepared
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.live import Live
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.wait import StackFailure
 from ansible_collections.ddp.swarm.plugins.modules import swarm_stack
 from docker_stand_in import run
@@ -36,7 +37,7 @@ class TestPlans:
         swarm.run("stack deploy --detach=true --resolve-image never -c - demo", stdin=text)
 
     def volumes(self, size):
-        compose = definition(volumes=["v:/v"])
+        compose = definition(volumes=[{"type": "volume", "source": "v", "target": "/v"}])
         return {**compose, "volumes": {"v": {"driver_opts": {"size": size}}}}
 
     def test_volumes_that_changed(self, swarm, call):
@@ -95,7 +96,7 @@ class TestPlans:
             "recreate service node1: what it uses is recreated",
         ]
         (diff,) = made["diff"]
-        assert (diff["before"], diff["after"]) == ("attachable: false\n", "attachable: true\n")
+        assert (diff["before"], diff["after"]) == ("driver: overlay\n", "attachable: true\n")
         assert swarm.service("node0")["ID"] == first
         assert made["state"]["converged"]
 
@@ -104,13 +105,13 @@ class TestPlans:
         networks = [diff for diff in made["diff"] if "network" in diff["before_header"]]
         assert [(diff["before_header"], diff["before"], diff["after"]) for diff in networks] == [
             ("network demo_default", "", "driver: overlay\n"),
-            ("network demo_second", "", "attachable: false\n"),
+            ("network demo_second", "", "driver: overlay\n"),
         ]
         made = call(compose=[definition()])
         assert made["actions"] == ["remove network demo_second", "update service node1: networks"]
         networks = [diff for diff in made["diff"] if "network" in diff["before_header"]]
         assert [(diff["before_header"], diff["before"], diff["after"]) for diff in networks] == [
-            ("network demo_second", "attachable: false\n", "")
+            ("network demo_second", "driver: overlay\n", "")
         ]
         record = json.loads(swarm.configs["demo.swarm-stack"]["Spec"]["Data"])
         assert record["networks"] == {"demo_default": swarm.networks["demo_default"]["Id"]}
@@ -217,7 +218,8 @@ class TestContents:
         [
             ({}, False, 1),
             ({"prune": False}, False, 2),
-            ({"wait_for": "running"}, True, 1),
+            # Its update is still watched.
+            ({"wait_for": "running"}, True, 2),
             ({"wait_for": "none"}, True, 2),
         ],
     )
@@ -239,7 +241,7 @@ class TestContents:
         docker = told(CompletedDocker(1, "", "in use"))
         docker.json_lines = lambda kind, *_words: [{"Name": name, "ID": key} for name, key in rows[kind].items()]
         wanted = {"configs": {"c": {"external": True, "name": "own_1"}}, "secrets": {"held": {"driver": "d"}}}
-        prune_contents(docker, "demo", wanted)
+        prune_contents(docker, "demo", wanted, Live("demo"))
         assert [words for words, _options in docker.asked] == [("config", "rm", "o"), ("secret", "rm", "p")]
 
     @pytest.mark.parametrize(
@@ -256,7 +258,7 @@ class TestContents:
         create_contents(docker, "demo", [Content("config", "c", "c_1", b"text", None)], known)
         assert [words[:2] for words, _options in docker.asked] == asked
         for words, options in docker.asked[1:]:
-            assert (words[-2:], options) == (("c_1", "-"), {"input": b"text"})
+            assert (words[-2:], options) == (("c_1", "-"), {"input": b"text", "timeout": 60.0})
 
 
 class TestWordsOfDocker:
@@ -374,7 +376,7 @@ class TestResults:
         assert "warnings" not in made
         before = len(swarm.calls)
         made = call(compose=[definition()], later=0)
-        assert made["calls"] == len(swarm.calls) - before == 5
+        assert made["calls"] == len(swarm.calls) - before == 6
         assert (made["diff"], made["failures"]) == ([], [])
 
     def test_differences_are_shown_only_if_they_are_asked_for(self, swarm, capsys):

@@ -13,7 +13,7 @@ class TestWaiting:
         assert made["state"]["complete"]
         assert not made["running"]
         assert not call(compose=[definition()], wait_for="complete")["changed"]
-        assert call(compose=[definition()], wait_for="running")["calls"] <= 5
+        assert call(compose=[definition()], wait_for="running")["calls"] <= 6
 
     def test_failure_names_task_and_shows_log(self, swarm, call):
         swarm.outcomes = {"demo_node1": ("failed", 1, "task: non-zero exit (1)"), "demo_node0": ("complete", 0, "")}
@@ -105,6 +105,20 @@ class TestWaiting:
         swarm.log("demo_node0.1", "2025-01-01T00:00:01Z [default1]:READY")
         swarm.log("demo_node1.1", "!2025-01-01T00:00:01Z loading\rREADY 1%\r2%")
         assert not call(compose=[definition()], wait_for="running", ready_pattern="^READY").get("failed")
+
+    def test_a_ready_line_that_has_left_the_last_lines(self, swarm, call):
+        lines = [f"2025-01-01T10:00:{number / 100:09.6f}Z line" for number in range(2500)]
+        for node in ("node0", "node1"):
+            swarm.log(f"demo_{node}.1", "2025-01-01T09:59:59Z READY", *lines)
+        pattern = {"wait_for": "running", "ready_pattern": "^READY"}
+        assert not call(compose=[definition()], **pattern).get("failed")
+        # What the engine has rotated away cannot be found, and nothing was done to the task.
+        for node in ("node0", "node1"):
+            swarm.log(f"demo_{node}.1", *lines)
+        again = call(compose=[definition()], **pattern)
+        assert (again["changed"], again.get("failed")) == (False, None)
+        # A task that was just started must have said it.
+        assert call(compose=[definition()], redeploy="always", **pattern)["failed"]
 
     def test_ready_pattern_does_not_ask_what_has_completed(self, swarm, call):
         swarm.outcomes = dict.fromkeys(["demo_node0", "demo_node1"], ("complete", 0, ""))

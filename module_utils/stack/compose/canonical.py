@@ -13,12 +13,10 @@ from typing import Any
 from ...masking import secret_texts
 from .interpolate import interpolate
 from .load import KeepSecret, _keep_nothing, load
-from .merge import as_mapping
-from .refusals import drop, refusals
+from .merge import finish, merge_parts, read_part, resolve_path
+from .refusals import drop, refusals, refuse_restart
 from .shapes import SECTIONS, ComposeError, Definition
 
-# The newest schema version that the docker CLI 20.10 knows; newer CLIs accept it as well.
-DEFAULT_VERSION = "3.9"
 NAME_LIMIT = 64
 
 
@@ -39,7 +37,6 @@ class Prepared:
     definition: Definition
     contents: list[Content] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    version: str = DEFAULT_VERSION
     directory: str | None = None
 
 
@@ -52,102 +49,59 @@ def prepare(
     keep_secret: KeepSecret = _keep_nothing,
 ) -> Prepared:
     """The whole way from the option `compose` to a definition in one canonical form."""
-    compose, directory = load(sources, keep_secret)
-    warnings: list[str] = []
-    refused = refusals(compose)
-    if refused and strict:
-        raise ComposeError("; ".join(sentence for _path, sentence in refused))
-    for path, sentence in refused:
-        if path:
-            drop(compose, path)
-        warnings.append(f"{sentence} (left out)" if path else sentence)
-    if compose.get("name") not in (None, stack):
-        warnings.append(f"top level: name {compose['name']} is not used, the stack is called {stack}")
-    services = compose.get("services") or {}
-    if not services:
+    parts, directory = load(sources, keep_secret)
+    prepared = Prepared({}, directory=directory)
+    warnings = prepared.warnings
+    resolved = []
+    refused: list[str] = []
+    for part in parts:
+        if part.get("name") not in (None, stack):
+            warnings.append(f"top level: name {part['name']} is not used, the stack is called {stack}")
+        sections = interpolate({section: part.get(section) or {} for section in SECTIONS}, environment, warnings)
+        part = {**part, **sections}
+        for path, sentence in refusals(part):
+            refused.append(sentence)
+            if path:
+                drop(part, path)
+            warnings.append(f"{sentence} (left out)" if path else sentence)
+        resolved.append(part)
+    _refuse(refused, strict)
+    merged = merge_parts([read_part(part, directory, environment) for part in resolved])
+    refused = [sentence for name, service in merged["services"].items() if (sentence := refuse_restart(name, service))]
+    _refuse(refused, strict)
+    warnings += [f"{sentence} (left out)" for sentence in refused]
+    if not merged["services"]:
         raise ComposeError("compose defines no service")
-    prepared = Prepared(
-        {}, warnings=warnings, version=str(compose.get("version", DEFAULT_VERSION)), directory=directory
-    )
-    resolved = interpolate({section: compose.get(section) or {} for section in SECTIONS}, environment, warnings)
-    for name, service in resolved["services"].items():
-        prepared.definition.setdefault("services", {})[name] = canonical_service(
-            name, service or {}, directory, environment
-        )
+    complete = finish(merged)
+    services = {name: canonical_service(name, service) for name, service in complete["services"].items()}
+    complete["services"] = prepared.definition["services"] = services
     for section in ("networks", "volumes"):
-        prepared.definition[section] = {
-            name: canonical_object(value) for name, value in sorted(used_objects(resolved, section).items())
-        }
+        prepared.definition[section] = dict(sorted(used_objects(complete, section).items()))
     for kind in ("config", "secret"):
         prepared.definition[f"{kind}s"] = {
             key: _canonical_content(prepared, kind, key, value, stack, missing_files, keep_secret)
-            for key, value in sorted(used_objects(resolved, f"{kind}s").items())
+            for key, value in sorted(used_objects(complete, f"{kind}s").items())
         }
+    try:
+        json.dumps(prepared.definition, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ComposeError("compose, or a variable that it uses, holds what is not UTF-8") from error
     return prepared
 
 
-def canonical_service(
-    name: str, service: Definition, directory: str | None, environment: Mapping[str, str]
-) -> Definition:
-    canonical = {key: value for key, value in service.items() if not str(key).startswith("x-") and value is not None}
-    if not canonical.get("image"):
+def _refuse(sentences: list[str], strict: bool) -> None:
+    if sentences and strict:
+        raise ComposeError("; ".join(sentences))
+
+
+def canonical_service(name: str, service: Definition) -> Definition:
+    if not service.get("image"):
         raise ComposeError(f"service {name} has no image")
-    for entry in canonical.get("volumes") or []:
-        source = str(entry.get("source", "") if isinstance(entry, dict) else entry.partition(":")[0])
-        binds = entry.get("type") == "bind" if isinstance(entry, dict) else source.startswith(".")
-        if binds:
-            # docker makes the same of it, when it reads a file.
-            resolve_path(source, directory, f"service {name}: volumes")
-    variables: dict[str, Any] = {}
-    files = canonical.pop("env_file", [])
-    for path in [files] if isinstance(files, str) else files:
-        variables.update(read_env_file(name, resolve_path(path, directory, f"service {name}: env_file"), environment))
-    for key, value in (as_mapping(canonical.pop("environment", None)) or {}).items():
-        variables[key] = environment.get(key) if value is None else value
-    if variables:
-        canonical["environment"] = {key: scalar(value) for key, value in variables.items() if value is not None}
-    if canonical.get("labels") is not None:
-        canonical["labels"] = {key: scalar(value) for key, value in as_mapping(canonical["labels"]).items()}
-    deploy = {key: value for key, value in (canonical.get("deploy") or {}).items() if not str(key).startswith("x-")}
-    if deploy.get("labels") is not None:
-        deploy["labels"] = {key: scalar(value) for key, value in as_mapping(deploy["labels"]).items()}
+    deploy = dict(service.get("deploy") or {})
     if deploy.get("mode", "replicated") == "replicated":
         # Left out, it would mean "as it is": a service scaled behind our back would stay so.
         deploy.setdefault("replicas", 1)
-    canonical["deploy"] = deploy
-    return canonical
-
-
-def scalar(value: Any) -> str:
-    """As YAML spells it: a bare true in a mapping is what its author meant by "true"."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else str(value)
-
-
-def read_env_file(service: str, path: str, environment: Mapping[str, str]) -> dict[str, str | None]:
-    try:
-        with open(path, encoding="utf-8") as stream:
-            lines = stream.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ComposeError(f"service {service}: cannot read env_file {path}: {error}") from error
-    variables: dict[str, str | None] = {}
-    for line in lines:
-        if line.strip() and not line.lstrip().startswith("#"):
-            name, sign, value = line.lstrip().partition("=")
-            variables[name.strip()] = value if sign else environment.get(name.strip())
-    return variables
-
-
-def resolve_path(path: str, directory: str | None, what: str) -> str:
-    path = os.path.expanduser(path)
-    if os.path.isabs(path):
-        return path
-    if directory is None:
-        raise ComposeError(
-            f"{what}: {path} is relative, and an inline definition has no directory: write the full path"
-        )
-    return os.path.join(directory, path)
+    return {**service, "deploy": deploy}
 
 
 def used_objects(compose: Definition, section: str) -> Definition:
@@ -167,40 +121,19 @@ def references(service: Definition, section: str) -> list[str]:
     if section == "networks":
         return list(entries) if entries else ["default"]
     if section == "volumes":
-        names = [
-            str(entry.get("source") or "") if isinstance(entry, dict) else _short_volume(str(entry))
-            for entry in entries or []
-            if not isinstance(entry, dict) or entry.get("type") == "volume"
-        ]
-        return [name for name in names if name]
-    return [str(entry.get("source")) if isinstance(entry, dict) else str(entry) for entry in entries or []]
-
-
-def _short_volume(entry: str) -> str:
-    """The named volume of SOURCE:TARGET, empty for a bind mount or an anonymous volume."""
-    source, colon, _rest = entry.partition(":")
-    return source if colon and not source.startswith(("/", ".", "~", "\\")) else ""
-
-
-def canonical_object(value: Definition) -> Definition:
-    canonical = {key: item for key, item in value.items() if not str(key).startswith("x-") and item is not None}
-    external = canonical.pop("external", False)
-    if isinstance(external, dict):
-        canonical.setdefault("name", external.get("name"))
-    if canonical.get("labels") is not None:
-        canonical["labels"] = {key: scalar(item) for key, item in as_mapping(canonical["labels"]).items()}
-    if external:
-        canonical["external"] = True
-    return canonical
+        named = [entry for entry in entries or [] if entry.get("type") in ("volume", "cluster") and entry.get("source")]
+        return [entry["source"] for entry in named if not entry["source"].startswith("group:")]
+    names = [str(entry.get("source")) for entry in entries or []]
+    specification = (service.get("credential_spec") or {}).get("config") if section == "configs" else None
+    return [*names, specification] if specification else names
 
 
 def _canonical_content(
     prepared: Prepared, kind: str, key: str, value: Definition, stack: str, missing_files: bool, keep_secret: KeepSecret
 ) -> Definition:
     """Name a config or secret after its content. Swarm cannot change one in place ("only updates to Labels are allowed")."""
-    value = canonical_object(value)
     if value.get("external"):
-        return {"external": True, "name": value.get("name") or key}
+        return {"external": True, "name": value["name"]}
     if "driver" in value:
         return value
     sources = ["file", "content", *(["content_base64"] if kind == "config" else [])]
@@ -210,7 +143,10 @@ def _canonical_content(
     path: str | None = None
     if given == ["content"]:
         text = value["content"] if isinstance(value["content"], str) else json.dumps(value["content"], sort_keys=True)
-        data = text.encode("utf-8")
+        try:
+            data = text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ComposeError(f"{kind} {key}: content holds what is not UTF-8: use content_base64") from error
     elif given == ["content_base64"]:
         try:
             data = base64.b64decode(value["content_base64"], validate=True)
@@ -269,6 +205,7 @@ def service_view(definition: Definition, name: str) -> Definition:
 
 
 def _with_real_name(entry: Any, objects: Definition) -> Definition:
+    # An old record has texts here.
     named = dict(entry) if isinstance(entry, dict) else {"source": str(entry)}
     named["name"] = (objects.get(str(named.get("source"))) or {}).get("name")
     return {key: value for key, value in named.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Reads compose definitions from files and texts, and merges them."""
+"""Reads compose definitions from files and texts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ...masking import secrets_of
-from .merge import merge
 from .shapes import ComposeError, Definition, _kind_of, check_shapes
+from .values import plain_scalar
 
+# The tag of what is not quoted.
+PLAIN = "tag:yaml.org,2002:plain"
 KeepSecret = Callable[[Iterable[str]], None]
 
 
@@ -24,12 +26,12 @@ def is_path(source: Any) -> bool:
     return isinstance(source, str) and not re.search(r"[\n{}]|:\s", source)
 
 
-def load(sources: list[Any], keep_secret: KeepSecret = _keep_nothing) -> tuple[Definition, str | None]:
-    """Merge all entries in order. The directory of the first file is what relative paths refer to.
+def load(sources: list[Any], keep_secret: KeepSecret = _keep_nothing) -> tuple[list[Definition], str | None]:
+    """All entries in order. The directory of the first file is what relative paths refer to.
 
     `keep_secret` gets the texts of the secrets of each entry before anything is said about it.
     """
-    merged: Definition = {}
+    parts: list[Definition] = []
     directory = None
     for source in sources:
         if isinstance(source, Mapping):
@@ -46,12 +48,12 @@ def load(sources: list[Any], keep_secret: KeepSecret = _keep_nothing) -> tuple[D
             raise ComposeError(f"{source} does not hold a mapping")
         try:
             part = json.loads(json.dumps(part))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ComposeError(f"compose holds what JSON cannot express: {error}") from error
         keep_secret(secrets_of(part))
-        merged = merge(merged, part)
-    check_shapes(merged)
-    return merged, directory
+        check_shapes(part)
+        parts.append(part)
+    return parts, directory
 
 
 def read_file(path: str) -> Any:
@@ -74,15 +76,17 @@ def read_file(path: str) -> Any:
         ) from error
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc,unused-ignore]
-        """To docker, 22:22 and 2025-01-01 are texts. YAML 1.1 makes a number and a date of them."""
+        """Docker reads by YAML 1.2, with some of 1.1: yes and 22:22 are texts, 0o440 and 0440 are octal."""
 
         def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
-            tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call,unused-ignore]
-            number_with_colon = tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and ":" in value
-            return "tag:yaml.org,2002:str" if number_with_colon or tag == "tag:yaml.org,2002:timestamp" else tag
+            plain = kind is yaml.ScalarNode and implicit[0] and value != "<<"
+            return PLAIN if plain else super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call,unused-ignore]
 
+    Loader.add_constructor(PLAIN, lambda _loader, node: plain_scalar(node.value))
     try:
-        return yaml.load(text, Loader)
+        loader = Loader(text)
+        # Docker reads the first document.
+        return loader.get_data() if loader.check_data() else None  # type: ignore[no-untyped-call,unused-ignore]
     except Exception as error:  # noqa: BLE001 - PyYAML lets through what a value of the wrong kind makes Python raise
         # Not in PyYAML's words alone: it quotes the line, whose secrets are not known before it is read.
         mark = getattr(error, "problem_mark", None)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from .merge import IP_OF_PORT
-from .shapes import SECTIONS, Definition
+import re
+
+from .shapes import SECTIONS, ComposeError, Definition
+from .values import integer
+
+# 0.0.0.0 and [::] are all addresses.
+IP_OF_PORT = re.compile(r"(?!0\.0\.0\.0:)(\d+\.){3}\d+:|\[(?!::\])|(?!::\d*:)[0-9a-f]*:[0-9a-f:]*:\d*:", re.IGNORECASE)
+RESTART_WAY = "use deploy.restart_policy (condition: none, on-failure or any; max_attempts; delay; window)"
 
 GPU_WAY = (
     "swarm passes no devices to tasks: name GPUs in node-generic-resources of each daemon.json, reserve them with "
@@ -57,7 +63,6 @@ REFUSED_SERVICE_KEYS = {
     "privileged": "use cap_add for what is needed (engine 20.10 and newer), or run it outside of swarm",
     "profiles": "leave the service out, or keep it in a compose entry of its own",
     "pull_policy": "use the module's option resolve_image",
-    "restart": "use deploy.restart_policy (condition: none, on-failure or any; max_attempts; delay; window)",
     "runtime": "set default-runtime in the nodes' daemon.json",
     "scale": "use deploy.replicas",
     "security_opt": "set it in the nodes' daemon.json (seccomp-profile, selinux-enabled, no-new-privileges)",
@@ -94,6 +99,7 @@ KNOWN_SERVICE_KEYS = frozenset(
         "oom_score_adj",
         "ports",
         "read_only",
+        "restart",
         "secrets",
         "stdin_open",
         "stop_grace_period",
@@ -171,3 +177,27 @@ def drop(compose: Definition, path: tuple[str, ...]) -> None:
     for key in path[:-1]:
         compose = compose[key]
     del compose[path[-1]]
+
+
+def refuse_restart(name: str, service: Definition) -> str:
+    """Put `restart` where it belongs, as docker does. Returns a sentence where it has no effect, after it was taken out."""
+    given = service.pop("restart", "")
+    if not given:
+        return ""
+    policy, colon, attempts = given.partition(":")
+    conditions = {"always": "any", "unless-stopped": "any", "on-failure": "on-failure"}
+    try:
+        count = integer(attempts) if colon else 0
+    except ValueError:
+        count = -1
+    if policy not in (*conditions, "no") or count < 0:
+        raise ComposeError(
+            f"service {name}: restart: {given} is not no, always, unless-stopped, on-failure or on-failure:COUNT"
+        )
+    deploy = service.setdefault("deploy", {})
+    if "restart_policy" in deploy:
+        return f"service {name}: restart has no effect beside deploy.restart_policy"
+    if policy == "no":
+        return f"service {name}: restart: no has no effect, swarm would start its tasks again and again: {RESTART_WAY}"
+    deploy["restart_policy"] = {"condition": conditions[policy], **({"max_attempts": count} if count else {})}
+    return ""

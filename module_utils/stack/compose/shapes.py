@@ -42,7 +42,14 @@ ITEM_SHAPES: dict[str, tuple[type, ...]] = {
     "configs": (str, dict),
     "secrets": (str, dict),
 }
-SHAPE_NAMES: dict[type, str] = {dict: "a mapping", list: "a list", str: "a text", int: "a number"}
+SHAPE_NAMES: dict[type, str] = {
+    dict: "a mapping",
+    list: "a list",
+    str: "a text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+}
 
 
 def check_shapes(compose: Definition) -> None:
@@ -50,24 +57,24 @@ def check_shapes(compose: Definition) -> None:
     for section in SECTIONS:
         objects = compose.get(section)
         such = " such as {NAME: {content: ...}}" if section == "secrets" else ""
-        _check_shape({} if objects is None else objects, (dict,), section, such)
+        check_shape({} if objects is None else objects, (dict,), section, such)
         such = " such as {content: ...}" if section == "secrets" else ""
         for name, definition in (objects or {}).items():
-            _check_shape({} if definition is None else definition, (dict,), f"{section}.{name}", such)
+            check_shape({} if definition is None else definition, (dict,), f"{section}.{name}", such)
     for name, service in (compose.get("services") or {}).items():
         for path, shapes in SERVICE_SHAPES.items():
             value: Any = service
             for key in path.split("."):
                 value = (value or {}).get(key)
             if value is not None:
-                _check_shape(value, shapes, f"service {name}: {path}")
+                check_shape(value, shapes, f"service {name}: {path}")
         for key, shapes in ITEM_SHAPES.items():
             items = (service or {}).get(key)
             for number, item in enumerate(items if isinstance(items, list) else []):
-                _check_shape(item, shapes, f"service {name}: {key}.{number}")
+                check_shape(item, shapes, f"service {name}: {key}.{number}")
         networks = (service or {}).get("networks")
         for network, settings in networks.items() if isinstance(networks, dict) else ():
-            _check_shape({} if settings is None else settings, (dict,), f"service {name}: networks.{network}")
+            check_shape({} if settings is None else settings, (dict,), f"service {name}: networks.{network}")
 
 
 # What these hold is not shown, whatever it looks like: a password may have no name there.
@@ -76,11 +83,11 @@ UNSHOWN = re.compile(
 )
 
 
-def _check_shape(value: Any, shapes: tuple[type, ...], where: str, such: str = "") -> None:
-    if not isinstance(value, shapes):
-        wanted = " or ".join(SHAPE_NAMES[shape] for shape in shapes)
-        shown = _kind_of(value) if UNSHOWN.match(where) or isinstance(value, (dict, list)) else _short(value)
-        raise ComposeError(f"{where} must be {wanted}{such}, and is {shown}")
+def check_shape(value: Any, shapes: tuple[type, ...], where: str, such: str = "", show: bool = True) -> None:
+    if not isinstance(value, shapes) or (isinstance(value, bool) and bool not in shapes):
+        wanted = " or ".join(dict.fromkeys(SHAPE_NAMES[shape] for shape in shapes))
+        hidden = not show or UNSHOWN.match(where) or isinstance(value, (dict, list))
+        raise ComposeError(f"{where} must be {wanted}{such}, and is {_kind_of(value) if hidden else _short(value)}")
 
 
 def _kind_of(value: Any) -> str:
