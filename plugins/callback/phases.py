@@ -102,9 +102,7 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         self._last_task_name = task.get_name().strip()
         self.task_began = time.monotonic()
         self.be_quiet()
-        if task.action.rpartition(".")[2] == "training_follow":  # which shows itself how far it is
-            self.emit(f"{self._last_task_name}:")
-        else:
+        if task.action.rpartition(".")[2] != "training_follow":  # which shows itself how far it is
             self.wait(task.get_name().strip(), float(self.get_option("heartbeat")))
 
     def wait(self, name: str, seconds: float) -> None:
