@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..module_utils.report.failures import TROUBLE
 from ..module_utils.text import lines_of
 
-# What Python and torchrun write when a process ends badly.
-TROUBLE = re.compile(r"Traceback \(most recent call last\)|failed \(exitcode: |terminate called|Fatal Python error")
 DECIMALS = re.compile(r"(?:\.(\d+))?Z$")
 
 
