@@ -11,6 +11,8 @@ from xml.etree import ElementTree
 from .metrics import Series, thinned
 
 COLOURS = 8
+# Curves of which it is said that they have values that are not finite.
+LOST = 3
 WIDTH, HEIGHT = 640, 300
 # Points of a curve that get a dot, with its value to read on it.
 DOTS = 130
@@ -85,8 +87,10 @@ def draw(title: str, series: list[Series], most: int = 1000, axis: str = "") -> 
     values = [y for one in drawn for _x, y in one.points if y is not None]
     notes = [
         f"{one.label}: {one.lost:,} value{'s' if one.lost > 1 else ''} not finite, the first at {one.axis} {figure(one.first_lost)}."
-        for one in lost[:COLOURS]
+        for one in lost[:LOST]
     ]
+    if len(lost) > LOST:
+        notes.append(f"The same in {len(lost) - LOST} more.")
     if not values:
         return Chart(title, "", axis, log=False, notes=notes) if notes else None
     log = "loss" in title.lower() and min(values) > 0 and max(values) / min(values) >= 30

@@ -70,19 +70,23 @@ class Series:
 def read_metrics(reader: Reader, prefix: str = "") -> dict[int, list[Record]]:
     """By rank the records of a run, whose files lie right below the prefix."""
     found: dict[int, list[Record]] = {}
+    torn: list[str] = []
     for part in reader.parts(f"{prefix}metrics*.jsonl"):
         name = FILE_OF_RANK.fullmatch(part.name)
         if not name or int(name[1] or 0) >= RANKS:
             reader.note(f"{part.name} is not the name of a rank's metrics.")
             continue
         rank = int(name[1] or 0)
-        records = records_of(part, rank, reader)
+        records = records_of(part, rank, reader, torn)
         if records:
             found[rank] = records
+    if torn:
+        others = f" and of {len(torn) - 1} more" if len(torn) > 1 else ""
+        reader.note(f"The last line of {torn[0]}{others} is half written.")
     return dict(sorted(found.items()))
 
 
-def records_of(part: Part, rank: int, reader: Reader) -> list[Record]:
+def records_of(part: Part, rank: int, reader: Reader, torn: list[str]) -> list[Record]:
     found, bad = [], 0
     for index, line in enumerate(part.lines):
         value = parsed(line) if line.strip() else {}
@@ -90,7 +94,7 @@ def records_of(part: Part, rank: int, reader: Reader) -> list[Record]:
             if value:
                 found.append(record(value, rank))
         elif index == len(part.lines) - 1 and part.torn:
-            reader.note(f"The last line of {part.name} is half written.")
+            torn.append(part.name)
         else:
             bad += 1
     if bad:
