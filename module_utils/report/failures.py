@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -34,6 +35,7 @@ class Container:
     id: str
     begun: float
     failed: bool = False
+    stopped: bool = False
     time: float | None = None
     # Whether `time` is when torchrun saw the failure, not when the container began.
     exact: bool = False
@@ -91,6 +93,9 @@ def judged(part: Part) -> Container | None:
     found.time = found.time or found.begun
     trace = cause.get("traceback", "")
     found.says = shown(errors[0] if errors else trace if trace.startswith("Signal") else "", 240)
+    # Torchrun's own, when swarm asks it to end.
+    found.stopped = any("SignalException" in error for error in errors)
+    found.failed = found.failed and not found.stopped
     found.consequence = found.exit_code == -15 or PEER.search(found.says) is not None
     return found
 
@@ -107,11 +112,27 @@ def glog(day: datetime, match: re.Match[str]) -> float | None:
     return None
 
 
-def incidents(found: list[Container]) -> list[list[Container]]:
-    """Failures that belong together, each group with the one that began it first. A rank fails once in each."""
+@dataclass
+class Incident:
+    """Failures that belong together, the one that began it first. Ranks that are `silent` left no last word."""
+
+    failures: list[Container]
+    # None where all of them only lost another rank.
+    first: Container | None
+    silent: list[int]
+
+
+def incidents(found: list[Container], ranks: Iterable[int]) -> list[Incident]:
+    """A rank fails once in each. `ranks` are those of the job."""
     groups: list[list[Container]] = []
     for one in sorted((one for one in found if one.failed), key=lambda one: (one.time or 0.0, one.rank)):
         if not groups or any(one.rank == other.rank for other in groups[-1]):
             groups.append([])
         groups[-1].append(one)
-    return [sorted(group, key=lambda one: (one.consequence, one.time or 0.0, one.rank)) for group in groups]
+    result = []
+    for group in groups:
+        group.sort(key=lambda one: (one.consequence, one.time or 0.0, one.rank))
+        silent = sorted(set(ranks) - {one.rank for one in group})
+        cause = not group[0].consequence or not silent
+        result.append(Incident(group, group[0] if cause else None, [] if cause else silent))
+    return result

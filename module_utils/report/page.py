@@ -50,7 +50,9 @@ class Run:
 
     @property
     def span(self) -> tuple[float, float] | None:
-        return timeline.span(self.lives)
+        """When it began and ended, as far as metrics, containers or else the lines of logs tell."""
+        times = [when for log in self.logs for when in log.times]
+        return timeline.span(self.lives) or ((min(times), max(times)) if times else None)
 
     def summary(self) -> dict[str, Any]:
         span = self.span
@@ -146,7 +148,7 @@ def context(
         "line_rates": draw("Lines of log", logs.rates(run.logs), 200, "seconds"),
         "preflight": verdict,
         "timeline": timeline.bars(run.lives),
-        "incidents": incidents(run.containers),
+        "incidents": incidents(run.containers, run.lives),
         "hosts": hosts,
         "logs": run.logs,
         "stack": run.stack,

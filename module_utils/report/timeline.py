@@ -62,6 +62,8 @@ def attempts_of(rank: int, records: list[Record], found: list[Container]) -> lis
             attempt.end = "failed"
             if attempt.container.exact:
                 attempt.last = max(attempt.last or 0.0, attempt.container.time or 0.0)
+        elif attempt.container and attempt.container.stopped:
+            attempt.end = attempt.end or "stopped"
         elif not attempt.end and place + 1 < len(attempts):
             attempt.end = "interrupted"
     return attempts[:ATTEMPTS]

@@ -139,9 +139,13 @@ KILLED = {"says": "x", "code": -9, "trace": "Signal 9 (SIGKILL) received by PID 
 LOST = "[rank0]: torch.distributed.DistBackendError: Connection closed by peer [10.0.1.3]:4711"
 
 
+def groups(root: Path) -> list[list[failures.Container]]:
+    return [incident.failures for incident in failures.incidents(read_containers(root), {0, 1})]
+
+
 def test_the_rank_that_was_killed_failed_first_though_the_other_was_quicker(root: Path) -> None:
     put(root, **{name(0, 0): failed_log(0, 20.1, LOST), name(1, 1): failed_log(1, 20.3, **KILLED)})
-    ((first, second),) = failures.incidents(read_containers(root))
+    ((first, second),) = groups(root)
     assert (first.rank, first.exit_code, first.says, first.exact) == (
         1,
         -9,
@@ -154,14 +158,33 @@ def test_the_rank_that_was_killed_failed_first_though_the_other_was_quicker(root
 
 def test_of_two_causes_the_earlier_is_the_first(root: Path) -> None:
     put(root, **{name(0, 0): failed_log(0, 20.2, "ValueError: b"), name(1, 1): failed_log(1, 20.1, "KeyError: 'a'")})
-    ((first, second),) = failures.incidents(read_containers(root))
+    ((first, second),) = groups(root)
     assert (first.rank, first.says, second.rank, second.says) == (1, "KeyError: 'a'", 0, "ValueError: b")
 
 
 def test_a_rank_that_fails_twice_begins_a_second_incident(root: Path) -> None:
     logs_of = {name(0, n, n): failed_log(0, 10.0 + n, "ValueError: x") for n in (0, 20)}
     put(root, **logs_of, **{name(1, 1): failed_log(1, 11, LOST)})
-    assert [[one.rank for one in group] for group in failures.incidents(read_containers(root))] == [[0, 1], [0]]
+    assert [[one.rank for one in group] for group in groups(root)] == [[0, 1], [0]]
+
+
+def test_ranks_that_only_lost_another_one_do_not_name_themselves(root: Path) -> None:
+    """Of a container that was killed as a whole there is no last word."""
+    put(root, **{name(0, 0): failed_log(0, 20.1, LOST), name(1, 1): "epoch 0\n"})
+    (incident,) = failures.incidents(read_containers(root), {0, 1})
+    assert (incident.first, incident.silent) == (None, [1])
+    put(root, **{name(1, 1): failed_log(1, 20.3, **KILLED)})
+    (incident,) = failures.incidents(read_containers(root), {0, 1})
+    assert (incident.first and incident.first.rank, incident.silent) == (1, [])
+
+
+def test_a_rank_that_was_told_to_stop_has_not_failed(root: Path) -> None:
+    told = "torch.distributed.elastic.multiprocessing.api.SignalException: Process 1 got signal: 15"
+    put(root, **{name(0, 0): f"Traceback (most recent call last):\n{told}\n"})
+    (one,) = read_containers(root)
+    assert (one.failed, one.stopped) == (False, True)
+    lives = timeline.attempts({}, [one])
+    assert (lives[0][0].end, timeline.outcome(lives)) == ("stopped", "stopped")
 
 
 def test_names_that_are_no_container_s(root: Path) -> None:

@@ -96,6 +96,16 @@ def test_who_failed_first_is_said(root: Path) -> None:
     assert "RuntimeError: Connection closed by peer (it lost another rank)" in text
 
 
+def test_where_no_rank_has_a_cause_the_silent_ones_are_named(root: Path) -> None:
+    whole_job(root)
+    where = ".ddp-swarm__logs__node0.20270115T080000.00000000000a.log"
+    put(root, **{where: failed_log(0, 20.1, "RuntimeError: Connection closed by peer")})
+    assert (
+        "No rank names a cause of its own , at 08:00:20.100 UTC. Without a last word: rank 1 host2."
+        in made(root).text()
+    )
+
+
 def test_a_script_without_metrics_has_the_curves_of_its_log(root: Path) -> None:
     put(
         root,
