@@ -23,7 +23,7 @@ PEER = re.compile(
     r"|ncclRemoteError|ncclSystemError|unhandled system error|Socket closed|NCCL communicator was aborted"
     r"|DistNetworkError|DistStoreError|SIGTERM"
 )
-TAIL = 512 << 10
+TAIL = 128 << 10
 CONTAINERS = 400
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 from ..text import printable
 from .metrics import Series, kind
-from .read import Part, moment
+from .read import Part, Reader, moment
 
 # A number after a colon or an equals sign, which is no part of a time of day, a version or a path.
 VALUE = re.compile(
@@ -22,6 +22,8 @@ WIDTH = 2000
 PER_LINE = 24
 MOST = 40
 BINS = 60
+# Numbers that are kept of one log.
+POINTS = 200_000
 
 
 @dataclass
@@ -63,25 +65,32 @@ def numbers(line: str) -> list[tuple[str, float]]:
     return found
 
 
-def read_log(part: Part, rank: int, tail: int = 60) -> Log:
+def read_log(part: Part, rank: int, reader: Reader, tail: int = 60, curves: bool = True) -> Log:
+    """Without `curves` the numbers in it are passed over."""
     log = Log(rank, part.size, len(part.lines), part.skipped)
+    left = POINTS if curves else 0
     for index, line in enumerate(part.lines):
         when = stamp(line)
         if when is not None:
             log.times.append(when)
-        for key, value in numbers(line):
+        for key, value in numbers(line) if left else ():
             if key not in log.series and len(log.series) == MOST:
                 continue
+            if not left:
+                reader.note(f"{part.name} has more than {POINTS:,} numbers; those that follow are not drawn.")
+                break
+            left -= 1
+            # After the gap a line's number is not known.
             x = index if index < part.before or not part.skipped else index + 1
             log.series.setdefault(key, Series(f"{key}, rank {rank}")).add("line", x + 1, value)
-    log.tail = [printable(line[:WIDTH]).replace("\n", " ")[:400] for line in part.lines[-tail:]]
+    log.tail = [printable(line[:WIDTH]).replace("\n", " ")[:400] for line in (part.lines[-tail:] if tail else [])]
     return log
 
 
-def charts(logs: list[Log], ranks: int = 4, most: int = 6) -> dict[str, list[Series]]:
+def charts(logs: list[Log], most: int = 6) -> dict[str, list[Series]]:
     """By chart the curves of the numbers in logs. One that never changes, or has one point, says nothing."""
     found: dict[str, list[Series]] = {}
-    for log in logs[:ranks]:
+    for log in logs:
         for key, series in log.series.items():
             values = {y for _x, y in series.points if y is not None}
             if (len(values) > 1 and series.count > 1) or series.lost:

@@ -13,6 +13,8 @@ RANKS = 1024
 # What says where and when, and is no curve.
 PLACES = {"time", "rank", "world_size", "restarts", "epoch", "step", "global_step", "pid", "local_rank"}
 KEYS = 24
+# Of all ranks of a run.
+VALUES = 2_000_000
 STEPS = 1 << 53
 FILE_OF_RANK = re.compile(r"(?:.*/)?metrics(?:-rank([0-9]{1,4}))?\.jsonl")
 Points = list[tuple[float, "float | None"]]
@@ -71,15 +73,26 @@ def read_metrics(reader: Reader, prefix: str = "") -> dict[int, list[Record]]:
     """By rank the records of a run, whose files lie right below the prefix."""
     found: dict[int, list[Record]] = {}
     torn: list[str] = []
-    for part in reader.parts(f"{prefix}metrics*.jsonl"):
+    left = VALUES
+    # Rank 0 first, should there be more than a page takes.
+    for part in [*reader.parts(f"{prefix}metrics.jsonl"), *reader.parts(f"{prefix}metrics-*.jsonl")]:
         name = FILE_OF_RANK.fullmatch(part.name)
         if not name or int(name[1] or 0) >= RANKS:
             reader.note(f"{part.name} is not the name of a rank's metrics.")
             continue
         rank = int(name[1] or 0)
         records = records_of(part, rank, reader, torn)
-        if records:
-            found[rank] = records
+        kept = []
+        for entry in records:
+            left -= len(entry.values)
+            if left < 0:
+                reader.note(f"The metrics have more than {VALUES:,} values; from {part.name} on they are not read.")
+                break
+            kept.append(entry)
+        if kept:
+            found[rank] = kept
+        if left < 0:
+            break
     if torn:
         others = f" and of {len(torn) - 1} more" if len(torn) > 1 else ""
         reader.note(f"The last line of {torn[0]}{others} is half written.")

@@ -27,12 +27,14 @@ LARGEST = 5_000_000
 LEVELS = (
     {"points": 24_000, "tail": 60, "text": True},
     {"points": 6_000, "tail": 20, "text": True},
-    {"points": 1_500, "tail": 0, "text": False},
+    {"points": 1_500, "tail": 1, "text": False},
 )
 RUNS = 12
 CHARTS = 12
 LOG = 4 << 20
 RANKS_OF_LOGS = 64
+# Of whose logs numbers are drawn where there are no metrics.
+RANKS_OF_CURVES = 4
 OWN_LOGS = ".ddp-swarm/logs/"
 
 
@@ -84,17 +86,20 @@ class Run:
 
 def read_run(reader: Reader, name: str, prefix: str, folder: str, tail: int) -> Run:
     """A run whose results lie below the prefix, and the logs of its containers below the folder."""
+    # First what is small: a page has a bound for all that it reads.
+    deployed = stack.read_stack(reader, f"{prefix}stack.yml")
     found = metrics.read_metrics(reader, prefix)
     ended = containers(reader, folder)
     own = []
-    for part in reader.parts(f"{prefix}node*.log", LOG, RANKS_OF_LOGS):
-        rank = part.name[len(prefix) + 4 : -4]
-        if rank.isdecimal() and len(rank) < 5:
-            own.append(logs.read_log(part, int(rank), tail))
-    own.sort(key=lambda log: log.rank)
+    if tail or not found:
+        for part in reader.parts(f"{prefix}node*.log", LOG, RANKS_OF_LOGS):
+            rank = part.name[len(prefix) + 4 : -4]
+            if rank.isdecimal() and len(rank) < 5:
+                number = int(rank)
+                own.append(logs.read_log(part, number, reader, tail, not found and number < RANKS_OF_CURVES))
+        own.sort(key=lambda log: log.rank)
     curves = metrics.curves(found) if found else logs.charts(own)
-    lives = timeline.attempts(found, ended)
-    return Run(name, found, ended, lives, own, curves, stack.read_stack(reader, f"{prefix}stack.yml"))
+    return Run(name, found, ended, timeline.attempts(found, ended), own, curves, deployed)
 
 
 def run_names(tree: Tree) -> list[str]:
@@ -129,9 +134,9 @@ def context(
 ) -> dict[str, Any]:
     with Tree(path) as tree:
         reader = Reader(tree, budget)
+        verdict = read_preflight(reader)
         run_id = shown(reader.text(".ddp-swarm/run_id", 1024), 128)
         run = read_run(reader, run_id if is_name("run", run_id) else "this run", "", OWN_LOGS, level["tail"])
-        verdict = read_preflight(reader)
         earlier = run_names(tree)
         if len(earlier) > RUNS:
             reader.note(f"There are {len(earlier)} earlier runs; the newest {RUNS} are compared.")

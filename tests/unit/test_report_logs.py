@@ -78,7 +78,7 @@ def test_the_time_that_a_line_begins_with(line: str, seconds: float | None) -> N
 def part(root: Path, name: str, limit: int = 4 << 20) -> tuple[logs.Log, list[str]]:
     with Tree(root) as tree:
         reader = Reader(tree)
-        return logs.read_log(reader.parts(name, limit)[0], 0), reader.done()
+        return logs.read_log(reader.parts(name, limit)[0], 0, reader), reader.done()
 
 
 def test_a_log_of_100_megabytes_is_read_in_part(root: Path) -> None:
@@ -102,11 +102,13 @@ def test_a_log_of_100_megabytes_is_read_in_part(root: Path) -> None:
 def test_odd_logs_are_bounded(root: Path, content: bytes) -> None:
     put(root, **{"node0.log": content})
     with Tree(root) as tree:
-        found = Reader(tree).parts("node0.log")[0]
+        reader = Reader(tree)
+        found = reader.parts("node0.log")[0]
     assert len(found.lines) <= LINES
     assert max(len(line) for line in found.lines) <= LINE
-    log = logs.read_log(found, 0)
+    log = logs.read_log(found, 0, reader)
     assert len(log.tail) <= 60
+    assert logs.read_log(found, 0, reader, tail=0).tail == []
     assert all(line.isprintable() or not line for line in log.tail)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.ddp.swarm.plugins.module_utils.report import metrics
 from ansible_collections.ddp.swarm.plugins.module_utils.report.metrics import (
     Record,
     Series,
@@ -129,6 +130,15 @@ def test_ranks_that_are_missing_and_names_that_are_none(root: Path) -> None:
     found, notes = read(root)
     assert list(found) == [3]
     assert [note.split()[0] for note in notes] == ["metrics-rank99999.jsonl", "metrics-x.jsonl"]
+
+
+def test_the_values_of_all_ranks_are_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "VALUES", 50)
+    one = lines(*(event("step", step=step, loss=1.0, lr=1.0) for step in range(20)))
+    put(root, **{"metrics.jsonl": one, "metrics-rank1.jsonl": one})
+    found, notes = read(root)
+    assert [len(found[rank]) for rank in found] == [20, 5]
+    assert notes == ["The metrics have more than 50 values; from metrics-rank1.jsonl on they are not read."]
 
 
 def test_a_link_is_not_followed(root: Path) -> None:
