@@ -12,6 +12,7 @@ import pytest
 import yaml
 from ansible_collections.ddp.swarm.plugins.module_utils.report import charts, page, stack
 from ansible_collections.ddp.swarm.plugins.module_utils.report.metrics import Series
+from by_path import ROOT
 from report_artifacts import BEGAN, TEMPLATES, attempt, event, failed_log, lines, made, preflight, put
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}\x1b[2J\u202e</pre></style><!--"
@@ -142,6 +143,8 @@ def test_runs_are_compared(root: Path) -> None:
 def test_what_it_takes_to_have_the_job_again(root: Path) -> None:
     found = made(whole_job(root))
     (_tag, settings), *_others = [text for text in found.texts if text[1].startswith("training_stack:")]
+    known = yaml.safe_load((ROOT / "roles/training/defaults/main.yml").read_text())
+    assert set(yaml.safe_load(settings)) <= set(known)
     assert yaml.safe_load(settings) == {
         "training_stack": "job",
         "training_script": "train.py",
