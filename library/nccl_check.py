@@ -373,6 +373,13 @@ latency:
   description: Largest median time of a 4 byte all-reduce, in microseconds, or null.
   returned: with O(reports)
   type: float
+versions:
+  description:
+    - For each rank its C(rank), C(host), the versions of C(engine), C(python), C(torch), C(cuda) and C(nccl), the C(architecture), and the
+      fingerprint of the image's own files (C(files_hash)). Null is what neither host nor container says.
+  returned: with O(reports)
+  type: list
+  elements: dict
 message:
   description: The verdict in one to three sentences.
   returned: with O(reports)

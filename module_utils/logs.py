@@ -17,6 +17,8 @@ STAMP = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z", re.ASCII)
 PROCESS = re.compile(r"\A\[([A-Za-z]\w*\d)\]:[ ]?", re.ASCII)
 # A state of tqdm's: what it counts, and how far that is, in percent or, without a known end, in pieces.
 BAR = re.compile(r"(.*?)(?:(\d{1,3})%\|[^|]*\| *[^ /]+/[^ /]+ \[\d|(\d+)it \[\d)")
+# What Python and torchrun write when a process ends badly.
+TROUBLE = re.compile(r"Traceback \(most recent call last\)|failed \(exitcode: |terminate called|Fatal Python error")
 
 
 def time_key(stamp: str) -> str:

@@ -81,10 +81,20 @@ def conclude(case: Case, probed: bool = True) -> Json:
         "backend_reason": why(case, next((probe for probe in results if probe.get("backend")), {})),
         "bus_bandwidth": min(rates) if rates and len(case.hosts) > 1 else None,
         "latency": max(trips) if trips and len(case.hosts) > 1 else None,
+        "versions": [versions(case, rank) for rank in case.hosts],
     }
     outcome["table"] = render_table(case, grid, outcome["pairs"])
     outcome["message"] = message(case, outcome)
     return outcome
+
+
+def versions(case: Case, rank: int) -> Json:
+    """What a rank runs on, as its host and its container say; null is what they do not say."""
+    identity = case.probe(rank).get("identity") or {}
+    engine = (case.checks(rank).get("engine") or {}).get("version")
+    said = {key: identity.get(key) for key in ("python", "torch", "cuda", "nccl", "architecture", "files_hash")}
+    words = {key: None if value is None else str(value)[:100] for key, value in {"engine": engine, **said}.items()}
+    return {"rank": rank, "host": case.hosts[rank], **words}
 
 
 def finding(verdict: Json) -> Json:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from itertools import compress
 from typing import Any
 
-from ..module_utils.logs import matching, merged, process_of, settled, time_key
+from ..module_utils.logs import TROUBLE, matching, merged, process_of, settled, time_key
 from ..module_utils.text import lines_of
-
-# What Python and torchrun write when a process ends badly.
-TROUBLE = re.compile(r"Traceback \(most recent call last\)|failed \(exitcode: |terminate called|Fatal Python error")
 
 
 def failure_of(rank: int, host: str, streams: list[list[str]], before: int, after: int) -> dict[str, Any] | None:

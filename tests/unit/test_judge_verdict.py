@@ -10,7 +10,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.ddp.swarm.plugins.module_utils.preflight.verdict import judge
 from ansible_collections.ddp.swarm.plugins.modules import nccl_check
-from preflight_ranks import fail, healthy_report, node, with_nodes
+from preflight_ranks import ANY_SPEED, LIMITS, fail, healthy_report, node, with_nodes
 
 
 def test_all_is_well(trio, judged):
@@ -221,3 +221,16 @@ def test_a_verdict_that_ends_the_play_is_written_as_well(capsys, trio, tmp_path)
     said = written(capsys, path, trio, enforce=True)
     assert said["failed"] is True
     assert json.loads(path.read_text())["findings"] == said["findings"] != []
+
+
+def test_the_versions_of_each_rank(trio):
+    del trio[1]["probe"]["identity"]["torch"]
+    trio[2] = {"rank": 2, "host": "host3", "host_checks": {}, "probe": None}
+    found = judge(trio, [{"rank": rank, "host": f"host{rank + 1}"} for rank in range(3)], {**LIMITS, **ANY_SPEED})
+    nothing = dict.fromkeys(("engine", "python", "torch", "cuda", "nccl", "architecture", "files_hash"))
+    whole = {**nothing, "engine": "26.1.5", "python": "3.11.2", "torch": "2.13.0", "files_hash": "aa"}
+    assert found["versions"] == [
+        {"rank": 0, "host": "host1", **whole},
+        {"rank": 1, "host": "host2", **whole, "torch": None},
+        {"rank": 2, "host": "host3", **nothing},
+    ]

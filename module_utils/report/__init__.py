@@ -1,0 +1,1 @@
+"""From the artifacts of a job to one page. Runs on the controller alone."""

@@ -1,0 +1,137 @@
+"""How containers ended, as far as their logs tell, and which rank's end began it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from ..logs import TROUBLE
+from .logs import stamp
+from .read import Part, Reader, moment, shown
+
+LOG = re.compile(r"(?:.*/)?node([0-9]{1,4})\.([0-9]{8})T?([0-9]{0,6})\.([0-9a-f]{12})\.log")
+EXIT = re.compile(r"^(?:[EWI](\d\d)(\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?)?.{0,400}failed \(exitcode: (-?\d{1,4})\)")
+CAUSE = "Root Cause (first observed failure)"
+FIELD = re.compile(r"^\s{1,20}(time|exitcode|traceback)\s{1,20}: (.{1,400})")
+ERROR = re.compile(r"^(?:\[rank\d{1,5}\]:\s?)?([A-Za-z_][\w.]{0,100}(?:Error|Exception|Interrupt|Expired)\b.{0,400})")
+# What a rank says that lost another one: its failure is a consequence.
+PEER = re.compile(
+    r"Connection (?:closed|reset|refused)|closed by peer|Broken pipe|remote process exited|[Tt]imed out|timeout"
+    r"|ncclRemoteError|ncclSystemError|unhandled system error|Socket closed|NCCL communicator was aborted"
+    r"|DistNetworkError|DistStoreError|SIGTERM"
+)
+TAIL = 128 << 10
+CONTAINERS = 400
+
+
+@dataclass
+class Container:
+    """One attempt of a rank: when its container was made, and whether and how it failed. Times in seconds since 1970, UTC."""
+
+    rank: int
+    id: str
+    begun: float
+    failed: bool = False
+    stopped: bool = False
+    time: float | None = None
+    # Whether `time` is when torchrun saw the failure, not when the container began.
+    exact: bool = False
+    exit_code: int | None = None
+    says: str = ""
+    consequence: bool = False
+    last: float | None = None
+
+
+def containers(reader: Reader, folder: str) -> list[Container]:
+    """Each container of a run by its log, in the order in which they were made."""
+    found = []
+    for part in reader.parts(f"{folder}node*.log", TAIL, CONTAINERS):
+        container = judged(part)
+        if container:
+            found.append(container)
+    return sorted(found, key=lambda one: (one.begun, one.rank))
+
+
+def judged(part: Part) -> Container | None:
+    name = LOG.fullmatch(part.name)
+    if not name:
+        return None
+    try:
+        day = datetime.strptime(name[2] + name[3].ljust(6, "0"), "%Y%m%d%H%M%S").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+    found = Container(int(name[1]), name[4], day.timestamp())
+    errors: list[str] = []
+    cause: dict[str, str] = {}
+    left = 0
+    for line in part.lines:
+        found.last = stamp(line) or found.last
+        found.failed = found.failed or TROUBLE.search(line[:4096]) is not None
+        if CAUSE in line[:4096]:
+            left = 9
+        entry = FIELD.match(line[:600]) if left else None
+        left = max(0, left - 1)
+        if entry:
+            cause.setdefault(entry[1], entry[2])
+        error = ERROR.match(line[:600])
+        if error and "ChildFailedError" not in error[1]:
+            errors.append(error[1])
+        ended = EXIT.match(line[:600]) if found.exit_code is None else None
+        if ended:
+            found.exit_code = int(ended[5])
+            if ended[1]:
+                found.time = glog(day, ended)
+    if cause.get("exitcode") and found.exit_code is None:
+        digits = re.match(r"-?\d{1,4}\b", cause["exitcode"])
+        found.exit_code = int(digits[0]) if digits else None
+    if found.time is None:
+        found.time = stamp(cause.get("time", ""))
+    found.exact = found.time is not None
+    found.time = found.time or found.begun
+    trace = cause.get("traceback", "")
+    found.says = shown(errors[0] if errors else trace if trace.startswith("Signal") else "", 240)
+    # Torchrun's own, when swarm asks it to end.
+    found.stopped = any("SignalException" in error for error in errors)
+    found.failed = found.failed and not found.stopped
+    found.consequence = found.exit_code == -15 or PEER.search(found.says) is not None
+    return found
+
+
+def glog(day: datetime, match: re.Match[str]) -> float | None:
+    """The time before a line of torchrun's, which has no year."""
+    for year in (day.year, day.year + 1):
+        try:
+            when = datetime.fromisoformat(f"{year}-{match[1]}-{match[2]}T{match[3]}").replace(tzinfo=timezone.utc)
+        except ValueError:
+            continue
+        if when.timestamp() >= day.timestamp() - 86400:
+            return moment(when.timestamp() + float(f"0.{match[4] or 0}"))
+    return None
+
+
+@dataclass
+class Incident:
+    """Failures that belong together, the one that began it first. Ranks that are `silent` left no last word."""
+
+    failures: list[Container]
+    # None where all of them only lost another rank.
+    first: Container | None
+    silent: list[int]
+
+
+def incidents(found: list[Container], ranks: Iterable[int]) -> list[Incident]:
+    """A rank fails once in each. `ranks` are those of the job."""
+    groups: list[list[Container]] = []
+    for one in sorted((one for one in found if one.failed), key=lambda one: (one.time or 0.0, one.rank)):
+        if not groups or any(one.rank == other.rank for other in groups[-1]):
+            groups.append([])
+        groups[-1].append(one)
+    result = []
+    for group in groups:
+        group.sort(key=lambda one: (one.consequence, one.time or 0.0, one.rank))
+        silent = sorted(set(ranks) - {one.rank for one in group})
+        cause = not group[0].consequence or not silent
+        result.append(Incident(group, group[0] if cause else None, [] if cause else silent))
+    return result
