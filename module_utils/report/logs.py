@@ -80,9 +80,7 @@ def read_log(part: Part, rank: int, reader: Reader, tail: int = 60, curves: bool
                 reader.note(f"{part.name} has more than {POINTS:,} numbers; those that follow are not drawn.")
                 break
             left -= 1
-            # After the gap a line's number is not known.
-            x = index if index < part.before or not part.skipped else index + 1
-            log.series.setdefault(key, Series(f"{key}, rank {rank}")).add("line", x + 1, value)
+            log.series.setdefault(key, Series(f"{key}, rank {rank}")).add("line", index + 1, value)
     log.tail = [printable(line[:WIDTH]).replace("\n", " ")[:400] for line in (part.lines[-tail:] if tail else [])]
     return log
 

@@ -56,6 +56,15 @@ def test_the_points_drawn_are_those_of_the_metrics(root: Path) -> None:
     assert "loss, each step, rank 1: 41 at step 1</title>" in found.chart("Loss")
 
 
+def test_axes_and_ends_of_logs_are_named(root: Path) -> None:
+    found = made(whole_job(root))
+    assert ">by step, logarithmic<" in found.chart("Loss")
+    assert "epoch 0 | loss: 1" in found.text()
+    put(root, **{"metrics.jsonl": '{"epoch": 1, "loss": 2}\n{"epoch": 2, "loss": 1}\n'})
+    (root / "metrics-rank1.jsonl").unlink()
+    assert ">by epoch<" in made(root).chart("Loss")
+
+
 def test_long_curves_are_thinned_and_it_is_said(root: Path) -> None:
     put(root, **{"metrics.jsonl": lines(*(event("step", step=step, loss=1 / step) for step in range(1, 5001)))})
     chart = made(root).chart("Loss")
@@ -303,6 +312,8 @@ def test_the_same_artifacts_make_the_same_page_and_a_link_in_its_place_is_replac
     assert (root / "report.html").stat().st_mode & 0o777 == 0o600
     again, _notes = page.make(root, "job", TEMPLATES, {})
     assert not page.write(root, again)
+    assert page.write(root, again[:-1])
+    assert page.write(root, again)
     assert not list(root.glob(".report*"))
 
 
