@@ -7,6 +7,8 @@ from labs import Lab
 from shell_image import import_shell
 from stacks import Manager
 
+ALL_READY = "for i in $(seq 60); do test $(docker node ls | grep -c Ready) = 2 && exit; sleep 1; done; exit 1"
+
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
@@ -27,3 +29,12 @@ def name(manager: Manager, request: pytest.FixtureRequest) -> Iterator[str]:
     stack = request.node.name.removeprefix("test_").replace("_", "-")
     yield stack
     manager.docker(f"stack rm {stack}")
+
+
+@pytest.fixture(scope="class")
+def old(lab: Lab, manager: Manager) -> Iterator[Manager]:
+    manager.docker("node promote host2")
+    lab.on("host2", "sh", "-c", ALL_READY)
+    yield Manager(lab, "host2")
+    lab.on("host1", "sh", "-c", ALL_READY)
+    manager.docker("node demote host2")

@@ -1,15 +1,12 @@
 """Hosts that cannot manage a swarm, and an old engine that does."""
 
 import os
-from collections.abc import Iterator
 
-import pytest
+from conftest import ALL_READY
 from labs import Lab
 from stacks import Manager, two
 
 STACK = two()
-
-ALL_READY = "for i in $(seq 60); do test $(docker node ls | grep -c Ready) = 2 && exit; sleep 1; done; exit 1"
 
 
 def test_rounds(manager: Manager) -> None:
@@ -69,15 +66,6 @@ def test_locked(lab: Lab, manager: Manager) -> None:
         lab.on("host1", "sh", "-c", f"echo {key} | docker swarm unlock")
         manager.docker("swarm update --autolock=false")
         lab.on("host1", "sh", "-c", ALL_READY)
-
-
-@pytest.fixture(scope="class")
-def old(lab: Lab, manager: Manager) -> Iterator[Manager]:
-    manager.docker("node promote host2")
-    lab.on("host2", "sh", "-c", ALL_READY)
-    yield Manager(lab, "host2")
-    lab.on("host1", "sh", "-c", ALL_READY)
-    manager.docker("node demote host2")
 
 
 class TestOldManager:

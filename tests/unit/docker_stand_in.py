@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible.release import __version__ as ansible_version
 from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import CompletedDocker, DockerCli, DockerError
+
+# From 2.20 on a module's result has its arguments only if that is asked for.
+INJECT = {"_ansible_inject_invocation": True} if tuple(map(int, ansible_version.split(".")[:2])) >= (2, 20) else {}
 
 SCRIPT = '''#!{python}
 """Stands in for docker."""
@@ -76,7 +80,7 @@ def log_of_host(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def run(module: Any, capsys: pytest.CaptureFixture[str], **params: Any) -> dict[str, Any]:
     """The result of a module, as Ansible gets it. None leaves a parameter out."""
     with (
-        patch_module_args({name: value for name, value in params.items() if value is not None}),
+        patch_module_args({**INJECT, **{name: value for name, value in params.items() if value is not None}}),
         pytest.raises(SystemExit),
     ):
         module.main()
