@@ -158,7 +158,7 @@ def training_way(stack: str, compared: dict[str, Any], replace: bool, fresh: boo
     """What stands in the way of a start, or of a check: `refusal`, or `ends`, a sentence about the old tasks that are ended first.
 
     `compared` is what swarm_stack said in check mode. `checks`: a check is asked for by itself, so that a job is in its way
-    that is just as it was asked for.
+    that is just as it was asked for, and one that has ended well is not.
     """
     said = {"refusal": "", "ends": ""}
     services, actions = compared.get("services") or [], list(compared.get("actions") or [])
@@ -180,7 +180,8 @@ def training_way(stack: str, compared: dict[str, Any], replace: bool, fresh: boo
         return {**said, "refusal": f"{stack} is training, and {what}. Let it finish, or replace it: {ALLOW}."}
     if fresh:
         return {**said, "ends": f"{stack} starts over: the old run is collected and moved aside (training_fresh)."}
-    if services and any(not action.startswith("restart ") for action in actions):
+    # What has ended well leaves a check alone in peace: nothing of it runs.
+    if services and (failed or not checks) and any(not action.startswith("restart ") for action in actions):
         return {
             **said,
             "ends": f"Another run of {stack} begins: the one that has ended is collected and removed first.",

@@ -65,6 +65,13 @@ def test_a_job_as_it_was_asked_for_is_in_the_way_of_a_check_alone() -> None:
     assert way(same, checks=True, replace=True)["ends"] != ""
 
 
+def test_a_check_alone_leaves_a_job_that_has_ended_well() -> None:
+    """It has other settings than the check, which came with -e: nothing of it runs, so nothing is in the way."""
+    assert way(compared(UPDATE), checks=True) == {"refusal": "", "ends": ""}
+    assert way(compared(UPDATE))["ends"] != ""
+    assert way(compared(UPDATE, failed=True), checks=True)["ends"] != ""
+
+
 def test_what_a_failed_run_left_is_named_and_removed() -> None:
     said = way(compared(RESTART, running=True, failed=True))
     assert said == {
