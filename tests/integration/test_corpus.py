@@ -40,22 +40,24 @@ def deploys(manager: Manager, stack: str, newest: bool) -> None:
     ]
     parts: list[Any] = files
     if not newest and stack == "jobs":
-        # start_interval came with 25.0, oom_score_adj with 27.0.
+        # start_interval came with 25.0, the driver_opts of a service's network with 27.0, and oom_score_adj after it.
         definition = yaml.safe_load((CORPUS / stack / "stack.yml").read_text())
         del definition["services"]["clean"]["oom_score_adj"]
         del definition["services"]["probe"]["healthcheck"]["start_interval"]
+        del definition["services"]["probe"]["networks"]["n"]["driver_opts"]
         parts = [definition]
     name = f"corpus-{stack}"
     first = next(iter(yaml.safe_load((CORPUS / stack / Path(files[0]).name).read_text())["services"]))
     common = {"name": name, "wait_for": "none", "redeploy": "never"}
-    change = {"services": {first: {"labels": {"added": "1"}}}}
+    # Two parts each time: merging them puts mounts in order, as docker does it.
+    same, change = ({"services": {first: {"labels": {"own": value}}}} for value in ("1", "2"))
 
     def task(*compose: Any) -> dict[str, Any]:
         return {"swarm_stack": {**common, "compose": list(compose)}, "environment": ENVIRONMENT}
 
     try:
         made, again, changed, settled = manager.play(
-            task(*parts), task(*parts), task(*parts, change), task(*parts, change)
+            task(*parts, same), task(*parts, same), task(*parts, change), task(*parts, change)
         )
         for result in (made, again, changed, settled):
             assert not result.get("failed"), result["msg"]
@@ -63,7 +65,7 @@ def deploys(manager: Manager, stack: str, newest: bool) -> None:
         assert (again["actions"], settled["actions"]) == ([], [])
         # A changed stack runs its jobs again, and says so.
         others = [action for action in changed["actions"] if not action.startswith("run service ")]
-        assert others == [f"update service {first}: labels.added"]
+        assert others == [f"update service {first}: labels.own"]
         assert made["definition"]["services"].keys() == changed["definition"]["services"].keys()
     finally:
         manager.call(name=name, state="absent")
