@@ -38,14 +38,14 @@ demo-clean: .venv/.installed ## remove the lab's hosts, disks and network, and n
 	ansible-playbook -i localhost, playbooks/lab.yml -e lab_state=absent
 
 # What a landing need not see runs nightly (.github/workflows/test.yml).
-ALONE := lint unit roles
-LABS := integration e2e molecule
+LABS := integration e2e
+BESIDE := lint unit roles molecule
 
-# What needs no host runs beside the labs, which wait more than they compute, and leaves them the cores.
+# Labs wait more than they compute. What needs no host runs beside them, and leaves them the cores; then molecule's own labs do.
 test: .venv/.tested ## what every change must pass; says at its end how long each suite took
-	@( nice -n 5 $(MAKE) --no-print-directory suites SUITES='$(ALONE)' >.suites.log 2>&1 || { tail -n 60 .suites.log; exit 1; } ) & alone=$$!; \
+	@( nice -n 5 $(MAKE) --no-print-directory suites SUITES='$(BESIDE)' >.suites.log 2>&1 || { tail -n 150 .suites.log; exit 1; } ) & beside=$$!; \
 	$(MAKE) --no-print-directory suites SUITES='$(LABS)'; labs=$$?; \
-	wait $$alone; alone=$$?; [ $$alone != 0 ] || tail -n $(words $(ALONE)) .suites.log; exit $$((labs || alone))
+	wait $$beside; beside=$$?; [ $$beside != 0 ] || tail -n $(words $(BESIDE)) .suites.log; exit $$((labs || beside))
 
 suites: .venv/.tested
 	@set -e; trap 'printf "$$took"' EXIT; for suite in $(SUITES); do began=$$SECONDS; $(MAKE) --no-print-directory $$suite; \

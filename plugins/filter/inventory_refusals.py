@@ -8,6 +8,8 @@ from typing import Any
 
 from ansible.inventory.manager import split_host_pattern
 
+from .ssh_command import ssh_command
+
 
 def inventory_refusals(groups: dict[str, list[str]]) -> list[str]:
     """Sentences about the groups swarm, managers and workers; none where nobody is in the group swarm."""
@@ -51,6 +53,20 @@ def limit_refusals(limit: str, groups: Mapping[str, list[str]]) -> list[str]:
     ]
 
 
+def unreachable_refusals(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each of these hosts that host_info could not reach over SSH."""
+    said = []
+    for host in hosts:
+        known = hostvars[host]
+        looked = known.get("docker_host_info") or {}
+        if looked.get("unreachable"):
+            said.append(
+                f"{host} ({known.get('ansible_host', host)}) does not answer over SSH: {str(looked.get('msg', '')).strip()}. Check its address "
+                f"in the inventory, that it is switched on, and that '{ssh_command(known, host)}' works from here."
+            )
+    return said
+
+
 def unsafe_settings(project: str, injected: bool) -> list[str]:
     """A sentence if what a host says of itself would take the place of settings (`injected`, Ansible's INJECT_FACTS_AS_VARS).
 
@@ -78,5 +94,6 @@ class FilterModule:
         return {
             "inventory_refusals": inventory_refusals,
             "limit_refusals": limit_refusals,
+            "unreachable_refusals": unreachable_refusals,
             "unsafe_settings": unsafe_settings,
         }

@@ -7,6 +7,7 @@ from ansible_collections.ddp.swarm.plugins.filter.inventory_refusals import (
     FilterModule,
     inventory_refusals,
     limit_refusals,
+    unreachable_refusals,
     unsafe_settings,
 )
 
@@ -51,7 +52,12 @@ def test_settings_that_ansible_has_not_read(mode: int, open_to_all: bool, tmp_pa
 
 
 def test_names() -> None:
-    assert set(FilterModule().filters()) == {"inventory_refusals", "limit_refusals", "unsafe_settings"}
+    assert set(FilterModule().filters()) == {
+        "inventory_refusals",
+        "limit_refusals",
+        "unreachable_refusals",
+        "unsafe_settings",
+    }
 
 
 def test_a_host_in_none_of_the_groups_is_not_dropped_in_silence() -> None:
@@ -81,3 +87,19 @@ def test_a_limit_names_what_the_inventory_has(limit: str, unknown: list[str]) ->
         f"--limit names {name}, which is neither a host nor a group of the inventory: correct the name."
         for name in unknown
     ]
+
+
+def test_each_machine_that_does_not_answer_is_named_with_its_way_in() -> None:
+    hostvars = {
+        "a": {"docker_host_info": {"engine": "26.1"}},
+        "b": {"ansible_host": "10.0.0.2", "docker_host_info": {"unreachable": True, "msg": "No route to host\n"}},
+        "c": {"ansible_user": "ann", "docker_host_info": {"unreachable": True, "msg": "Timeout"}},
+        "d": {},
+    }
+    said = unreachable_refusals(list("abcd"), hostvars)
+    assert [line.split(" Check")[0] for line in said] == [
+        "b (10.0.0.2) does not answer over SSH: No route to host.",
+        "c (c) does not answer over SSH: Timeout.",
+    ]
+    assert "'ssh 10.0.0.2' works" in said[0]
+    assert "ann@c' works" in said[1]
