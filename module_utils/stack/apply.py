@@ -116,26 +116,9 @@ def stack_deploy(docker: DockerCli, stack: str, prepared: Prepared, params: dict
         flags.append("--prune")
     if params["with_registry_auth"]:
         flags.append("--with-registry-auth")
-    # Docker fills in a value that is not given from its own environment, where these are not the user's.
-    unset = {
-        name
-        for service in prepared.definition["services"].values()
-        for name, value in (service.get("environment") or {}).items()
-        if not value
-    }
 
     def deploy(definition: dict[str, Any]) -> CompletedDocker:
-        return docker.run(
-            "stack",
-            "deploy",
-            *flags,
-            stack,
-            input=as_sent(definition),
-            check=False,
-            cwd=prepared.directory,
-            timeout=DEPLOY_TIMEOUT,
-            unset=unset,
-        )
+        return _hand_over(docker, ("stack", "deploy", *flags, stack), prepared, definition, DEPLOY_TIMEOUT)
 
     # CLIs that know --detach announce that waiting will become the default, and waiting never ends
     # for tasks that finish (docker/cli#5299). Older ones do not know the option.
@@ -146,12 +129,38 @@ def stack_deploy(docker: DockerCli, stack: str, prepared: Prepared, params: dict
         done = deploy(prepared.definition)
     if done.rc != 0 and "unsupported Compose file version: 1.0" in done.stderr:
         done = deploy({"version": OLD_VERSION, **prepared.definition})
-    # Docker may quote values of the definition.
+    return _warnings("docker stack deploy", done, prepared.definition)
+
+
+def check_definition(docker: DockerCli, prepared: Prepared) -> None:
+    """Docker's own judgement, before services are taken down for a definition that it refuses. Docker 20.10 has no such command."""
+    words = ("stack", "config", "--compose-file", "-")
+    done = _hand_over(docker, words, prepared, prepared.definition, ANSWER_TIMEOUT)
+    if "unknown flag: --compose-file" not in done.stderr:
+        _warnings("docker stack config", done, prepared.definition)
+
+
+def _hand_over(
+    docker: DockerCli, words: tuple[str, ...], prepared: Prepared, definition: dict[str, Any], timeout: float
+) -> CompletedDocker:
+    # Docker fills in a value that is not given from its own environment, where these are not the user's.
+    unset = {
+        name
+        for service in prepared.definition["services"].values()
+        for name, value in (service.get("environment") or {}).items()
+        if not value
+    }
+    text = as_sent(definition)
+    return docker.run(*words, input=text, check=False, cwd=prepared.directory, timeout=timeout, unset=unset)
+
+
+def _warnings(title: str, done: CompletedDocker, definition: dict[str, Any]) -> str:
+    """What docker said of a definition, of which it may quote values."""
     values: dict[str, int] = {}
-    mask(prepared.definition, values)
+    mask(definition, values)
     said = hide(done.stderr.strip(), values)
     if done.rc != 0:
-        raise DockerError(f"docker stack deploy: {said or hide(done.stdout.strip(), values)}")
+        raise DockerError(f"{title}: {said or hide(done.stdout.strip(), values)}")
     return str(said)
 
 

@@ -212,6 +212,37 @@ class Swarm(Store):
             self.later(delay, "go", task["ID"])
         return task
 
+    def attach(self, hostname: str, name: str, network: str) -> Raw:
+        """A container of no service, on an attachable network. Swarm keeps a task for it, of the kind attachment."""
+        node, target = self.node(hostname)["ID"], str(self.named("network", network)["Id"])
+        container = self.identifier(64)
+        template = {"NetworkAttachmentSpec": {"ContainerID": container}, "Networks": [{"Target": target}]}
+        task = {
+            **self.meta(),
+            "Labels": {},
+            "Spec": {**copy.deepcopy(template), "ForceUpdate": 0, "Runtime": "attachment"},
+            "NodeID": node,
+            "Status": {"Timestamp": stamp(self.clock.now), "State": "running", "Message": "started", "PortStatus": {}},
+            "DesiredState": "running",
+            "NetworksAttachments": [
+                {"Network": {"ID": target, "Spec": {"Name": network}}, "Addresses": [f"10.0.1.{self._number % 256}/24"]}
+            ],
+            "ServiceID": "",
+            "Template": template,
+            "ServiceLabels": {},
+            "ServiceName": "",
+            "Outcome": ("running", 0, "", STEP),
+            "Born": self._number,
+            "Place": "",
+        }
+        self._number += 1
+        self.tasks[task["ID"]] = task
+        self.containers[container] = {"ID": container, "Name": name, "Labels": {}, "Node": node, "Task": task["ID"]}
+        return task
+
+    def detach(self, task: Raw) -> None:
+        del self.tasks[task["ID"]]
+
     def _outcome(self, full_name: str) -> Outcome:
         planned = self.outcomes.get(full_name, ("running", 0, ""))
         if isinstance(planned, list):

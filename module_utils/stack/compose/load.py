@@ -62,7 +62,7 @@ def read_file(path: str) -> Any:
     except UnicodeDecodeError as error:
         raise ComposeError(f"cannot read the compose file {path} on the target: it is no text in UTF-8") from error
     try:
-        return json.loads(text, object_pairs_hook=lambda pairs: _once(path, pairs))
+        return json.loads(text, object_pairs_hook=lambda pairs: _once(path, pairs), parse_constant=_no_number)
     except ValueError:
         pass
     except RecursionError as error:
@@ -86,6 +86,11 @@ def read_file(path: str) -> Any:
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "a value is not of its kind"
         problem = re.sub(r"\b(alias|anchor|tag|handle) .*", r"\1", str(problem), flags=re.DOTALL)
         raise ComposeError(f"{path} is not valid YAML: {problem}{where}") from None
+
+
+def _no_number(word: str) -> Any:
+    """NaN and Infinity are no JSON. To docker they are texts."""
+    raise ValueError(word)
 
 
 def _once(path: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
