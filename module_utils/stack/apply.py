@@ -11,11 +11,14 @@ from ..docker.cli import ANSWER_TIMEOUT, DEPLOY_TIMEOUT, CompletedDocker, Docker
 from ..masking import hide, mask
 from .compose.canonical import Content, Prepared, network_name
 from .compose.interpolate import escape
-from .live import IMAGE_LABEL, NAMESPACE, Live, list_objects, read_live
+from .live import IMAGE_LABEL, NAMESPACE, Live, list_objects, only_gone, read_live
 from .plan import Plan
 from .record import content_ids, record_name, write_record
 from .remove import wait_tasks_gone
 from .wait import POLL, StackFailure
+
+# What docker says of what somebody else, such as a run beside this one, has just made.
+ALREADY = "already exists"
 
 
 def missing_externals(docker: DockerCli, stack: str, prepared: Prepared, live: Live) -> list[str]:
@@ -54,7 +57,12 @@ def create_contents(docker: DockerCli, stack: str, contents: list[Content], know
             if not found:
                 options = ("--label", f"{NAMESPACE}={stack}", *content.options)
                 source = "-" if content.path is None else content.path
-                docker.run(kind, "create", *options, content.name, source, input=content.data, timeout=ANSWER_TIMEOUT)
+                words = (kind, "create", *options, content.name, source)
+                done = docker.run(*words, check=False, input=content.data, timeout=ANSWER_TIMEOUT)
+                # A run beside this one may have made it, with the same content.
+                made = done.rc == 0 or (ALREADY in done.stderr and content.name in list_objects(docker, kind, stack))
+                if not made:
+                    raise DockerError(f"docker {kind} create {content.name}: {done.stderr.strip()}")
 
 
 def may_roll_back(service: dict[str, Any]) -> bool:
@@ -123,12 +131,17 @@ def stack_deploy(docker: DockerCli, stack: str, prepared: Prepared, params: dict
     # CLIs that know --detach announce that waiting will become the default, and waiting never ends
     # for tasks that finish (docker/cli#5299). Older ones do not know the option.
     flags.insert(0, "--detach=true")
-    done = deploy(prepared.definition)
+    definition = prepared.definition
+    done = deploy(definition)
     if done.rc != 0 and "unknown flag: --detach" in done.stderr:
         flags.pop(0)
-        done = deploy(prepared.definition)
+        done = deploy(definition)
     if done.rc != 0 and "unsupported Compose file version: 1.0" in done.stderr:
-        done = deploy({"version": OLD_VERSION, **prepared.definition})
+        definition = {"version": OLD_VERSION, **definition}
+        done = deploy(definition)
+    if done.rc != 0 and ALREADY in done.stderr:
+        time.sleep(POLL)
+        done = deploy(definition)
     return _warnings("docker stack deploy", done, prepared.definition)
 
 
@@ -185,11 +198,17 @@ def remove_networks(docker: DockerCli, stack: str, names: list[str], deadline: f
             time.sleep(POLL)
 
 
+def _remove_services(docker: DockerCli, names: list[str]) -> None:
+    done = docker.run("service", "rm", *names, check=False, timeout=ANSWER_TIMEOUT)
+    if done.rc != 0 and not only_gone(done.stderr):
+        raise DockerError(f"docker service rm: {done.stderr.strip()}")
+
+
 def execute(docker: DockerCli, stack: str, prepared: Prepared, plan: Plan, live: Live, params: dict[str, Any]) -> str:
     """Carry out a plan. Returns what docker warned about."""
     deadline = time.monotonic() + params["wait_timeout"]
     if plan.detached_services:
-        docker.run("service", "rm", *plan.detached_services, timeout=ANSWER_TIMEOUT)
+        _remove_services(docker, plan.detached_services)
         leaving = [task.id for task in live.tasks if f"{stack}_{task.service}" in plan.detached_services]
         wait_tasks_gone(docker, leaving, deadline)
     remove_networks(docker, stack, list(plan.recreated_networks), deadline)
@@ -207,7 +226,7 @@ def execute(docker: DockerCli, stack: str, prepared: Prepared, plan: Plan, live:
                 docker.run(*rename, full_name, timeout=DEPLOY_TIMEOUT)
         warned = stack_deploy(docker, stack, prepared, params)
     elif plan.removed_services:
-        docker.run("service", "rm", *plan.removed_services, timeout=ANSWER_TIMEOUT)
+        _remove_services(docker, plan.removed_services)
     restarted = list(plan.restarted)
     if plan.deploy or plan.removed_services or plan.obsolete_networks:
         now = read_live(docker, stack)

@@ -146,10 +146,11 @@ def write_record(
     if kept:
         keep_others(record, kept, stack)
     name = record_name(stack)
-    docker.run("config", "rm", name, check=False, timeout=ANSWER_TIMEOUT)
     options = ("config", "create", "--label", f"{NAMESPACE}={stack}", name, "-")
     # Without its record, the next run would take the stack for somebody else's.
     for left in range(WRITES - 1, -1, -1):
+        # Each time: a run beside this one may have written its own.
+        docker.run("config", "rm", name, check=False, timeout=ANSWER_TIMEOUT)
         done = docker.run(*options, check=not left, input=record.to_json(), timeout=ANSWER_TIMEOUT)
         if done.rc == 0:
             return

@@ -69,8 +69,10 @@ def read_env_file(service: str, path: str, environment: Mapping[str, str]) -> di
     try:
         with open(path, encoding="utf-8-sig", newline="") as stream:
             text = stream.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ComposeError(f"service {service}: cannot read env_file {path}: {error}") from error
+    except OSError as error:
+        raise ComposeError(f"service {service}: cannot read env_file {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ComposeError(f"service {service}: cannot read env_file {path}: it is no text in UTF-8") from error
     variables: dict[str, str | None] = {}
     for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r").lstrip()
