@@ -109,6 +109,9 @@ class Swarm(Store):
             for task in self._live(service, slot):
                 self._stop(task, "remove")
         for slot in sorted(slots):
+            if slot in self.nodes and self.nodes[slot]["Spec"]["Availability"] == "pause":
+                # What is there of a global service stays as it is.
+                continue
             live = self._live(service, slot)
             fits = [task for task in live if self._fits(task, service)]
             newest = max(self._own(service, slot), key=lambda task: task["Born"], default=None)
@@ -132,7 +135,10 @@ class Swarm(Store):
     def _slots(self, service: Raw) -> set[str]:
         mode = service["Spec"]["Mode"]
         if "Global" in mode or "GlobalJob" in mode:
-            return {key for key, node in self.nodes.items() if self._suits(node, service["Spec"]["TaskTemplate"])}
+            template, places = service["Spec"]["TaskTemplate"], {task.get("NodeID") for task in self._own(service)}
+            # A paused node keeps what it has.
+            kept = [key for key, node in self.nodes.items() if node["Spec"]["Availability"] == "pause" and key in places]
+            return {*kept, *(key for key, node in self.nodes.items() if self._suits(node, template))}
         if "ReplicatedJob" in mode:
             count = mode["ReplicatedJob"].get("TotalCompletions", 1)
         else:
