@@ -137,7 +137,9 @@ class Swarm(Store):
         if "Global" in mode or "GlobalJob" in mode:
             template, places = service["Spec"]["TaskTemplate"], {task.get("NodeID") for task in self._own(service)}
             # A paused node keeps what it has.
-            kept = [key for key, node in self.nodes.items() if node["Spec"]["Availability"] == "pause" and key in places]
+            kept = [
+                key for key, node in self.nodes.items() if node["Spec"]["Availability"] == "pause" and key in places
+            ]
             return {*kept, *(key for key, node in self.nodes.items() if self._suits(node, template))}
         if "ReplicatedJob" in mode:
             count = mode["ReplicatedJob"].get("TotalCompletions", 1)

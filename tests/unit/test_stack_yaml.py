@@ -5,6 +5,7 @@ import time
 
 import docker_oracle
 import pytest
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.canonical import prepare
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.load import load, read_file
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.shapes import ComposeError
 
@@ -115,3 +116,43 @@ def test_many_services_of_one_anchor(tmp_path):
 def test_what_is_written_twice_in_two_mappings(tmp_path):
     parts = {"services": {"a": {"image": "i"}, "b": {"image": "i"}}}
     assert load([str(written(tmp_path, json.dumps(parts)))])[0] == [parts]
+
+
+USES = [
+    ("{path}", "cannot read the compose file {path} on the target"),
+    ({"services": {"s": {"image": "i", "env_file": "{path}"}}}, "service s: cannot read env_file {path}"),
+    (
+        {"services": {"s": {"image": "i", "configs": ["c"]}}, "configs": {"c": {"file": "{path}"}}},
+        "config c: cannot read {path} on the target",
+    ),
+]
+
+
+@pytest.mark.parametrize(("use", "sentence"), USES, ids=["compose", "env_file", "config"])
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/", "Is a directory"),
+        ("/no/such", "No such file or directory"),
+        ("/dev/zero", "it has more than 16 MiB"),
+        ("/a\0b", "a path cannot hold this: embedded null byte"),
+        ("/" + "x" * 300, "File name too long"),
+    ],
+)
+def test_files_that_cannot_be_read(use, sentence, path, said):
+    compose = json.loads(json.dumps(use).replace("{path}", path.replace("\0", "\\u0000")))
+    with pytest.raises(ComposeError) as caught:
+        prepare([compose], "demo", {})
+    assert str(caught.value) == f"{sentence.replace('{path}', path)}: {said}"
+
+
+@pytest.mark.parametrize("source", ["", " "])
+def test_no_path(source):
+    with pytest.raises(ComposeError, match="^an entry of compose is empty: write a mapping, or the path of a file"):
+        load([source])
+
+
+def test_a_path_in_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written(tmp_path, "services: {s: {image: i}}")
+    assert load(["~/stack.yml"]) == ([{"services": {"s": {"image": "i"}}}], str(tmp_path))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...masking import secret_texts
+from .files import read_bytes
 from .interpolate import interpolate
 from .load import KeepSecret, _keep_nothing, load
 from .merge import finish, merge_parts, read_part, resolve_path
@@ -161,16 +162,11 @@ def _canonical_content(
             raise ComposeError(f"{kind} {key}: content_base64 is not base64") from error
     else:
         path = resolve_path(str(value["file"]), prepared.directory, f"{kind} {key}")
-        try:
-            with open(path, "rb") as stream:
-                data = stream.read()
-        except FileNotFoundError as error:
-            if not missing_files:
-                raise ComposeError(f"{kind} {key}: there is no file {path} on the target") from error
+        if os.path.lexists(path) or not missing_files:
+            data = read_bytes(path, f"{kind} {key}: cannot read {path} on the target")
+        else:
             prepared.warnings.append(f"{kind} {key}: there is no file {path} yet; assuming that it will be new")
             data = os.urandom(16)
-        except OSError as error:
-            raise ComposeError(f"{kind} {key}: cannot read {path}: {error.strerror}") from error
     if kind == "secret":
         keep_secret(secret_texts(data))
     if not 0 < len(data) < CONTENT_LIMITS[kind]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ...masking import secrets_of
+from .files import read_text
 from .shapes import ComposeError, Definition, _kind_of, check_shapes
 
 KeepSecret = Callable[[Iterable[str]], None]
@@ -33,9 +34,12 @@ def load(sources: list[Any], keep_secret: KeepSecret = _keep_nothing) -> tuple[l
     for source in sources:
         if isinstance(source, Mapping):
             part: Any = source
+        elif is_path(source) and not source.strip():
+            raise ComposeError("an entry of compose is empty: write a mapping, or the path of a file on the target")
         elif is_path(source):
-            part = read_file(source)
-            directory = directory or os.path.dirname(os.path.abspath(source))
+            path = os.path.abspath(os.path.expanduser(source))
+            part = read_file(path)
+            directory = directory or os.path.dirname(path)
         else:
             raise ComposeError(
                 f"compose takes mappings and paths of files on the target; this entry is {_kind_of(source)}"
@@ -54,13 +58,7 @@ def load(sources: list[Any], keep_secret: KeepSecret = _keep_nothing) -> tuple[l
 
 
 def read_file(path: str) -> Any:
-    try:
-        with open(path, encoding="utf-8-sig") as stream:
-            text = stream.read()
-    except OSError as error:
-        raise ComposeError(f"cannot read the compose file {path} on the target: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ComposeError(f"cannot read the compose file {path} on the target: it is no text in UTF-8") from error
+    text = read_text(path, f"cannot read the compose file {path} on the target")
     try:
         return json.loads(text, object_pairs_hook=lambda pairs: _once(path, pairs), parse_constant=_no_number)
     except ValueError:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 
 from .fields import OBJECTS, SERVICE
+from .files import read_text
 from .shapes import ComposeError, Definition
 
 
@@ -66,13 +67,7 @@ def _read_service(name: str, service: Definition, directory: str | None, environ
 
 def read_env_file(service: str, path: str, environment: Mapping[str, str]) -> dict[str, str | None]:
     """As docker's pkg/kvfile: no quotes, no `export`. A name alone is taken from the environment, or left out."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            text = stream.read()
-    except OSError as error:
-        raise ComposeError(f"service {service}: cannot read env_file {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ComposeError(f"service {service}: cannot read env_file {path}: it is no text in UTF-8") from error
+    text = read_text(path, f"service {service}: cannot read env_file {path}")
     variables: dict[str, str | None] = {}
     for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r").lstrip()
