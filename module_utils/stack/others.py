@@ -9,6 +9,8 @@ from .live import ACTIVE_STATES, Live, inspect_all
 from .plan import Plan, attached
 from .wait import StackFailure
 
+TAKE_OFF = "stop it, or take it off the network (docker network disconnect NETWORK CONTAINER on that host)"
+
 
 def spare_others(docker: DockerCli, stack: str, plan: Plan, live: Live) -> None:
     """Refuse to begin what cannot end, before the stack's own services are taken down for it."""
@@ -26,28 +28,29 @@ def spare_others(docker: DockerCli, stack: str, plan: Plan, live: Live) -> None:
             f"{removed} {', '.join(users)} of another stack uses it: remove that first, or make it a network of its own that "
             "both name as external"
         )
-    containers = attached_containers(docker, live, networks)
+    containers = attached_containers(docker, networks)
     if containers:
         raise StackFailure(
-            f"{removed} {', '.join(containers)}, which no service made, uses it: stop it, or take it off the network "
-            "(docker network disconnect NETWORK CONTAINER on that host), and call again"
+            f"{removed} {', '.join(containers)}, which no service made, uses it: {TAKE_OFF}, and call again"
         )
 
 
-def attached_containers(docker: DockerCli, live: Live, networks: list[str]) -> list[str]:
+def attached_containers(docker: DockerCli, networks: list[str]) -> list[str]:
     """Containers of no service that are on one of the networks, on whichever node: "container NAME on HOST".
 
     Swarm has a task for each, of the runtime attachment, that no list shows without being asked for it.
     """
-    ids = {identifier for identifier, row in live.networks.items() if row["Name"] in networks}
     hosts = {row["ID"]: row["Hostname"] for row in docker.json_lines("node", "ls")}
     # Without --quiet, docker 20.10 to 28 crash on such a task.
     listed = ("node", "ps", "--quiet", "--no-trunc", "--filter", "runtime=attachment", *hosts)
+    ids: set[str] = set()
     found = {}
     for task in inspect_all(docker, "task", docker.run(*listed, timeout=ANSWER_TIMEOUT).stdout.split()):
         ended = not {task.get("DesiredState"), (task.get("Status") or {}).get("State")} <= ACTIVE_STATES
         for attachment in [] if ended else task.get("NetworksAttachments") or []:
-            if (attachment.get("Network") or {}).get("ID") in ids:
+            network = attachment.get("Network") or {}
+            if (network.get("Spec") or {}).get("Name") in networks:
+                ids.add(str(network.get("ID")))
                 container = ((task.get("Spec") or {}).get("NetworkAttachmentSpec") or {}).get("ContainerID", "")
                 addresses = [address.partition("/")[0] for address in attachment.get("Addresses") or []]
                 found[str(container)] = (addresses, hosts.get(task.get("NodeID", ""), "a node that has left"))
