@@ -55,7 +55,7 @@ SENTENCES = [
     ("services: {s: &a {<<: *a}}\n", "is nested too deeply, or an anchor in it holds itself"),
     ("services: " + "[" * 3000 + "]" * 3000, "is nested too deeply, or an anchor in it holds itself"),
     ('{"a":' * 100_000, "is nested too deeply"),
-    ("services:\n\ts: 1\n", "is not valid YAML: found character '\\t' that cannot start any token (line 2, column 1)"),
+    ("services:\n\ts: 1\n", "cannot start any token: PyYAML takes no tabs, write blanks (line 2, column 1)"),
     ("", "does not hold a mapping"),
     ("# nothing\n---\n", "does not hold a mapping"),
     (b"\x00\x01\xff", "cannot read the compose file %s on the target: it is no text in UTF-8"),
@@ -111,6 +111,17 @@ def test_many_services_of_one_anchor(tmp_path):
         tmp_path, "x-a: &a {image: i, labels: &l {a: b, c: d}, deploy: {labels: *l}}\nservices:\n" + services
     )
     assert len(load([str(path)])[0][0]["services"]) == 500
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_encodings(tmp_path, encoding):
+    """As editors and shells of Windows write them, with a mark at the start."""
+    text = "services: {s: {image: 'ä'}}"
+    text = f"\ufeff{text}" if encoding in ("utf-16-le", "utf-16-be") else text
+    path = written(tmp_path, text.encode(encoding))
+    assert read_file(str(path)) == {"services": {"s": {"image": "ä"}}}
+    if docker_oracle.command():
+        assert docker_oracle.config(path, directory=tmp_path, environment={})[1] == ""
 
 
 def test_what_is_written_twice_in_two_mappings(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+
 from .shapes import ComposeError
 
 # No stack file, env_file or content comes near it. A device such as /dev/zero has no end.
@@ -22,8 +24,11 @@ def read_bytes(path: str, what: str) -> bytes:
     return data
 
 
-def read_text(path: str, what: str) -> str:
+def read_text(path: str, what: str, yaml: bool = False) -> str:
+    """`yaml`: also in UTF-16, which YAML may be, and PowerShell writes."""
+    data = read_bytes(path, what)
+    wide = yaml and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return read_bytes(path, what).decode("utf-8-sig")
+        return data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise ComposeError(f"{what}: it is no text in UTF-8") from error

@@ -58,7 +58,7 @@ def load(sources: list[Any], keep_secret: KeepSecret = _keep_nothing) -> tuple[l
 
 
 def read_file(path: str) -> Any:
-    text = read_text(path, f"cannot read the compose file {path} on the target")
+    text = read_text(path, f"cannot read the compose file {path} on the target", yaml=True)
     try:
         return json.loads(text, object_pairs_hook=lambda pairs: _once(path, pairs), parse_constant=_no_number)
     except ValueError:
@@ -83,6 +83,7 @@ def read_file(path: str) -> Any:
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "a value is not of its kind"
         problem = re.sub(r"\b(alias|anchor|tag|handle) .*", r"\1", str(problem), flags=re.DOTALL)
+        problem += ": PyYAML takes no tabs, write blanks" if "'\\t'" in problem else ""
         raise ComposeError(f"{path} is not valid YAML: {problem}{where}") from None
 
 
