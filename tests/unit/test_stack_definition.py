@@ -430,7 +430,6 @@ class TestUse:
             ({"external": False, "name": "own"}, {"name": "own"}),
             ({"external": True}, {"external": True, "name": "o"}),
             ({"external": {"name": "real"}}, {"external": True, "name": "real"}),
-            ({"external": {"name": "real"}, "name": "own"}, {"external": True, "name": "own"}),
             ({"labels": ["a", "b=1"]}, {"labels": {"a": "", "b": "1"}}),
         ],
     )

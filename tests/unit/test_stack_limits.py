@@ -117,6 +117,26 @@ def test_many_ports_take_a_moment(tmp_path):
     assert len(found["services"]["s"]["ports"]) == 10_000
 
 
+@pytest.mark.parametrize(
+    ("section", "keys", "said"),
+    [
+        (section, {"external": {"name": "a"}, "name": "b"}, "name and external.name exclude each other")
+        for section in ("networks", "volumes", "configs", "secrets")
+    ]
+    + [
+        ("volumes", {"external": True, "driver": "d"}, "driver and external exclude each other"),
+        ("volumes", {"external": True, "driver_opts": {"a": "b"}}, "driver_opts and external exclude each other"),
+        ("volumes", {"external": {"name": "a"}, "labels": ["a"]}, "labels and external exclude each other"),
+    ],
+)
+def test_what_is_external_has_nothing_of_its_own(tmp_path, section, keys, said):
+    compose = {**service(), section: {"o": keys}}
+    assert refused(compose) == f"{section}.o: {said}"
+    if docker_oracle.command():
+        (tmp_path / "f").write_text(json.dumps(compose))
+        assert docker_oracle.config(tmp_path / "f", directory=tmp_path, environment={})[1]
+
+
 class TestModes:
     def test_that_are_none(self):
         said = refused(service(deploy={"mode": "some"}))

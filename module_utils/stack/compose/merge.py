@@ -110,6 +110,13 @@ def _named(section: str, key: str, value: Definition) -> Definition:
     external = value.pop("external", False)
     if external is not False:
         given = external.get("name") if isinstance(external, dict) else ""
+        beside = ["name"] if given else []
+        beside += ["driver", "driver_opts", "labels"] if section == "volumes" else []
+        for field in beside:
+            if value.get(field):
+                raise ComposeError(
+                    f"{section}.{key}: {field} and external{'.name' * (field == 'name')} exclude each other"
+                )
         value = {**value, "name": value.get("name") or given or key, "external": True}
     return value
 
