@@ -60,9 +60,7 @@ def test_containers_on_a_network(manager: Manager, name: str, containers: Contai
     spares(manager, name, containers)
 
 
-def test_containers_on_a_network_that_is_not_described_any_more(
-    manager: Manager, name: str, containers: Containers
-) -> None:
+def test_containers_on_a_network_that_goes(manager: Manager, name: str, containers: Containers) -> None:
     manager.succeed(name, compose(attachable=True), wait_for="running")
     containers.start()
     made = manager.fail(name, two())
