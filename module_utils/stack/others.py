@@ -53,7 +53,7 @@ def attached_containers(docker: DockerCli, networks: list[str]) -> list[str]:
                 ids.add(str(network.get("ID")))
                 container = ((task.get("Spec") or {}).get("NetworkAttachmentSpec") or {}).get("ContainerID", "")
                 addresses = [address.partition("/")[0] for address in attachment.get("Addresses") or []]
-                found[str(container)] = (addresses, hosts.get(task.get("NodeID", ""), "a node that has left"))
+                found[str(container)] = (addresses, hosts[task["NodeID"]])
     names = _names_by_address(docker, ids) if found else {}
     return sorted(
         f"container {next((names[each] for each in addresses if each in names), container[:12])} on {host}"

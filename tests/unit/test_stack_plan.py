@@ -171,6 +171,8 @@ class TestDrift:
         swarm.swarm.attach("host1", "elsewhere", "demo-elsewhere")
         assert not call(compose=[attachable]).get("failed")
         short = there["Spec"]["NetworkAttachmentSpec"]["ContainerID"][:12]
+        swarm.refusals = {"network inspect": ["boom"]}
+        assert f"container {short} on host1, which no service made" in call(compose=[definition()])["msg"]
         both = "container mine on host0, container theirs on host1"
         for task, users in ((here, both), (there, f"container {short} on host1")):
             for check in (True, False):
