@@ -46,7 +46,7 @@ options:
       - A variable of a service without a value, or with an empty one, is filled in from that environment. One that is not set
         there takes away the image's.
       - C(restart) counts where there is no C(deploy.restart_policy).
-      - C(version) is not needed. All keys of docker's newest schema may be used, whatever it says.
+      - C(version) is not needed. All keys of docker's newest schema may be used, whichever version 3 it says.
       - Top-level C(configs) and C(secrets) may have C(file) (a path on the target) or C(content) (a text, not
         interpolated), and configs C(content_base64) (any bytes). They are created under a name that ends in a hash of their
         content, so that a new content is a change of each service that uses it. What is no longer used is removed afterwards if O(prune=true).
@@ -142,7 +142,10 @@ notes:
     prints of its environment is shown in its log.
   - The module writes nothing to the log of the target (syslog, journal).
   - A changed definition of a network that belongs to the stack means that its services are removed and created again,
-    because swarm cannot change a network.
+    because swarm cannot change a network. While anything else is on that network, a service of another stack or a container
+    that no service made, on whichever node, it is refused before anything is taken down, and so is a definition that docker
+    refuses (docker 20.10 cannot be asked).
+  - A service whose C(deploy.mode) changes is removed and created again, because swarm cannot change that either.
   - Docker runs the jobs of a stack (C(mode) V(replicated-job) and V(global-job)) again each time that it deploys the stack, also
     those that did not change. RV(actions) says so.
   - What only the definition before names stays as long as swarm watches an update that it may roll back. The next call removes it.

@@ -18,15 +18,7 @@ from typing import Any
 import ansible_runner
 
 ROOT = Path(__file__).resolve().parents[1]
-# A newer engine than Debian 13 has, from Debian's next release; nothing with Python is taken from there.
-NEWER_ENGINE = r"""set -e
-export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-apt zstd
-mirror=$(grep -rhoE 'https?://[^ ]*debian/?' /etc/apt/sources.list /etc/apt/sources.list.d | head -1)
-echo "deb $mirror forky main" > /etc/apt/sources.list.d/forky.list
-echo 'Acquire::Check-Valid-Until "false";' > /etc/apt/apt.conf.d/99forky
-printf 'Package: *\nPin: release n=forky\nPin-Priority: 100\n' > /etc/apt/preferences.d/forky
-apt-get update -qq && apt-get install -y -qq --no-install-recommends -t forky docker.io docker-cli"""
+NEWER_ENGINE = (ROOT / "tests" / "newer_engine.sh").read_text()
 
 
 class Run:

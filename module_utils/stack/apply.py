@@ -11,11 +11,14 @@ from ..docker.cli import ANSWER_TIMEOUT, DEPLOY_TIMEOUT, CompletedDocker, Docker
 from ..masking import hide, mask
 from .compose.canonical import Content, Prepared, network_name
 from .compose.interpolate import escape
-from .live import IMAGE_LABEL, NAMESPACE, Live, list_objects, read_live
+from .live import IMAGE_LABEL, NAMESPACE, Live, list_objects, only_gone, read_live
 from .plan import Plan
 from .record import content_ids, record_name, write_record
 from .remove import wait_tasks_gone
 from .wait import POLL, StackFailure
+
+# What docker says of what somebody else, such as a run beside this one, has just made.
+ALREADY = "already exists"
 
 
 def missing_externals(docker: DockerCli, stack: str, prepared: Prepared, live: Live) -> list[str]:
@@ -54,7 +57,12 @@ def create_contents(docker: DockerCli, stack: str, contents: list[Content], know
             if not found:
                 options = ("--label", f"{NAMESPACE}={stack}", *content.options)
                 source = "-" if content.path is None else content.path
-                docker.run(kind, "create", *options, content.name, source, input=content.data, timeout=ANSWER_TIMEOUT)
+                words = (kind, "create", *options, content.name, source)
+                done = docker.run(*words, check=False, input=content.data, timeout=ANSWER_TIMEOUT)
+                # A run beside this one may have made it, with the same content.
+                made = done.rc == 0 or (ALREADY in done.stderr and content.name in list_objects(docker, kind, stack))
+                if not made:
+                    raise DockerError(f"docker {kind} create {content.name}: {done.stderr.strip()}")
 
 
 def may_roll_back(service: dict[str, Any]) -> bool:
@@ -116,6 +124,38 @@ def stack_deploy(docker: DockerCli, stack: str, prepared: Prepared, params: dict
         flags.append("--prune")
     if params["with_registry_auth"]:
         flags.append("--with-registry-auth")
+
+    def deploy(definition: dict[str, Any]) -> CompletedDocker:
+        return _hand_over(docker, ("stack", "deploy", *flags, stack), prepared, definition, DEPLOY_TIMEOUT)
+
+    # CLIs that know --detach announce that waiting will become the default, and waiting never ends
+    # for tasks that finish (docker/cli#5299). Older ones do not know the option.
+    flags.insert(0, "--detach=true")
+    definition = prepared.definition
+    done = deploy(definition)
+    if done.rc != 0 and "unknown flag: --detach" in done.stderr:
+        flags.pop(0)
+        done = deploy(definition)
+    if done.rc != 0 and "unsupported Compose file version: 1.0" in done.stderr:
+        definition = {"version": OLD_VERSION, **definition}
+        done = deploy(definition)
+    if done.rc != 0 and ALREADY in done.stderr:
+        time.sleep(POLL)
+        done = deploy(definition)
+    return _warnings("docker stack deploy", done, prepared.definition)
+
+
+def check_definition(docker: DockerCli, prepared: Prepared) -> None:
+    """Docker's own judgement, before services are taken down for a definition that it refuses. Docker 20.10 has no such command."""
+    words = ("stack", "config", "--compose-file", "-")
+    done = _hand_over(docker, words, prepared, prepared.definition, ANSWER_TIMEOUT)
+    if "unknown flag: --compose-file" not in done.stderr:
+        _warnings("docker stack config", done, prepared.definition)
+
+
+def _hand_over(
+    docker: DockerCli, words: tuple[str, ...], prepared: Prepared, definition: dict[str, Any], timeout: float
+) -> CompletedDocker:
     # Docker fills in a value that is not given from its own environment, where these are not the user's.
     unset = {
         name
@@ -123,35 +163,17 @@ def stack_deploy(docker: DockerCli, stack: str, prepared: Prepared, params: dict
         for name, value in (service.get("environment") or {}).items()
         if not value
     }
+    text = as_sent(definition)
+    return docker.run(*words, input=text, check=False, cwd=prepared.directory, timeout=timeout, unset=unset)
 
-    def deploy(definition: dict[str, Any]) -> CompletedDocker:
-        return docker.run(
-            "stack",
-            "deploy",
-            *flags,
-            stack,
-            input=as_sent(definition),
-            check=False,
-            cwd=prepared.directory,
-            timeout=DEPLOY_TIMEOUT,
-            unset=unset,
-        )
 
-    # CLIs that know --detach announce that waiting will become the default, and waiting never ends
-    # for tasks that finish (docker/cli#5299). Older ones do not know the option.
-    flags.insert(0, "--detach=true")
-    done = deploy(prepared.definition)
-    if done.rc != 0 and "unknown flag: --detach" in done.stderr:
-        flags.pop(0)
-        done = deploy(prepared.definition)
-    if done.rc != 0 and "unsupported Compose file version: 1.0" in done.stderr:
-        done = deploy({"version": OLD_VERSION, **prepared.definition})
-    # Docker may quote values of the definition.
+def _warnings(title: str, done: CompletedDocker, definition: dict[str, Any]) -> str:
+    """What docker said of a definition, of which it may quote values."""
     values: dict[str, int] = {}
-    mask(prepared.definition, values)
+    mask(definition, values)
     said = hide(done.stderr.strip(), values)
     if done.rc != 0:
-        raise DockerError(f"docker stack deploy: {said or hide(done.stdout.strip(), values)}")
+        raise DockerError(f"{title}: {said or hide(done.stdout.strip(), values)}")
     return str(said)
 
 
@@ -176,11 +198,17 @@ def remove_networks(docker: DockerCli, stack: str, names: list[str], deadline: f
             time.sleep(POLL)
 
 
+def _remove_services(docker: DockerCli, names: list[str]) -> None:
+    done = docker.run("service", "rm", *names, check=False, timeout=ANSWER_TIMEOUT)
+    if done.rc != 0 and not only_gone(done.stderr):
+        raise DockerError(f"docker service rm: {done.stderr.strip()}")
+
+
 def execute(docker: DockerCli, stack: str, prepared: Prepared, plan: Plan, live: Live, params: dict[str, Any]) -> str:
     """Carry out a plan. Returns what docker warned about."""
     deadline = time.monotonic() + params["wait_timeout"]
     if plan.detached_services:
-        docker.run("service", "rm", *plan.detached_services, timeout=ANSWER_TIMEOUT)
+        _remove_services(docker, plan.detached_services)
         leaving = [task.id for task in live.tasks if f"{stack}_{task.service}" in plan.detached_services]
         wait_tasks_gone(docker, leaving, deadline)
     remove_networks(docker, stack, list(plan.recreated_networks), deadline)
@@ -198,7 +226,7 @@ def execute(docker: DockerCli, stack: str, prepared: Prepared, plan: Plan, live:
                 docker.run(*rename, full_name, timeout=DEPLOY_TIMEOUT)
         warned = stack_deploy(docker, stack, prepared, params)
     elif plan.removed_services:
-        docker.run("service", "rm", *plan.removed_services, timeout=ANSWER_TIMEOUT)
+        _remove_services(docker, plan.removed_services)
     restarted = list(plan.restarted)
     if plan.deploy or plan.removed_services or plan.obsolete_networks:
         now = read_live(docker, stack)

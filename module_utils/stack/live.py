@@ -10,7 +10,7 @@ from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, DockerError, parse_json_lines
 from ..logs import time_key
-from .nodes import is_eligible, list_nodes
+from .nodes import is_eligible, is_paused, list_nodes
 from .unavailable import SwarmUnavailable, explain_unavailable
 
 
@@ -160,7 +160,7 @@ class Live:
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
     networks: dict[str, dict[str, Any]] = field(default_factory=dict)
-    # Read only where a global service has no task: has it no place, or no task yet?
+    # Read only where a global service has no task, or an old one: has it no place, or no new task yet?
     nodes: list[dict[str, Any]] | None = None
 
     def states(self) -> list[ServiceState]:
@@ -252,7 +252,7 @@ def read_live(docker: DockerCli, stack: str, networks: bool = True) -> Live:
             break
     live.services = {item["Spec"]["Name"]: item for item in services if "Spec" in item}
     live.tasks = parse_tasks(stack, rows, found, live.services)
-    if any(state.mode.startswith("global") and not state.slots for state in live.states()):
+    if any(state.mode.startswith("global") and (not state.slots or state.count("outdated")) for state in live.states()):
         live.nodes = list_nodes(docker)
     return live
 
@@ -335,8 +335,11 @@ def judge_service(
     slots = []
     update = service.get("UpdateStatus") or {}
     rolling = str(update.get("State", "")) in ("updating", "rollback_started")
+    paused = {node.get("ID") for node in nodes or [] if is_paused(node)} if mode.startswith("global") else set()
     for slot in sorted(by_slot):
         verdict = judge_slot(template, by_slot[slot], job=mode.endswith("job"), rolling=rolling)
+        if verdict == "outdated" and by_slot[slot][0].node_id in paused:
+            continue
         if verdict and not (mode.startswith("global") and left_behind(by_slot[slot][0])):
             slots.append(Slot(slot, verdict, by_slot[slot][0]))
     constraints = list((template.get("Placement") or {}).get("Constraints") or [])

@@ -9,14 +9,15 @@ from typing import Any
 from ..docker.cli import DockerCli
 from ..docker.module import DockerModule
 from ..masking import secrets_of
-from .apply import execute, former_contents, missing_externals, prune_contents
+from .apply import check_definition, execute, former_contents, missing_externals, prune_contents
 from .compose.canonical import NAME_LIMIT, prepare
 from .compose.load import is_path
 from .compose.shapes import ComposeError
 from .diff import make_diff, shown_definition
 from .explain import summary
 from .live import Live, read_live
-from .plan import content_diffs, endless_services, make_plan, spare_others
+from .others import spare_others
+from .plan import content_diffs, endless_services, make_plan
 from .record import RECORD_SUFFIX, read_record
 from .remove import remove_stack
 from .stop import resume_stack, stop_stack
@@ -62,6 +63,8 @@ def present(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
     plan = make_plan(stack, definition, live, record, params["prune"], params["redeploy"])
     result.update(definition=shown_definition(definition), **describe(live))
     spare_others(docker, stack, plan, live)
+    if plan.detached_services:
+        check_definition(docker, prepared)
     result.update(actions=plan.actions, changed=bool(plan.actions))
     if module._diff:
         result["diff"] = plan.diffs + content_diffs(docker, prepared, record)

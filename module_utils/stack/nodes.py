@@ -26,9 +26,9 @@ def list_nodes(docker: DockerCli) -> list[dict[str, Any]]:
 
 
 def is_eligible(node: dict[str, Any], constraints: list[str]) -> bool:
-    """Whether a global service with these constraints has a task on the node. Swarm makes none where it is down or drained."""
+    """Whether a global service with these constraints gets a task on the node. Swarm makes none where it is down, drained or paused."""
     spec, status = node.get("Spec") or {}, node.get("Status") or {}
-    if status.get("State") == "down" or spec.get("Availability") == "drain":
+    if status.get("State") == "down" or spec.get("Availability") == "drain" or is_paused(node):
         return False
     known = _known(node)
     for constraint in constraints:
@@ -39,6 +39,11 @@ def is_eligible(node: dict[str, Any], constraints: list[str]) -> bool:
             if same != (found[2] == "=="):
                 return False
     return True
+
+
+def is_paused(node: dict[str, Any]) -> bool:
+    """Whether swarm leaves what a global service has there as it is: no new task, and no update of an old one."""
+    return (node.get("Spec") or {}).get("Availability") == "pause"
 
 
 def _name(written: str) -> str:

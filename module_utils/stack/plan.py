@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..docker.cli import ANSWER_TIMEOUT, DockerCli
+from ..docker.cli import DockerCli
 from ..masking import mask
 from .compose.canonical import Content, Prepared, network_name, service_view
 from .diff import _HIDDEN, differences, make_diff, pick, shorten
-from .live import Live, inspect_all, is_job, short_name
+from .live import Live, is_job, service_mode, short_name
 from .record import Record, content_ids, normal_spec, read_config
 from .wait import StackFailure, _task_lines, why_failed
 
@@ -127,23 +127,6 @@ def attached(services: dict[str, dict[str, Any]], live: Live, networks: list[str
     return found
 
 
-def spare_others(docker: DockerCli, stack: str, plan: Plan, live: Live) -> None:
-    """Refuse to begin what cannot end: swarm removes no network that another stack is attached to."""
-    networks = plan.recreated_networks + plan.obsolete_networks
-    if not networks:
-        return
-    found = inspect_all(
-        docker, "service", docker.run("service", "ls", "--quiet", timeout=ANSWER_TIMEOUT).stdout.split()
-    )
-    others = {item["Spec"]["Name"]: item for item in found if item["Spec"]["Name"] not in live.services}
-    users = attached(others, live, networks)
-    if users:
-        raise StackFailure(
-            f"Stack {stack} cannot be deployed: {', '.join(networks)} must be removed, and {', '.join(users)} of another "
-            "stack uses it: remove that first, or make it a network of its own that both name as external"
-        )
-
-
 def content_diffs(docker: DockerCli, prepared: Prepared, record: Record | None) -> list[dict[str, str]]:
     """Changed configs, line by line. Of secrets nobody should see more than that they have changed."""
     diffs = []
@@ -199,6 +182,10 @@ def _plan_services(stack: str, definition: dict[str, Any], live: Live, record: R
             plan.deploy = True
             plan.diffs.append(make_diff(f"service {name}", None, after))
             continue
+        if service_mode(live.services[full_name]["Spec"])[0] != after["deploy"].get("mode", "replicated"):
+            plan.actions.append(f"recreate service {name}: swarm cannot change its mode")
+            if full_name not in plan.detached_services:
+                plan.detached_services.append(full_name)
         spec = normal_spec(live.services[full_name], live.networks)
         if record is None or name not in record.definition.get("services", {}) or full_name not in record.live:
             plan.actions.append(f"adopt service {name}")

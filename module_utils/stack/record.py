@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +16,12 @@ from .compose.shapes import ComposeError
 from .diff import without_empty
 from .live import NAMESPACE, Live, only_gone
 
-# 2 holds the definition in docker's long form.
+# 2 holds the definition in docker's long form, PACKED one of format 2, compressed: an engine before 23.0 keeps 500 KiB in a config.
 RECORD_FORMAT = 2
+PACKED = 3
+PACK_ABOVE = 450_000
+# Bytes that a packed record may become. Ours are far below, and whoever may write configs should fill no memory.
+UNPACKED_LIMIT = 64 * 1024 * 1024
 WRITES = 3
 RECORD_SUFFIX = ".swarm-stack"
 
@@ -31,13 +36,17 @@ class Record:
     contents: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        return json.dumps({"format": RECORD_FORMAT, **self.__dict__}, sort_keys=True)
+        text = json.dumps({"format": RECORD_FORMAT, **self.__dict__}, sort_keys=True)
+        if len(text) <= PACK_ABOVE:
+            return text
+        packed = base64.b64encode(zlib.compress(text.encode("utf-8"))).decode("ascii")
+        return json.dumps({"format": PACKED, "packed": packed})
 
     @classmethod
     def from_json(cls, text: str, directory: str | None = None) -> Record | None:
         """`directory`: where relative paths began, which records of format 1 may hold."""
         try:
-            data = json.loads(text)
+            data = _unpacked(json.loads(text))
             written = data.pop("format")
             if written == 1:
                 data["definition"] = normal(data["definition"], directory)
@@ -46,8 +55,16 @@ class Record:
             record = cls(**data)
             record.live = {name: sort_ports(spec) for name, spec in record.live.items()}
             return record
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ComposeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ComposeError, zlib.error):
             return None
+
+
+def _unpacked(data: Any) -> Any:
+    if data["format"] != PACKED:
+        return data
+    reader = zlib.decompressobj()
+    text = reader.decompress(base64.b64decode(data["packed"]), UNPACKED_LIMIT)
+    return json.loads(text)
 
 
 def normal_spec(service: dict[str, Any], networks: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -146,10 +163,11 @@ def write_record(
     if kept:
         keep_others(record, kept, stack)
     name = record_name(stack)
-    docker.run("config", "rm", name, check=False, timeout=ANSWER_TIMEOUT)
     options = ("config", "create", "--label", f"{NAMESPACE}={stack}", name, "-")
     # Without its record, the next run would take the stack for somebody else's.
     for left in range(WRITES - 1, -1, -1):
+        # Each time: a run beside this one may have written its own.
+        docker.run("config", "rm", name, check=False, timeout=ANSWER_TIMEOUT)
         done = docker.run(*options, check=not left, input=record.to_json(), timeout=ANSWER_TIMEOUT)
         if done.rc == 0:
             return

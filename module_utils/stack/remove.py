@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ..docker.cli import ANSWER_TIMEOUT, DEPLOY_TIMEOUT, DockerCli
 from .live import inspect_all, list_objects, list_services, list_tasks, stack_filter
+from .others import TAKE_OFF, attached_containers
 from .wait import POLL, StackFailure
 
 
@@ -97,7 +98,9 @@ def remove_stack(docker: DockerCli, stack: str, timeout: int, check_mode: bool) 
             return actions, warnings
         if time.monotonic() > deadline:
             left = ", ".join(remains.sentences())
-            raise StackFailure(f"Stack {stack} is not gone after {timeout} s: left are {left}. {said}".strip())
+            users = attached_containers(docker, list(remains.networks)) if remains.networks else []
+            why = f"{', '.join(users)}, which no service made, uses its network: {TAKE_OFF}" if users else said
+            raise StackFailure(f"Stack {stack} is not gone after {timeout} s: left are {left}. {why}".strip())
         for kind in ("service", "network", "config", "secret"):
             for identifier in getattr(remains, f"{kind}s").values():
                 done = docker.run(kind, "rm", identifier, check=False, timeout=ANSWER_TIMEOUT)

@@ -25,7 +25,7 @@ FILTERS = {
     "secret": ("id", "label", "name", "names"),
     "network": ("dangling", "driver", "id", "label", "name", "scope", "type"),
     "container": ("id", "label", "name", "status", "network", "exited", "is-task"),
-    "task": ("id", "name", "node", "desired-state", "label", "service"),
+    "task": ("id", "name", "node", "desired-state", "label", "service", "runtime"),
 }
 SOCKET = "unix:///var/run/docker.sock"
 COST = 0.05  # seconds that a command takes
@@ -159,6 +159,8 @@ class Docker:
                 raise Failed(
                     f"Error response from daemon: {'I' if self.numbers < (23,) else 'i'}nvalid filter '{name}'"
                 )
+        if kind == "task":
+            wanted.setdefault("runtime", ["container"])
         found = [item for item in self.swarm.kind(kind).values() if self._matches(kind, item, wanted)]
         return sorted(found, key=lambda item: name_of(kind, item))
 
@@ -189,6 +191,9 @@ class Docker:
             elif name == "desired-state":
                 if item["DesiredState"] not in values:
                     return False
+            elif name == "runtime":
+                if item["Spec"].get("Runtime", "container") not in values:
+                    return False
             elif name == "role":
                 if item["Spec"]["Role"] not in values:
                     return False
@@ -207,6 +212,13 @@ class Docker:
             found = [item for item in found if show.state_of(self.swarm, item) == "running"]
         rows = [show.row(self, "container", item, parsed.has("no-trunc")) for item in found]
         return 0, show.listing(rows, show.COLUMNS["container"], parsed, self.numbers), ""
+
+    def _ps_node(self, parsed: Parsed) -> tuple[int, str, str]:
+        found = [item for item in self.listed("task", parsed) if item.get("NodeID") in parsed.operands]
+        if not parsed.has("quiet"):
+            raise NotPlayed("the stand-in lists a node's tasks by their identifiers only")
+        rows = [show.row(self, "task", item, parsed.has("no-trunc")) for item in found]
+        return 0, show.listing(rows, show.COLUMNS["task"], parsed, self.numbers), ""
 
     # Objects
 
@@ -244,6 +256,8 @@ class Docker:
                 found.append(show.inspected(self.swarm, item[0], item[1] or {}, defaults=parsed.command == "inspect"))
         if parsed.has("pretty"):
             raise NotPlayed("the stand-in does not print prettily")
+        for item in found if parsed.has("verbose") else []:
+            item["Services"] = self._attached(item["Id"])
         template = parsed.one("format")
         # These commands of an old docker say so of their own complaints.
         status = self.numbers < (28,) and parsed.command.split()[0] in ("config", "secret", "node", "service")
@@ -261,6 +275,23 @@ class Docker:
         if missing and status:
             said = f"Status: {said}, Code: 1"
         return (1, out, f"{said}\n") if missing else (0, out, "")
+
+    def _attached(self, network: str) -> Raw:
+        """Containers of no service, which a network tells of where this host has one of its own on it."""
+        tasks = [
+            (task, attachment)
+            for task in self.swarm.tasks.values()
+            for attachment in task["NetworksAttachments"]
+            if attachment["Network"]["ID"] == network
+        ]
+        if self.swarm.node(self.host)["ID"] not in [task["NodeID"] for task, _attachment in tasks]:
+            return {}
+        containers = {container["Task"]: container["Name"] for container in self.swarm.containers.values()}
+        told = [
+            {"Name": containers[task["ID"]], "EndpointIP": attachment["Addresses"][0].partition("/")[0]}
+            for task, attachment in tasks
+        ]
+        return {"": {"VIP": "<nil>", "Ports": [], "LocalLBIndex": 0, "Tasks": told}}
 
     def _create(self, kind: str, parsed: Parsed, stdin: str) -> tuple[int, str, str]:
         name, source = parsed.operands

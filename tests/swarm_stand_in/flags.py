@@ -26,6 +26,7 @@ PLAYED: dict[str, tuple[str, str]] = {
     "network rm": ("NETWORK [NETWORK...]", "force|f"),
     "node inspect": ("self|NODE [NODE...]", "format|f! pretty"),
     "node ls": ("", LISTING),
+    "node ps": ("[NODE...]", f"{LISTING} no-resolve no-trunc"),
     "ps": ("", f"{LISTING} no-trunc all|a last|n! latest|l size|s"),
     "secret create": ("SECRET [file|-]", "label|l! template-driver! driver|d!"),
     "secret inspect": ("SECRET [SECRET...]", "format|f! pretty"),
@@ -40,6 +41,7 @@ PLAYED: dict[str, tuple[str, str]] = {
     "service rm": ("SERVICE [SERVICE...]", ""),
     "service scale": ("SERVICE=REPLICAS [SERVICE=REPLICAS...]", "detach|d"),
     "service update": ("SERVICE", SERVICE_UPDATE),
+    "stack config": ("", "compose-file|c!"),
     "stack deploy": ("STACK", "compose-file|c! detach|d prune quiet|q resolve-image! with-registry-auth"),
     "stack ls": ("", "format!"),
     "stack ps": ("STACK", f"{LISTING} no-resolve no-trunc"),
@@ -91,6 +93,8 @@ def parse(argv: list[str], version: tuple[int, ...]) -> Parsed:
         if rest[0] in UNPLAYED or " " in command and rest[1] in ("create", "update", "rollback", "demote", "promote"):
             raise NotPlayed(f"the stand-in does not play docker {command}")
         raise Refused(_unknown_command(command, version), 1)
+    if command == "stack config" and version < (23,):
+        _read_flags(rest[1:], "", "docker stack", version)
     usage, known = PLAYED[command]
     flags, operands = _read_flags(rest[len(command.split()) :], known, f"docker {command}", version)
     _count_operands(f"docker {command}", usage, operands, version)

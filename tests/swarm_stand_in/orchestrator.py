@@ -109,6 +109,9 @@ class Swarm(Store):
             for task in self._live(service, slot):
                 self._stop(task, "remove")
         for slot in sorted(slots):
+            if slot in self.nodes and self.nodes[slot]["Spec"]["Availability"] == "pause":
+                # What is there of a global service stays as it is.
+                continue
             live = self._live(service, slot)
             fits = [task for task in live if self._fits(task, service)]
             newest = max(self._own(service, slot), key=lambda task: task["Born"], default=None)
@@ -132,7 +135,12 @@ class Swarm(Store):
     def _slots(self, service: Raw) -> set[str]:
         mode = service["Spec"]["Mode"]
         if "Global" in mode or "GlobalJob" in mode:
-            return {key for key, node in self.nodes.items() if self._suits(node, service["Spec"]["TaskTemplate"])}
+            template, places = service["Spec"]["TaskTemplate"], {task.get("NodeID") for task in self._own(service)}
+            # A paused node keeps what it has.
+            kept = [
+                key for key, node in self.nodes.items() if node["Spec"]["Availability"] == "pause" and key in places
+            ]
+            return {*kept, *(key for key, node in self.nodes.items() if self._suits(node, template))}
         if "ReplicatedJob" in mode:
             count = mode["ReplicatedJob"].get("TotalCompletions", 1)
         else:
@@ -211,6 +219,37 @@ class Swarm(Store):
         if desired == "ready":
             self.later(delay, "go", task["ID"])
         return task
+
+    def attach(self, hostname: str, name: str, network: str) -> Raw:
+        """A container of no service, on an attachable network. Swarm keeps a task for it, of the kind attachment."""
+        node, target = self.node(hostname)["ID"], str(self.named("network", network)["Id"])
+        container = self.identifier(64)
+        template = {"NetworkAttachmentSpec": {"ContainerID": container}, "Networks": [{"Target": target}]}
+        task = {
+            **self.meta(),
+            "Labels": {},
+            "Spec": {**copy.deepcopy(template), "ForceUpdate": 0, "Runtime": "attachment"},
+            "NodeID": node,
+            "Status": {"Timestamp": stamp(self.clock.now), "State": "running", "Message": "started", "PortStatus": {}},
+            "DesiredState": "running",
+            "NetworksAttachments": [
+                {"Network": {"ID": target, "Spec": {"Name": network}}, "Addresses": [f"10.0.1.{self._number % 256}/24"]}
+            ],
+            "ServiceID": "",
+            "Template": template,
+            "ServiceLabels": {},
+            "ServiceName": "",
+            "Outcome": ("running", 0, "", STEP),
+            "Born": self._number,
+            "Place": "",
+        }
+        self._number += 1
+        self.tasks[task["ID"]] = task
+        self.containers[container] = {"ID": container, "Name": name, "Labels": {}, "Node": node, "Task": task["ID"]}
+        return task
+
+    def detach(self, task: Raw) -> None:
+        del self.tasks[task["ID"]]
 
     def _outcome(self, full_name: str) -> Outcome:
         planned = self.outcomes.get(full_name, ("running", 0, ""))

@@ -134,7 +134,7 @@ class _Rows:
         return {
             "Command": '""',
             "ID": item["ID"] if whole else item["ID"][:12],
-            "Image": task["Template"]["ContainerSpec"]["Image"] if task else "",
+            "Image": task["Template"].get("ContainerSpec", {}).get("Image", "") if task else "",
             "Labels": joined(item["Labels"]),
             "Names": item["Name"],
             "Ports": "",
@@ -153,7 +153,7 @@ class _Rows:
             "DesiredState": item["DesiredState"].capitalize(),
             "Error": error if whole or len(error) <= 30 else f'{error[:29]}…"'.replace('""', '"'),
             "ID": item["ID"] if whole else item["ID"][:12],
-            "Image": item["Template"]["ContainerSpec"]["Image"],
+            "Image": item["Template"].get("ContainerSpec", {}).get("Image", ""),
             "Name": f"{item['ServiceName']}.{item.get('Slot') or item.get('NodeID', '')}",
             "Node": swarm.hostname(item.get("NodeID", "")),
             "Ports": "",

@@ -153,6 +153,17 @@ def _service(docker: Docker, stack: str, spec: Raw, resolve: str, complaints: li
     return f"Updating service {name} (id: {old['ID']})\n"
 
 
+def config(docker: Docker, parsed: Parsed, stdin: str, environment: Mapping[str, str], directory: str | None) -> Answer:
+    """Nobody asks for more of it than whether docker takes the definition."""
+    if parsed.flags.get("compose-file") != ["-"]:
+        raise NotPlayed("the stand-in reads one definition, on standard input")
+    try:
+        compose.load(stdin, environment, directory)
+    except compose.ComposeRefused as error:
+        return 1, "", f"{error}\n"
+    return 0, "", ""
+
+
 def ps(docker: Docker, parsed: Parsed, stdin: str, environment: Mapping[str, str], directory: str | None) -> Answer:
     (stack,) = parsed.operands
     tasks = [t for t in docker.listed("task", parsed) if labels_of("task", t).get(NAMESPACE) == stack]
@@ -197,4 +208,4 @@ def rm(docker: Docker, parsed: Parsed, stdin: str, environment: Mapping[str, str
     return failed * 1, told, said
 
 
-COMMANDS = {"stack deploy": deploy, "stack ps": ps, "stack ls": ls, "stack rm": rm}
+COMMANDS = {"stack config": config, "stack deploy": deploy, "stack ps": ps, "stack ls": ls, "stack rm": rm}

@@ -134,7 +134,7 @@ class TestCompose:
             ({"services": {"s": {"image": "i", "configs": ["c"]}}, "configs": {"c": {}}}, "needs exactly one of"),
             ({"services": {"s": {"image": "i", "configs": ["c"]}}, "configs": {"c": {"file": "x"}}}, "is relative"),
             (
-                {"services": {"s": {"image": "i", "configs": ["c" * 60]}}, "configs": {"c" * 60: {"content": ""}}},
+                {"services": {"s": {"image": "i", "configs": ["c" * 60]}}, "configs": {"c" * 60: {"content": "x"}}},
                 "longer than 64",
             ),
             ({"services": {"s": {"image": "i", "env_file": "/no/such"}}}, "cannot read env_file"),
@@ -237,6 +237,7 @@ class TestCompose:
 
     def test_yaml_without_pyyaml(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "yaml", None)
+        monkeypatch.delitem(sys.modules, f"{interpolate.__module__.rpartition('.')[0]}.yaml_file", raising=False)
         path = tmp_path / "stack.yml"
         path.write_text("services: {s: {image: i}}")
         with pytest.raises(ComposeError, match="no PyYAML"):

@@ -81,7 +81,7 @@ class TestContents:
     def test_files(self, swarm, call, tmp_path):
         path = tmp_path / "c"
         compose = {**self.compose(), "configs": {"c": {"file": str(path)}}}
-        assert "there is no file" in call(compose=[compose])["msg"]
+        assert "on the target: No such file or directory" in call(compose=[compose])["msg"]
         assert call(compose=[compose], check=True)["changed"]
         path.write_text("one")
         call(compose=[compose])
@@ -169,7 +169,9 @@ class TestNames:
 
     def test_a_file_that_is_not_there_yet(self, tmp_path):
         path = str(tmp_path / "f")
-        with pytest.raises(ComposeError, match=f"^config c: there is no file {path} on the target$"):
+        with pytest.raises(
+            ComposeError, match=f"^config c: cannot read {path} on the target: No such file or directory$"
+        ):
             self.contents("config", {"file": path})
         entry, (content,), warnings = self.contents("config", {"file": path}, missing_files=True)
         assert re.fullmatch("demo_c_[0-9a-f]{12}", entry["name"])
@@ -178,7 +180,7 @@ class TestNames:
 
     def test_a_file_that_cannot_be_read(self, tmp_path):
         for missing in (True, False):
-            with pytest.raises(ComposeError, match=f"^config c: cannot read {tmp_path}: Is a directory$"):
+            with pytest.raises(ComposeError, match=f"^config c: cannot read {tmp_path} on the target: Is a directory$"):
                 self.contents("config", {"file": str(tmp_path)}, missing_files=missing)
 
     @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ class TestSources:
         with pytest.raises(ComposeError, match=f"cannot read the compose file {tmp_path}/f on the target: "):
             prepare(str(tmp_path / "f"))
 
-    @pytest.mark.parametrize("value", ["&a [*a]", "&a {b: *a}", "2025-01-01T00:00:00Z", "!!set {x}"])
+    @pytest.mark.parametrize("value", ["2025-01-01T00:00:00Z", "!!set {x}"])
     def test_a_file_that_json_cannot_express(self, tmp_path, value):
         (tmp_path / "f").write_text(f"services: {{s: {{image: i, labels: {{x: {value}}}}}}}")
         if value.startswith("2025"):
@@ -430,7 +430,6 @@ class TestUse:
             ({"external": False, "name": "own"}, {"name": "own"}),
             ({"external": True}, {"external": True, "name": "o"}),
             ({"external": {"name": "real"}}, {"external": True, "name": "real"}),
-            ({"external": {"name": "real"}, "name": "own"}, {"external": True, "name": "own"}),
             ({"labels": ["a", "b=1"]}, {"labels": {"a": "", "b": "1"}}),
         ],
     )

@@ -52,6 +52,26 @@ def test_a_node_that_went_down_is_not_waited_for(swarm, call, state):
     assert (agent_of(made)["wanted"], agent_of(made)["running"], agent_of(made)["converged"]) == (1, 1, True)
 
 
+def test_an_old_task_on_a_paused_node_is_not_waited_for(swarm, call):
+    call(compose=[stack(constraints=[])], wait_for="running")
+    swarm.swarm.node("host1")["Spec"]["Availability"] = "pause"
+    changed = stack(constraints=[])
+    changed["services"]["agent"]["image"] = "agent:2"
+    made = call(compose=[changed], wait_for="running")
+    assert not made.get("failed"), made["msg"]
+    assert (agent_of(made)["wanted"], agent_of(made)["running"], agent_of(made)["converged"]) == (1, 1, True)
+    tasks = {
+        task["image"]: task["state"] for task in made["tasks"] if task["service"] == "agent" and task["node"] == "host1"
+    }
+    assert tasks == {"trainer:1": "running"}
+
+
+def test_a_service_on_paused_nodes_alone_has_nothing_to_wait_for(swarm, call):
+    swarm.swarm.node("host1")["Spec"]["Availability"] = "pause"
+    made = call(compose=[stack(constraints=["node.role == worker"])], wait_for="none")
+    assert "service agent is global, and no node is up and fulfils" in str(made.get("warnings"))
+
+
 def test_a_stopped_service_has_not_reached_anything(swarm, call):
     call(compose=[stack(constraints=[])], wait_for="running")
     call(state="stopped")
@@ -78,7 +98,7 @@ NODE = {
         ([], {"Status": {"State": "down"}}, False),
         ([], {"Status": {"State": "unknown"}}, True),
         ([], {"Spec": {"Availability": "drain"}}, False),
-        ([], {"Spec": {"Availability": "pause"}}, True),
+        ([], {"Spec": {"Availability": "pause"}}, False),
         (["node.role==WORKER", "node.hostname == host1"], {}, True),
         (["node.role != worker"], {}, False),
         (["node.labels.Zone == A"], {}, True),

@@ -162,6 +162,57 @@ class TestDrift:
             assert "demo_default must be removed, and web_front of another stack uses it" in result["msg"]
         assert "demo_node0" in swarm.services
 
+    def test_network_that_a_container_of_no_service_needs(self, swarm, call):
+        """Where it runs does not matter. Its name is known while this host has a container on the network, too."""
+        attachable = {**definition(), "networks": {"default": {"attachable": True}}}
+        call(compose=[attachable])
+        here = swarm.swarm.attach("host0", "mine", "demo_default")
+        there = swarm.swarm.attach("host1", "theirs", "demo_default")
+        swarm.swarm.attach("host1", "elsewhere", "demo-elsewhere")
+        assert not call(compose=[attachable]).get("failed")
+        short = there["Spec"]["NetworkAttachmentSpec"]["ContainerID"][:12]
+        swarm.refusals = {"network inspect": ["boom"]}
+        assert f"container {short} on host1, which no service made" in call(compose=[definition()])["msg"]
+        both = "container mine on host0, container theirs on host1"
+        for task, users in ((here, both), (there, f"container {short} on host1")):
+            for check in (True, False):
+                result = call(compose=[definition()], check=check)
+                assert result["failed"]
+                assert not result["changed"]
+                assert result["msg"] == (
+                    f"Stack demo cannot be deployed: demo_default must be removed, and {users}, which no service "
+                    "made, uses it: stop it, or take it off the network (docker network disconnect NETWORK CONTAINER on that "
+                    "host), and call again"
+                )
+            assert "demo_node0" in swarm.services
+            swarm.swarm.detach(task)
+        assert not call(compose=[definition()]).get("failed")
+
+    @pytest.mark.parametrize(("desired", "state"), [("remove", "running"), ("running", "shutdown")])
+    def test_network_that_a_container_needed(self, swarm, call, desired, state):
+        """Swarm looks at both when it removes a network."""
+        attachable = {**definition(), "networks": {"default": {"attachable": True}}}
+        call(compose=[attachable])
+        task = swarm.swarm.attach("host0", "mine", "demo_default")
+        task["DesiredState"], task["Status"]["State"] = desired, state
+        assert not call(compose=[definition()], check=True).get("failed")
+
+    @pytest.mark.parametrize("engine", ["20.10.24", "26.1.5", "28.5.1"])
+    def test_docker_is_asked_before_services_are_taken_down(self, swarm, call, engine):
+        """For a definition that it would refuse then. Docker 20.10 has no command that only looks."""
+        swarm.engine = engine
+        call(compose=[definition()])
+        compose = {**definition(), "networks": {"default": {"attachable": True}}}
+        swarm.refusals = {"stack config": ["services.node1 is wrong", "services.node1 is wrong"]}
+        for check in (True, False):
+            result = call(compose=[compose], check=check)
+            assert bool(result.get("failed")) == (engine != "20.10.24")
+            if result.get("failed"):
+                assert result["msg"] == "docker stack config: Error response from daemon: services.node1 is wrong"
+                assert not result["changed"]
+                assert swarm.count("service", "rm") == 0
+        assert not call(compose=[compose]).get("failed")
+
     def test_network_that_a_service_needs_which_is_not_described(self, swarm, call):
         call(compose=[definition()])
         compose = {**definition(), "networks": {"default": {"attachable": True}}}

@@ -1,12 +1,12 @@
 """What is read of a stack: in which order it comes, what is cut off, and what happens when docker does not answer."""
 
-import json
 import random
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import DockerCli
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.explain import task_log
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.live import list_tasks
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.record import Record
 from ansible_collections.ddp.swarm.plugins.modules import swarm_stack_info
 from swarm_stand_in.fixtures import definition
 
@@ -196,9 +196,5 @@ def test_the_record_is_read_whole(swarm, call):
     compose = definition(environment={"TEXT": "ä€𝄞" * 20_000, "A": "1"})
     call(compose=[compose])
     assert not call(compose=[compose])["changed"]
-    assert (
-        "ä€𝄞"
-        in json.loads(swarm.configs["demo.swarm-stack"]["Spec"]["Data"])["definition"]["services"]["node1"][
-            "environment"
-        ]["TEXT"]
-    )
+    record = Record.from_json(swarm.configs["demo.swarm-stack"]["Spec"]["Data"])
+    assert record.definition["services"]["node1"]["environment"]["TEXT"] == "ä€𝄞" * 20_000

@@ -1,9 +1,12 @@
 """What swarm_stack recorded at the last deployment, and how it is read again."""
 
+import base64
 import json
+import zlib
 from typing import Any
 
 import pytest
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.record import Record
 from ansible_collections.ddp.swarm.plugins.modules import swarm_stack_info
 from swarm_stand_in.fixtures import definition
 
@@ -200,3 +203,26 @@ def test_no_command_is_waited_for_without_end(swarm, call, silent):
     call(compose=[{"services": {"node1": definition()["services"]["node1"]}}])
     call(state="absent")
     swarm.docker.silent = []
+
+
+class TestLargeRecords:
+    """A config of an old engine holds 500 KiB, and a stack's ports alone can be more."""
+
+    def test_it_fits_and_comes_back(self):
+        ports = [{"target": number, "published": number} for number in range(20_000)]
+        large = Record(definition={"services": {"s": {"image": "i", "ports": ports}}}, live={}, networks={"n": "1"})
+        text = large.to_json()
+        assert len(text) < 500 * 1024
+        assert json.loads(text).keys() == {"format", "packed"}
+        assert Record.from_json(text) == large
+
+    def test_a_small_one_can_be_read(self):
+        assert json.loads(Record(definition={"services": {}}).to_json())["definition"] == {"services": {}}
+
+    def test_one_that_would_fill_the_memory(self):
+        bomb = base64.b64encode(zlib.compress(b" " * 70_000_000)).decode()
+        assert Record.from_json(json.dumps({"format": 3, "packed": bomb})) is None
+
+    @pytest.mark.parametrize("packed", ["", "x", "!", "AAAA", None, 1])
+    def test_one_that_is_none(self, packed):
+        assert Record.from_json(json.dumps({"format": 3, "packed": packed})) is None

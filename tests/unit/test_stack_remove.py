@@ -33,6 +33,16 @@ class TestAbsent:
         assert "left are network demo_default" in result["msg"]
         assert "in use by task" in result["msg"]
 
+    def test_names_the_containers_on_its_network(self, swarm, call):
+        call(compose=[{**definition(), "networks": {"default": {"attachable": True}}}])
+        task = swarm.swarm.attach("host0", "mine", "demo_default")
+        assert call(state="absent")["msg"] == (
+            "Stack demo is not gone after 20 s: left are network demo_default. container mine on host0, which no service made, "
+            "uses its network: stop it, or take it off the network (docker network disconnect NETWORK CONTAINER on that host)"
+        )
+        swarm.swarm.detach(task)
+        assert not call(state="absent").get("failed")
+
     def test_tasks_that_do_not_end(self, swarm, call):
         call(compose=[definition()])
         swarm.stubborn = True

@@ -258,7 +258,7 @@ class TestContents:
         create_contents(docker, "demo", [Content("config", "c", "c_1", b"text", None)], known)
         assert [words[:2] for words, _options in docker.asked] == asked
         for words, options in docker.asked[1:]:
-            assert (words[-2:], options) == (("c_1", "-"), {"input": b"text", "timeout": 60.0})
+            assert (words[-2:], options) == (("c_1", "-"), {"check": False, "input": b"text", "timeout": 60.0})
 
 
 class TestWordsOfDocker:

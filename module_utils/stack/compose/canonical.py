@@ -11,13 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...masking import secret_texts
+from .files import read_bytes
 from .interpolate import interpolate
 from .load import KeepSecret, _keep_nothing, load
 from .merge import finish, merge_parts, read_part, resolve_path
-from .refusals import drop, refusals, refuse_restart
+from .refusals import check_names, check_version, drop, refusals, refuse_restart
 from .shapes import SECTIONS, ComposeError, Definition
 
 NAME_LIMIT = 64
+MODES = ("replicated", "global", "replicated-job", "global-job")
+# Bytes, swarmkit's manager/controlapi. Engines before 23.0 take half of it for a config.
+CONTENT_LIMITS = {"config": 1000 * 1024, "secret": 500 * 1024}
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def prepare(
     resolved = []
     refused: list[str] = []
     for part in parts:
+        check_version(part)
         if part.get("name") not in (None, stack):
             warnings.append(f"top level: name {part['name']} is not used, the stack is called {stack}")
         sections = interpolate({section: part.get(section) or {} for section in SECTIONS}, environment, warnings)
@@ -72,6 +77,7 @@ def prepare(
     warnings += [f"{sentence} (left out)" for sentence in refused]
     if not merged["services"]:
         raise ComposeError("compose defines no service")
+    check_names(merged, stack)
     complete = finish(merged)
     services = {name: canonical_service(name, service) for name, service in complete["services"].items()}
     complete["services"] = prepared.definition["services"] = services
@@ -98,6 +104,8 @@ def canonical_service(name: str, service: Definition) -> Definition:
     if not service.get("image"):
         raise ComposeError(f"service {name} has no image")
     deploy = dict(service.get("deploy") or {})
+    if deploy.get("mode") not in (None, *MODES):
+        raise ComposeError(f"service {name}: deploy.mode is none of {', '.join(MODES)}")
     if deploy.get("mode", "replicated") == "replicated":
         # Left out, it would mean "as it is": a service scaled behind our back would stay so.
         deploy.setdefault("replicas", 1)
@@ -154,18 +162,17 @@ def _canonical_content(
             raise ComposeError(f"{kind} {key}: content_base64 is not base64") from error
     else:
         path = resolve_path(str(value["file"]), prepared.directory, f"{kind} {key}")
-        try:
-            with open(path, "rb") as stream:
-                data = stream.read()
-        except FileNotFoundError as error:
-            if not missing_files:
-                raise ComposeError(f"{kind} {key}: there is no file {path} on the target") from error
+        if os.path.lexists(path) or not missing_files:
+            data = read_bytes(path, f"{kind} {key}: cannot read {path} on the target")
+        else:
             prepared.warnings.append(f"{kind} {key}: there is no file {path} yet; assuming that it will be new")
             data = os.urandom(16)
-        except OSError as error:
-            raise ComposeError(f"{kind} {key}: cannot read {path}: {error.strerror}") from error
     if kind == "secret":
         keep_secret(secret_texts(data))
+    if not 0 < len(data) < CONTENT_LIMITS[kind]:
+        raise ComposeError(
+            f"{kind} {key}: its content has {len(data)} bytes, and swarm takes 1 to {CONTENT_LIMITS[kind] - 1}"
+        )
     options = _create_options(value)
     digest = hashlib.sha256(data)
     if options:

@@ -13,6 +13,8 @@ from .kinds import (
     DURATION,
     DURATION_POINTER,
     RATIO,
+    ROUNDED,
+    ROUNDED_POINTER,
     SWITCH,
     SWITCH_POINTER,
     TEXT,
@@ -101,7 +103,7 @@ def _reference(source: str) -> list[Any]:
 
 def _references() -> Entries:
     fields: dict[str, Kind] = dict.fromkeys(("source", "target", "uid", "gid"), TEXT)
-    fields["mode"] = COUNT_POINTER
+    fields["mode"] = ROUNDED_POINTER
     return Entries(Struct(fields), "source", expand=_reference, types=(str, dict))
 
 
@@ -114,7 +116,7 @@ def _update() -> Struct:
 
 OPTIONS = Mapping(lists=False)
 COMMAND = Texts(replaced=True, unique=False, from_text=values.words)
-GENERIC = Struct({"kind": TEXT, "value": COUNT}, pointer=True)
+GENERIC = Struct({"kind": TEXT, "value": ROUNDED}, pointer=True)
 LIMITS: dict[str, Kind] = {"cpus": TEXT, "memory": BYTES}
 VOLUME_USE = Struct(
     {
@@ -123,11 +125,11 @@ VOLUME_USE = Struct(
         "bind": Struct({"propagation": TEXT}, pointer=True),
         "volume": Struct({"nocopy": SWITCH, "subpath": TEXT}, pointer=True),
         "image": Struct({"subpath": TEXT}, pointer=True),
-        "tmpfs": Struct({"size": WHOLE}, pointer=True),
+        "tmpfs": Struct({"size": COUNT}, pointer=True),
         "cluster": Struct(pointer=True),
     }
 )
-PORT = Struct({"mode": TEXT, "target": WHOLE, "published": WHOLE, "protocol": TEXT})
+PORT = Struct({"mode": TEXT, "target": COUNT, "published": COUNT, "protocol": TEXT})
 DEPLOY = Struct(
     {
         "mode": TEXT,
@@ -138,7 +140,7 @@ DEPLOY = Struct(
         "rollback_config": _update(),
         "resources": Struct(
             {
-                "limits": Struct({**LIMITS, "pids": COUNT}, pointer=True),
+                "limits": Struct({**LIMITS, "pids": WHOLE}, pointer=True),
                 "reservations": Struct(
                     {**LIMITS, "generic_resources": Entries(Struct({"discrete_resource_spec": GENERIC}))}, pointer=True
                 ),
@@ -179,7 +181,7 @@ SERVICE = Struct(
             {
                 "test": Texts(unique=False, from_text=lambda text: ["CMD-SHELL", text]),
                 **dict.fromkeys(("interval", "timeout", "start_period", "start_interval"), DURATION_POINTER),
-                "retries": COUNT_POINTER,
+                "retries": ROUNDED_POINTER,
                 "disable": SWITCH,
             },
             pointer=True,

@@ -6,6 +6,7 @@ what cli/compose/loader/merge.go and dario.cat/mergo make of two values, also wh
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -67,13 +68,29 @@ def _whole(value: Any) -> int:
     return int(value)
 
 
+def _count(value: Any) -> int:
+    return _not_negative(_whole(value))
+
+
+def _rounded_down(value: Any) -> int:
+    return _not_negative(int(value))
+
+
+def _not_negative(value: int) -> int:
+    if value < 0:
+        raise ValueError("must not be negative")
+    return value
+
+
 TEXT = Scalar((str,), "")
 SWITCH = Scalar((bool,), False)
 SWITCH_POINTER = Scalar((bool,), False, pointer=True)
 WHOLE = Scalar((int, float), 0, convert=_whole)
+COUNT = Scalar((int, float), 0, convert=_count)
+COUNT_POINTER = Scalar((int, float), 0, pointer=True, convert=_count, zero_replaces=True)
 # What the schema calls a number, and the type has as an integer, loses its fraction.
-COUNT = Scalar((int, float), 0, convert=int)
-COUNT_POINTER = Scalar((int, float), 0, pointer=True, convert=int, zero_replaces=True)
+ROUNDED = Scalar((int, float), 0, convert=int)
+ROUNDED_POINTER = Scalar((int, float), 0, pointer=True, convert=_rounded_down, zero_replaces=True)
 RATIO = Scalar((int, float), 0)
 DURATION = Scalar((str,), "0s", convert=values.duration)
 DURATION_POINTER = Scalar((str,), "0s", pointer=True, convert=values.duration)
@@ -285,7 +302,7 @@ class Entries(Kind):
     def finish(self, value: Any) -> Any:
         entries = [self.item.finish(entry) or {} for entry in value]
         if self.unique:
-            entries = [entry for number, entry in enumerate(entries) if entry not in entries[:number]]
+            entries = list({json.dumps(entry, sort_keys=True): entry for entry in entries}.values())
         if self.order:
             entries.sort(key=lambda entry: [str(entry.get(key, "")).zfill(5) for key in self.order])
         return entries or None

@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ...masking import secrets_of
+from .files import read_text
 from .shapes import ComposeError, Definition, _kind_of, check_shapes
-from .values import plain_scalar
 
-# The tag of what is not quoted.
-PLAIN = "tag:yaml.org,2002:plain"
 KeepSecret = Callable[[Iterable[str]], None]
 
 
@@ -36,9 +34,12 @@ def load(sources: list[Any], keep_secret: KeepSecret = _keep_nothing) -> tuple[l
     for source in sources:
         if isinstance(source, Mapping):
             part: Any = source
+        elif is_path(source) and not source.strip():
+            raise ComposeError("an entry of compose is empty: write a mapping, or the path of a file on the target")
         elif is_path(source):
-            part = read_file(source)
-            directory = directory or os.path.dirname(os.path.abspath(source))
+            path = os.path.abspath(os.path.expanduser(source))
+            part = read_file(path)
+            directory = directory or os.path.dirname(path)
         else:
             raise ComposeError(
                 f"compose takes mappings and paths of files on the target; this entry is {_kind_of(source)}"
@@ -57,40 +58,42 @@ def load(sources: list[Any], keep_secret: KeepSecret = _keep_nothing) -> tuple[l
 
 
 def read_file(path: str) -> Any:
+    text = read_text(path, f"cannot read the compose file {path} on the target", yaml=True)
     try:
-        with open(path, encoding="utf-8") as stream:
-            text = stream.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ComposeError(f"cannot read the compose file {path} on the target: {error}") from error
-    try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=lambda pairs: _once(path, pairs), parse_constant=_no_number)
     except ValueError:
         pass
+    except RecursionError as error:
+        raise ComposeError(f"{path} is nested too deeply") from error
     try:
-        import yaml  # type: ignore[import-untyped,unused-ignore]
+        from .yaml_file import first_document
     except ImportError as error:
         raise ComposeError(
             f"{path} is YAML, and the target has no PyYAML to read it: install python3-yaml there, write the file as JSON, "
             "or give the definition as a mapping (for a file on the controller: "
             "compose: \"{{ lookup('file', 'stack.yml') | from_yaml }}\")"
         ) from error
-
-    class Loader(yaml.SafeLoader):  # type: ignore[misc,unused-ignore]
-        """Docker reads by YAML 1.2, with some of 1.1: yes and 22:22 are texts, 0o440 and 0440 are octal."""
-
-        def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
-            plain = kind is yaml.ScalarNode and implicit[0] and value != "<<"
-            return PLAIN if plain else super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call,unused-ignore]
-
-    Loader.add_constructor(PLAIN, lambda _loader, node: plain_scalar(node.value))
     try:
-        loader = Loader(text)
-        # Docker reads the first document.
-        return loader.get_data() if loader.check_data() else None  # type: ignore[no-untyped-call,unused-ignore]
+        return first_document(text)
+    except RecursionError:
+        raise ComposeError(f"{path} is nested too deeply, or an anchor in it holds itself") from None
     except Exception as error:  # noqa: BLE001 - PyYAML lets through what a value of the wrong kind makes Python raise
         # Not in PyYAML's words alone: it quotes the line, whose secrets are not known before it is read.
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "a value is not of its kind"
         problem = re.sub(r"\b(alias|anchor|tag|handle) .*", r"\1", str(problem), flags=re.DOTALL)
+        problem += ": PyYAML takes no tabs, write blanks" if "'\\t'" in problem else ""
         raise ComposeError(f"{path} is not valid YAML: {problem}{where}") from None
+
+
+def _no_number(word: str) -> Any:
+    """NaN and Infinity are no JSON. To docker they are texts."""
+    raise ValueError(word)
+
+
+def _once(path: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ComposeError(f"{path}: a mapping has the same key twice")
+    return found

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 
 from .fields import OBJECTS, SERVICE
+from .files import read_text
 from .shapes import ComposeError, Definition
 
 
@@ -66,11 +67,7 @@ def _read_service(name: str, service: Definition, directory: str | None, environ
 
 def read_env_file(service: str, path: str, environment: Mapping[str, str]) -> dict[str, str | None]:
     """As docker's pkg/kvfile: no quotes, no `export`. A name alone is taken from the environment, or left out."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            text = stream.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ComposeError(f"service {service}: cannot read env_file {path}: {error}") from error
+    text = read_text(path, f"service {service}: cannot read env_file {path}")
     variables: dict[str, str | None] = {}
     for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r").lstrip()
@@ -113,6 +110,13 @@ def _named(section: str, key: str, value: Definition) -> Definition:
     external = value.pop("external", False)
     if external is not False:
         given = external.get("name") if isinstance(external, dict) else ""
+        beside = ["name"] if given else []
+        beside += ["driver", "driver_opts", "labels"] if section == "volumes" else []
+        for field in beside:
+            if value.get(field):
+                raise ComposeError(
+                    f"{section}.{key}: {field} and external{'.name' * (field == 'name')} exclude each other"
+                )
         value = {**value, "name": value.get("name") or given or key, "external": True}
     return value
 

@@ -173,6 +173,42 @@ def refusals(compose: Definition) -> list[tuple[tuple[str, ...], str]]:
     return found
 
 
+# Docker's schema, for what a file names; swarmkit's manager/controlapi, for services.
+NAME = re.compile(r"[a-zA-Z0-9._-]+")
+SERVICE_NAME = re.compile(r"[a-zA-Z0-9](?:[-_]*[a-zA-Z0-9]+)*")
+SERVICE_NAME_LIMIT = 63
+VERSION = re.compile(r"3(?:\.[0-9]+)?")
+
+
+def check_names(definition: Definition, stack: str) -> None:
+    """Refuse what swarm would refuse when a part of the stack is there already, or is taken down."""
+    for section in ("networks", "volumes", "configs", "secrets"):
+        for name in definition[section]:
+            if not NAME.fullmatch(name):
+                raise ComposeError(
+                    f"{section}: {name!r} is not a name for a {section[:-1]}: letters, digits, ., _ and - only"
+                )
+    for name in definition["services"]:
+        full_name = f"{stack}_{name}"
+        if not SERVICE_NAME.fullmatch(full_name):
+            raise ComposeError(
+                f"service {name!r}: a service's name has letters, digits, - and _ only, and ends in a letter or digit"
+            )
+        if len(full_name) > SERVICE_NAME_LIMIT:
+            raise ComposeError(
+                f"service {name}: its name in the swarm, {full_name}, is longer than {SERVICE_NAME_LIMIT} characters"
+            )
+
+
+def check_version(part: Definition) -> None:
+    """Keys go by the newest schema, but only versions 3 have one that docker stack knows."""
+    version = part.get("version")
+    if version not in (None, "") and not VERSION.fullmatch(str(version)):
+        raise ComposeError(
+            f"version: {str(version)[:20]!r} is none that docker stack knows: leave version out, or write one of 3, 3.0 to 3.13"
+        )
+
+
 def drop(compose: Definition, path: tuple[str, ...]) -> None:
     for key in path[:-1]:
         compose = compose[key]

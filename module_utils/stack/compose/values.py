@@ -127,6 +127,8 @@ def size(text: str) -> int:
     number = found[1][:-1] if found and found[1].endswith(" ") else found[1] if found else ""
     if not unit or not re.fullmatch(r"\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?", number):
         raise ValueError("is no size such as 512M")
+    if math.isinf(float(number)):
+        raise ValueError("is too large for a size")
     return int(float(number) * 1024 ** " kmgtp".index((unit[1] or " ").lower()))
 
 
