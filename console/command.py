@@ -22,6 +22,7 @@ EXAMPLE = {"machine1": "192.168.1.10", "machine2": "192.168.1.11"}
 LAB = ROOT / ".lab" / "inventory.yml"
 ASKING = ("-K", "--ask-become-pass", "-k", "--ask-pass", "-J", "--ask-vault-pass", "--ask-vault-password")
 
+PLAIN = re.compile(r"[\w./:-]+", re.ASCII)
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
 
@@ -101,16 +102,20 @@ def ansible_playbook() -> str:
 
 def variable(name: str, value: Any) -> list[str]:
     """For ansible-playbook. What Ansible would cut or take for something else goes as JSON."""
-    plain = f"{name}={str(value).lower() if isinstance(value, bool) else value}"
-    plain_value = isinstance(value, (bool, int)) or (isinstance(value, str) and shlex.split(value) == [value])
-    return ["-e", plain if plain_value and "'" not in plain else json.dumps({name: value})]
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return ["-e", f"{name}={text}" if PLAIN.fullmatch(text) else json.dumps({name: value})]
 
 
 def whole(text: str) -> str:
     """`NAME=VALUE` as Ansible takes it: it cuts a value at its blanks, other than in JSON. `A=1 B=2` are two, and stay that."""
     name, _equals, value = text.partition("=")
     rest = value.split()[1:]
-    cut = name.isidentifier() and rest and not set(value) & set("\"'") and not any(ASSIGNMENT.match(word) for word in rest)
+    cut = (
+        name.isidentifier()
+        and rest
+        and not set(value) & set("\"'")
+        and not any(ASSIGNMENT.match(word) for word in rest)
+    )
     return json.dumps({name: value}) if cut else text
 
 

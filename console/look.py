@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -118,8 +119,8 @@ class Memory:
 
 
 def finite(value: float | None) -> float | None:
-    """JSON has no infinity."""
-    return value if value is not None and abs(value) < float("inf") else None
+    """JSON has neither infinity nor NaN."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def outcome(jobs: list[dict[str, Any]]) -> str:

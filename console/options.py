@@ -11,7 +11,9 @@ import typer
 from .command import Settings
 
 Job = Annotated[str, typer.Argument(help="Name of the job (training_stack).", metavar="[JOB]", show_default=False)]
-Jobs = Annotated[list[str] | None, typer.Argument(help="Names of jobs; none for all.", metavar="[JOB]...", show_default=False)]
+Jobs = Annotated[
+    list[str] | None, typer.Argument(help="Names of jobs; none for all.", metavar="[JOB]...", show_default=False)
+]
 
 COMMON: dict[str, Any] = {
     "inventory": Annotated[
@@ -44,7 +46,10 @@ def with_settings(function: Callable[..., int]) -> Callable[..., None]:
     def command(**values: Any) -> None:
         given = {name: values.pop(name) for name in COMMON}
         settings = Settings(
-            **{name: tuple(value or ()) if name in ("inventory", "extra", "more") else value for name, value in given.items()}
+            **{
+                name: tuple(value or ()) if name in ("inventory", "extra", "more") else value
+                for name, value in given.items()
+            }
         )
         raise typer.Exit(function(settings, **values))
 

@@ -16,12 +16,15 @@ from ansible_collections.ddp.swarm.plugins.module_utils.report.metrics import ki
 NUMBER = r"\d{1,12}(?:\.\d{1,6})?"
 # "epoch 3", "Epoch: [3]", "epoch 3/10", "'epoch': 1.5", "step 30 of 100"
 PLACE = re.compile(
-    rf"\b(epoch|global_step|step|iteration|iter)\b[\s:=#\[(]{{0,4}}({NUMBER})(?:\s?(?:/|of)\s?(\d{{1,12}}))?", re.IGNORECASE
+    rf"\b(epoch|global_step|step|iteration|iter)\b[\s:=#\[(]{{0,4}}({NUMBER})(?:\s?(?:/|of)\s?(\d{{1,12}}))?",
+    re.IGNORECASE,
 )
 # "Loss 6.59e+00 (6.95e+00)": what has no colon.
 LOSS = re.compile(r"\bloss[ \t]{1,4}\(?([-+]?\d{1,18}(?:\.\d{1,24})?(?:[eE][-+]?\d{1,3})?)", re.IGNORECASE)
 # tqdm: " 37%|###   | 370/1000 [00:37<01:03, 9.95it/s, loss=0.5]"
-BAR = re.compile(r"\d{1,3}%\|[^|]{0,400}\|\s*(\d{1,12})/(\d{1,12}) \[[\d:]{1,12}<([\d:]{1,12}|\?),\s*([\d.]{1,12})(it/s|s/it)")
+BAR = re.compile(
+    r"\d{1,3}%\|[^|]{0,400}\|\s*(\d{1,12})/(\d{1,12}) \[[\d:]{1,12}<([\d:]{1,12}|\?),\s*([\d.]{1,12})(it/s|s/it)"
+)
 POINTS = 4000
 
 

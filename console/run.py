@@ -45,7 +45,9 @@ class Done:
         """Why it failed, in few words."""
         if self.failures:
             return self.failures[-1]["message"]
-        return "" if self.rc == 0 else next(iter(self.messages[-1:]), f"ansible-playbook ended with exit code {self.rc}.")
+        return (
+            "" if self.rc == 0 else next(iter(self.messages[-1:]), f"ansible-playbook ended with exit code {self.rc}.")
+        )
 
 
 class Events:

@@ -16,23 +16,17 @@ GAP = 2
 
 
 def sparkline(values: Iterable[float | None], width: int, bars: str = BARS) -> str:
-    """The last values, as many stretches as there is room for. A value that is not finite is a cross."""
+    """The values in as many stretches as there is room for, each with its mean. One with a value that is not finite is a cross."""
     kept = list(values)
     if width < 1 or not kept:
         return ""
-    size = max(1, -(-len(kept) // width))
+    size = -(-len(kept) // width)
     stretches = [kept[start : start + size] for start in range(0, len(kept), size)]
-    known = [value for value in kept if value is not None]
+    means = [None if None in stretch else sum(filter(None, stretch)) / len(stretch) for stretch in stretches]
+    known = [mean for mean in means if mean is not None]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
-
-    def bar(stretch: list[float | None]) -> str:
-        told = [value for value in stretch if value is not None]
-        if len(told) < len(stretch):
-            return "x"
-        share = (sum(told) / len(told) - low) / (high - low) if high > low else 0.0
-        return bars[min(len(bars) - 1, int(share * len(bars)))]
-
-    return "".join(map(bar, stretches))
+    step = (high - low) / len(bars) or 1.0
+    return "".join("x" if mean is None else bars[min(len(bars) - 1, int((mean - low) / step))] for mean in means)
 
 
 def short(value: float | None, digits: int = 3) -> str:
@@ -54,7 +48,9 @@ def span(seconds: float | None) -> str:
         return f"{left}s"
     if left < 3600:
         return f"{left // 60}m{left % 60:02d}s"
-    return f"{left // 3600}h{left % 3600 // 60:02d}m" if left < 86400 else f"{left // 86400}d{left % 86400 // 3600:02d}h"
+    return (
+        f"{left // 3600}h{left % 3600 // 60:02d}m" if left < 86400 else f"{left // 86400}d{left % 86400 // 3600:02d}h"
+    )
 
 
 def percent(value: float | None) -> str:

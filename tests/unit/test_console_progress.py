@@ -1,5 +1,7 @@
 """How far a rank is, of lines as scripts write them."""
 
+import math
+
 import pytest
 from console.progress import Reading, Track, read, seconds
 
@@ -27,21 +29,28 @@ def lines(*said):
         ("Step 30/100 val_loss=0.9 loss=0.5 throughput=12.5", Reading(0.5, 12.5, step=30, steps=100)),
         (" 37%|███▋      | 370/1000 [00:37<01:03,  9.95it/s, loss=0.25]", Reading(0.25, iterations=9.95, step=370, steps=1000)),
         ("100%|##########| 10/10 [00:20<00:00,  2.00s/it]", Reading(iterations=0.5, step=10, steps=10)),
-        ("loss: nan", Reading(float("nan"))),
         ("rank 0 of 2 on host machine1, device cpu, backend gloo", Reading()),
         ("10.0.0.5:2377 version: 1.2.3", Reading()),
-        ("  0%|          | 0/5 [00:00<?, ..it/s]", Reading(step=0, steps=5)),
+        ("  0%|          | 0/5 [00:00<?, ..it/s]", Reading(iterations=0, step=0, steps=5)),
         ("", Reading()),
     ],
 )  # fmt: skip
 def test_what_a_line_says(line, told):
-    assert repr(read(line)) == repr(told)
+    assert read(line) == told
+
+
+@pytest.mark.parametrize("line", ["loss: nan", "loss=NaN", "{'loss': nan}"])
+def test_a_loss_that_is_no_number_is_told(line):
+    assert math.isnan(read(line).loss)
 
 
 def test_lines_are_taken_once():
     track = Track()
     assert len(track.add(lines((1, "loss: 3"), (1, "loss: 2"), (2, "loss: 1")))) == 3
-    assert [line["text"] for line in track.add(lines((1, "loss: 2"), (2, "loss: 1"), (2, "loss: 0"), (3, "end")))] == ["loss: 0", "end"]
+    assert [line["text"] for line in track.add(lines((1, "loss: 2"), (2, "loss: 1"), (2, "loss: 0"), (3, "end")))] == [
+        "loss: 0",
+        "end",
+    ]
     assert list(track.losses) == [3, 2, 1, 0]
     assert track.add([{"time": "", "text": "no time"}]) == []
 

@@ -17,7 +17,15 @@ def rank(number: int, **more: Any) -> dict[str, Any]:
 
 
 def job(*ranks: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"name": "simple-training", "state": "running", "since": "2026-01-02T03:04:05Z", "restarts": 0, "planned": {}, "ranks": list(ranks), **more}
+    return {
+        "name": "simple-training",
+        "state": "running",
+        "since": "2026-01-02T03:04:05Z",
+        "restarts": 0,
+        "planned": {},
+        "ranks": list(ranks),
+        **more,
+    }
 
 
 def shown(jobs: list[dict[str, Any]], width: int, height: int | None = None) -> list[str]:
@@ -30,22 +38,35 @@ def shown(jobs: list[dict[str, Any]], width: int, height: int | None = None) -> 
 def test_at_80_columns() -> None:
     assert shown([job(rank(0), rank(1))], 80, 22) == [
         "simple-training: running, since 2026-01-02 03:04 UTC",
-        "rank  host   state    at          loss              samples/s  ETA    restarts",
-        "0     host1  running  epoch 3/10  0.5123  █▂▁█▂▁█▂  412        2m05s  0",
-        "1     host2  running  epoch 3/10  0.5123  █▂▁█▂▁█▂  412        2m05s  0",
+        "rank  host   state    at          loss                samples/s  ETA    restarts",
+        "0     host1  running  epoch 3/10  0.5123  ██▇▆▁██▇▆▁  412        2m05s  0",
+        "1     host2  running  epoch 3/10  0.5123  ██▇▆▁██▇▆▁  412        2m05s  0",
     ]
 
 
 def test_at_40_columns_the_most_important() -> None:
     assert shown([job(rank(0))], 40, 22)[1:] == [
-        "rank  state    at          loss",
-        "0     running  epoch 3/10  0.5123",
+        "rank  host   state    at          loss",
+        "0     host1  running  epoch 3/10  0.5123",
     ]
 
 
 def test_at_200_columns_all_that_is_known() -> None:
     head = shown([job(rank(0), rank(1))], 200, 48)[1]
-    assert head.split() == ["rank", "host", "state", "at", "loss", "samples/s", "ETA", "restarts", "last", "line", "CPU", "net/s"]
+    assert head.split() == [
+        "rank",
+        "host",
+        "state",
+        "at",
+        "loss",
+        "samples/s",
+        "ETA",
+        "restarts",
+        "last",
+        "line",
+        "CPU",
+        "net/s",
+    ]
     assert "GPU" in shown([job(rank(0, gpu_percent=97.0))], 200)[1]
     assert "1.23MB" in shown([job(rank(0))], 200)[2]
 
@@ -101,5 +122,19 @@ def test_sparklines(values: list[float | None], width: int, drawn: str) -> None:
 
 
 def test_numbers_and_times() -> None:
-    assert [short(value) for value in (None, 0.01234, 412.4, 12345, 3.4e6, -2e9)] == ["-", "0.0123", "412", "12.3k", "3.4M", "-2G"]
-    assert [span(value) for value in (None, 0.4, 59.6, 125, 7500, 4 * 86400 + 3600)] == ["-", "0s", "1m00s", "2m05s", "2h05m", "4d01h"]
+    assert [short(value) for value in (None, 0.01234, 412.4, 12345, 3.4e6, -2e9)] == [
+        "-",
+        "0.0123",
+        "412",
+        "12.3k",
+        "3.4M",
+        "-2G",
+    ]
+    assert [span(value) for value in (None, 0.4, 59.6, 125, 7500, 4 * 86400 + 3600)] == [
+        "-",
+        "0s",
+        "1m00s",
+        "2m05s",
+        "2h05m",
+        "4d01h",
+    ]
