@@ -35,9 +35,11 @@ def subcommand(example: str) -> Callable[[Callable[..., int]], Callable[..., Non
     return add
 
 
-def play(settings: Settings, playbook: str, inventory: list[str] | None = None, **variables: Any) -> int:
+def play(
+    settings: Settings, playbook: str, variables: dict[str, Any] | None = None, inventory: list[str] | None = None
+) -> int:
     """Runs a playbook for a person, or for a program that asks for JSON."""
-    words = command(settings, playbook, inventory, **variables)
+    words = command(settings, playbook, inventory, **(variables or {}))
     if settings.json:
         refuse_to_ask(settings)
     say_command(words)
@@ -77,8 +79,9 @@ def refuse_to_ask(settings: Settings) -> None:
         )
 
 
-def named(job: str) -> dict[str, str]:
-    return {"training_stack": job} if job else {}
+def named(job: str, **more: Any) -> dict[str, Any]:
+    """Variables: the job's name if one is given, and of the others those that are set."""
+    return {name: value for name, value in {"training_stack": job, **more}.items() if value}
 
 
 @subcommand("ddp up --wait -e 'training_args=14 2'")
@@ -88,13 +91,13 @@ def up(
     wait: Annotated[bool, typer.Option("--wait", help="Until the training has ended, and fetch the results.")] = False,
 ) -> int:
     """Bring the machines from nothing to a running job, or repair what is broken (site.yml)."""
-    return play(settings, "site.yml", **named(job), **({"training_wait_for": "complete"} if wait else {}))
+    return play(settings, "site.yml", named(job, training_wait_for="complete" if wait else ""))
 
 
 @subcommand("ddp preflight --limit host1,host2")
 def preflight(settings: Settings, job: Job = "") -> int:
     """Check the network, GPUs and image on every rank (playbooks/preflight.yml)."""
-    return play(settings, "playbooks/preflight.yml", **named(job))
+    return play(settings, "playbooks/preflight.yml", named(job))
 
 
 @subcommand("ddp status --json")
@@ -176,13 +179,13 @@ def stop(
     """Stop a job with time to save, and collect it; ddp up goes on from there (playbooks/stop.yml)."""
     if every and job:
         raise Usage("--all stops every job: leave the name out, or --all.")
-    return play(settings, "playbooks/stop.yml", **named(job), **({"all": True} if every else {}))
+    return play(settings, "playbooks/stop.yml", named(job, all=every))
 
 
 @subcommand("ddp collect simple-training")
 def collect(settings: Settings, job: Job = "") -> int:
     """Fetch logs, snapshot and metrics, also while it trains (playbooks/collect.yml)."""
-    return play(settings, "playbooks/collect.yml", **named(job))
+    return play(settings, "playbooks/collect.yml", named(job))
 
 
 @subcommand("ddp report simple-training")
@@ -194,7 +197,7 @@ def report(settings: Settings, job: Job = "") -> int:
         if settings.inventory:
             raise
         inventory = ["localhost,"]  # it asks no host
-    return play(settings, "playbooks/report.yml", inventory, **named(job))
+    return play(settings, "playbooks/report.yml", named(job), inventory)
 
 
 @subcommand("ddp down --volumes")
@@ -203,7 +206,7 @@ def down(
     volumes: Annotated[bool, typer.Option("--volumes", help="Remove the volumes with snapshots, too.")] = False,
 ) -> int:
     """Take the jobs and the swarm down, and keep the snapshots (playbooks/teardown.yml)."""
-    return play(settings, "playbooks/teardown.yml", **({"teardown_volumes": True} if volumes else {}))
+    return play(settings, "playbooks/teardown.yml", named("", teardown_volumes=volumes))
 
 
 @subcommand("ddp demo && ddp report")
@@ -215,11 +218,11 @@ def demo(
     if settings.inventory:
         raise Usage("The demo makes an inventory of its own: leave -i out.")
     if remove:
-        return play(settings, "playbooks/lab.yml", ["localhost,"], lab_state="absent")
-    # Of the settings, the hosts are made by none but the variables.
+        return play(settings, "playbooks/lab.yml", {"lab_state": "absent"}, ["localhost,"])
+    # A limit or a check is about the training, not about the machine that makes the hosts.
     hosts = Settings(extra=settings.extra, verbose=settings.verbose, json=settings.json)
-    failed = play(hosts, "playbooks/lab.yml", ["localhost,"])
-    return failed or play(settings, "site.yml", [near(LAB)], training_wait_for="complete")
+    failed = play(hosts, "playbooks/lab.yml", None, ["localhost,"])
+    return failed or play(settings, "site.yml", {"training_wait_for": "complete"}, [near(LAB)])
 
 
 def main() -> int:

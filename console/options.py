@@ -44,13 +44,10 @@ def with_settings(function: Callable[..., int]) -> Callable[..., None]:
     ]
 
     def command(**values: Any) -> None:
-        given = {name: values.pop(name) for name in COMMON}
-        settings = Settings(
-            **{
-                name: tuple(value or ()) if name in ("inventory", "extra", "more") else value
-                for name, value in given.items()
-            }
-        )
+        given: dict[str, Any] = {name: values.pop(name) for name in COMMON}
+        for name in ("inventory", "extra", "more"):
+            given[name] = tuple(given[name] or ())
+        settings = Settings(**given)
         raise typer.Exit(function(settings, **values))
 
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + common
