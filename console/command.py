@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
-import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.ddp.swarm.plugins.module_utils.masking import mask
+from ansible_collections.ddp.swarm.plugins.module_utils.typed import near, program
 
 from . import ROOT
 
@@ -83,18 +81,8 @@ def inventories(given: tuple[str, ...], root: Path = ROOT, lab: Path = LAB) -> l
     )
 
 
-def near(path: Path) -> str:
-    """A path as short as it can be typed here."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
 def ansible_playbook() -> str:
-    """The program of this Python's own environment, where it has one."""
-    beside = Path(sys.executable).parent / "ansible-playbook"
-    found = str(beside) if beside.exists() else shutil.which("ansible-playbook")
+    found = program()
     if not found:
         raise Usage(f"Ansible is not installed for {sys.executable}: run 'make .venv/.installed' in {ROOT}.")
     return found
@@ -139,18 +127,3 @@ def environment() -> dict[str, str]:
     own = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return {**own, **os.environ, "PATH": path}
-
-
-def typed(words: list[str]) -> str:
-    """The command as a person types it here. What looks secret is hidden, and then it has to be filled in."""
-    program = words[0]
-    if shutil.which("ansible-playbook") == program:
-        program = "ansible-playbook"
-    elif Path(program).is_relative_to(ROOT):
-        program = near(Path(program))
-    shown = [str(word) for word in mask([program, *words[1:]])]
-    text = shlex.join(shown)
-    config = os.environ.get("ANSIBLE_CONFIG")
-    if config is None and Path.cwd() != ROOT:
-        text = f"ANSIBLE_CONFIG={shlex.quote(str(ROOT / 'ansible.cfg'))} {text}"
-    return text

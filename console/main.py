@@ -9,9 +9,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from . import ROOT
 from . import look as looking
 from . import watch as watching
-from .command import LAB, Settings, Usage, command, inventories, near, typed
+from ansible_collections.ddp.swarm.plugins.module_utils.typed import near, typed
+
+from .command import LAB, Settings, Usage, command, inventories
 from .options import Job, Jobs, with_settings
 from .run import Done, attended, unattended
 
@@ -55,7 +58,7 @@ def result(name: list[str], words: list[str], done: Done) -> dict[str, Any]:
     return {
         "schema": 1,
         "command": "".join(name),
-        "run": typed(words),
+        "run": typed(words, ROOT),
         "state": "failed" if done.rc else "done",
         "rc": done.rc,
         "seconds": round(done.seconds, 1),
@@ -68,7 +71,7 @@ def result(name: list[str], words: list[str], done: Done) -> dict[str, Any]:
 def say_command(words: list[str]) -> None:
     """Beside the output, so that this can be read by a program."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"$ {typed(words)}", style="dim", markup=False)
+    console.print(f"$ {typed(words, ROOT)}", style="dim", markup=False)
 
 
 def refuse_to_ask(settings: Settings) -> None:

@@ -1,12 +1,13 @@
 """Which command a subcommand of ./ddp stands for, and how it is typed."""
 
-import os
 import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.ddp.swarm.plugins.filter.playbook_command import playbook_command
+from ansible_collections.ddp.swarm.plugins.module_utils.typed import typed
 from console import ROOT
-from console.command import EXAMPLE, Settings, Usage, command, inventories, is_example, typed, variable, whole
+from console.command import EXAMPLE, Settings, Usage, command, inventories, is_example, variable, whole
 
 
 @pytest.fixture
@@ -109,22 +110,28 @@ def test_all_of_a_command(project, monkeypatch):
     ]  # fmt: skip
     assert settings.asks == "-K"
     # From elsewhere the configuration has to be named, or Ansible finds no roles.
-    assert typed(words).startswith(f"ANSIBLE_CONFIG={ROOT}/ansible.cfg ")
+    assert typed(words, ROOT).startswith(f"ANSIBLE_CONFIG={ROOT}/ansible.cfg ")
     monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("PATH", os.defpath)
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
     words = command(Settings(("localhost,",)), "site.yml")
-    program = Path(sys.executable).parent / "ansible-playbook"
-    shown = program.relative_to(ROOT) if program.is_relative_to(ROOT) else program
-    assert typed(words) == f"{shown} site.yml -i localhost,"
-    monkeypatch.setenv("PATH", str(program.parent))
-    assert typed(words) == "ansible-playbook site.yml -i localhost,"
+    environment = Path(sys.executable).parents[1]
+    shown = environment.relative_to(ROOT) if environment.is_relative_to(ROOT) else environment
+    assert typed(words, ROOT) == f"{shown}/bin/ansible-playbook site.yml -i localhost,"
+    # make and the console name it for what they start.
+    monkeypatch.setenv("ANSIBLE_CONFIG", str(ROOT / "ansible.cfg"))
+    monkeypatch.setenv("VIRTUAL_ENV", str(environment))
+    assert typed(words, ROOT) == "ansible-playbook site.yml -i localhost,"
+    assert (
+        playbook_command("playbooks/status.yml", str(ROOT), [str(ROOT / "inventory"), "host1,"], training_stack="a")
+        == "ansible-playbook playbooks/status.yml -i inventory -i host1, -e training_stack=a"
+    )
 
 
 def test_no_secret_is_shown(project):
     (project / "i").write_text("")
     words = command(Settings(("i",), ("registry_password=geheimnis", '{"api_key": "geheimnis"}')), "site.yml")
     assert "geheimnis" in " ".join(words)
-    assert "geheimnis" not in typed(words)
+    assert "geheimnis" not in typed(words, ROOT)
 
 
 def test_the_examples_machines_are_known():
