@@ -59,7 +59,7 @@ lint: .venv/.tested ## ansible-lint, yamllint, ruff, mypy
 	ansible-lint --profile production --offline
 
 types: .venv/.tested ## mypy alone
-	MYPYPATH=collections mypy -p ansible_collections.ddp.swarm.plugins
+	MYPYPATH=collections mypy -p ansible_collections.ddp.swarm.plugins -p console
 	MYPYPATH=training mypy -p ddp_trainer -m training_code
 	MYPYPATH=roles/preflight/files/probe mypy roles/preflight/files/probe
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.ddp.swarm.plugins.module_utils.logs import moment_of
+
 from .command import Settings, Usage, command
-from .progress import Track, seconds
+from .progress import Track
 from .run import unattended
 
 STATUS = "playbooks/status.yml"
@@ -68,7 +70,7 @@ class Memory:
 
     def take(self, seen: Look) -> list[dict[str, Any]]:
         """The jobs as they are shown and told: with each rank's `progress`."""
-        now = seconds(seen.at)
+        now = moment_of(seen.at)
         self.fresh = []
         return [
             {

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from ansible_collections.ddp.swarm.plugins.module_utils.typed import near, typed
 from rich.console import Console
 
 from . import ROOT
 from . import look as looking
 from . import watch as watching
-from ansible_collections.ddp.swarm.plugins.module_utils.typed import near, typed
-
 from .command import LAB, Settings, Usage, command, inventories
 from .options import Job, Jobs, with_settings
 from .run import Done, attended, unattended

@@ -6,10 +6,9 @@ import math
 import re
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from ansible_collections.ddp.swarm.plugins.module_utils.logs import time_key
+from ansible_collections.ddp.swarm.plugins.module_utils.logs import moment_of, time_key
 from ansible_collections.ddp.swarm.plugins.module_utils.report.logs import numbers
 from ansible_collections.ddp.swarm.plugins.module_utils.report.metrics import kind
 
@@ -64,14 +63,6 @@ def read(line: str) -> Reading:
     return told
 
 
-def seconds(stamp: str) -> float:
-    """Of an engine's time, in seconds since 1970; 0 for what is none."""
-    try:
-        return datetime.fromisoformat(f"{stamp[:19]}+00:00").timestamp() + float(f"0{stamp[19:].rstrip('Z') or '.0'}")
-    except ValueError:
-        return 0.0
-
-
 @dataclass
 class Track:
     """One rank over time. `planned` is what its command asks for."""
@@ -94,7 +85,7 @@ class Track:
                 self.last, self.texts = key, set()
             self.texts.add(text)
             fresh.append(line)
-            self.take(read(text), seconds(str(line["time"])))
+            self.take(read(text), moment_of(str(line["time"])))
         return fresh
 
     def take(self, told: Reading, when: float) -> None:
@@ -151,4 +142,4 @@ class Track:
 
     def age(self, when: float) -> float | None:
         """Seconds since its last line."""
-        return max(0.0, when - seconds(f"{self.last}Z")) if self.last else None
+        return max(0.0, when - moment_of(f"{self.last}Z")) if self.last else None

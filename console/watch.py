@@ -34,29 +34,34 @@ def print_json(value: dict[str, Any], indent: int | None = None) -> None:
     print(json.dumps(value, indent=indent, sort_keys=False), flush=True)
 
 
+class Unanswered(Exception):
+    """Nobody tells of the swarm; the text says why."""
+
+
 class Looker(threading.Thread):
-    """Looks again and again, and puts what it sees, or a Usage error, into a queue."""
+    """Looks again and again, and puts what it sees into a queue, and what ends it."""
 
     def __init__(self, words: list[str], names: list[str], interval: float) -> None:
         super().__init__(daemon=True)
         self.words, self.names, self.interval = words, names, interval
-        self.seen: queue.Queue[Look | Usage] = queue.Queue()
+        self.seen: queue.Queue[Look | Usage | Unanswered] = queue.Queue()
         self.over = threading.Event()
 
     def run(self) -> None:
+        try:
+            self.look_on()
+        except Usage as error:
+            self.seen.put(error)
+        finally:
+            # For whoever still waits; an error that nobody has foreseen is above it, whole.
+            self.seen.put(Unanswered("There are no more looks at the swarm."))
+
+    def look_on(self) -> None:
         failures = 0
         known = False
         while not self.over.is_set():
-            try:
-                # A job that is gone after it was there is no typing error.
-                told = look(self.words, [] if known else self.names, self.over.is_set)
-            except Usage as error:
-                self.seen.put(error)
-                return
-            except Exception as error:  # what no look should end in is told to whoever watches
-                told = Look(problem=f"{type(error).__name__}: {error}")
-            if self.over.is_set():
-                return
+            # A job that is gone after it was there is no typing error.
+            told = look(self.words, [] if known else self.names, self.over.is_set)
             if known and self.names:
                 told.jobs = [job for job in told.jobs if job["name"] in self.names]
             known = known or not told.problem
@@ -108,7 +113,7 @@ def taken(looker: Looker, state: Watched, memory: Memory, timeout: float | None)
         told = looker.seen.get(timeout=timeout)
     except queue.Empty:
         return False
-    if isinstance(told, Usage):
+    if isinstance(told, Exception):
         raise told
     if told.problem:
         if not state.at:
@@ -117,10 +122,6 @@ def taken(looker: Looker, state: Watched, memory: Memory, timeout: float | None)
         return True
     state.jobs, state.at, state.heard, state.problem = memory.take(told), told.at, time.monotonic(), ""
     return True
-
-
-class Unanswered(Exception):
-    """The first look failed; the text says why."""
 
 
 def ended(state: Watched) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.ddp.swarm.plugins.filter.playbook_command import playbook_command
 from ansible_collections.ddp.swarm.plugins.module_utils.typed import typed
+
 from console import ROOT
 from console.command import EXAMPLE, Settings, Usage, command, inventories, is_example, variable, whole
 

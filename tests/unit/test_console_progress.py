@@ -3,7 +3,9 @@
 import math
 
 import pytest
-from console.progress import Reading, Track, read, seconds
+from ansible_collections.ddp.swarm.plugins.module_utils.logs import moment_of
+
+from console.progress import Reading, Track, read
 
 BEGIN = "2025-01-01T00:00:{:02d}.5Z"
 
@@ -58,7 +60,7 @@ def test_lines_are_taken_once():
 def test_the_end_is_reckoned_from_the_pace():
     track = Track({"epochs": 10})
     track.add(lines(*((5 * epoch, f"epoch {epoch} | loss: 1") for epoch in range(5))))
-    now = seconds(BEGIN.format(20))
+    now = moment_of(BEGIN.format(20))
     # Six of ten are left after the fifth has begun.
     assert track.eta(now) == pytest.approx(30)
     assert track.eta(now + 7) == pytest.approx(23)
@@ -71,23 +73,23 @@ def test_back_to_the_snapshot_the_pace_begins_anew():
     track.add(lines((1, "epoch 5"), (2, "epoch 6"), (12, "epoch 4")))
     assert track.eta(0) is None
     track.add(lines((14, "epoch 5")))
-    assert track.eta(seconds(BEGIN.format(14))) == pytest.approx(10)
+    assert track.eta(moment_of(BEGIN.format(14))) == pytest.approx(10)
 
 
 def test_steps_where_there_are_no_epochs():
     track = Track({"steps": 100})
     track.add(lines((0, "step 10 loss: 1"), (10, "step 20 loss: 1")))
-    assert (track.steps, track.eta(seconds(BEGIN.format(10)))) == (100, pytest.approx(80))
+    assert (track.steps, track.eta(moment_of(BEGIN.format(10)))) == (100, pytest.approx(80))
     track = Track()
     track.add(lines((0, " 10%|# | 10/100 [00:01<00:09, 1.0it/s]"), (10, " 20%|## | 20/100 [00:01<00:09, 1.0it/s]")))
-    assert track.eta(seconds(BEGIN.format(10))) == pytest.approx(80)
+    assert track.eta(moment_of(BEGIN.format(10))) == pytest.approx(80)
 
 
 def test_epochs_with_steps_in_them():
     track = Track()
     track.add(lines((0, "epoch 1/2 step 0/10"), (10, "epoch 1/2 step 5/10")))
     assert track.place == 1.5
-    assert track.eta(seconds(BEGIN.format(10))) == pytest.approx(10)
+    assert track.eta(moment_of(BEGIN.format(10))) == pytest.approx(10)
 
 
 @pytest.mark.parametrize("planned", [{}, {"epochs": 3}, {"steps": 7}])
@@ -99,4 +101,4 @@ def test_without_numbers_nothing_is_known(planned):
 
 @pytest.mark.parametrize("stamp", ["", "no time", "2025-01-01T00:00:0", "2025-01-01T00:00:00.x"])
 def test_times_that_are_none(stamp):
-    assert seconds(stamp) == 0
+    assert moment_of(stamp) == 0

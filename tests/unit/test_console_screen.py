@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from console.screen import PLAIN_BARS, frame, short, span, sparkline
 from rich.cells import cell_len
+
+from console.screen import PLAIN_BARS, frame, short, span, sparkline
 
 
 def rank(number: int, **more: Any) -> dict[str, Any]:
