@@ -43,13 +43,20 @@ def look(words: list[str], names: list[str], stopped: Callable[[], bool] = lambd
         file = Path(place) / "status.json"
         done = unattended([*words, "-e", json.dumps({"training_status_file": str(file)})], stopped)
         if done.rc != 0 or not file.exists():
-            return Look(problem=done.sentence or "playbooks/status.yml wrote nothing down.")
+            return Look(problem=explained(done.sentence, words) or "playbooks/status.yml wrote nothing down.")
         told = json.loads(file.read_text())
     jobs = told["jobs"]
     unknown = [name for name in names if name not in [job["name"] for job in jobs]]
     if unknown:
         raise Usage(no_such_job(unknown[0], [job["name"] for job in jobs]))
     return Look(told["at"], [job for job in jobs if not names or job["name"] in names])
+
+
+def explained(sentence: str, words: list[str]) -> str:
+    """Ansible's own words for a limit that fits no host name none."""
+    if "leaves us with no hosts to target" in sentence and "--limit" in words:
+        return f"--limit {words[words.index('--limit') + 1]} names no host of the inventory."
+    return sentence
 
 
 def no_such_job(name: str, known: list[str]) -> str:
