@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from .command import Usage
-from .look import EXIT, Look, Memory, look, outcome
+from .look import BUSY, EXIT, Look, Memory, look, outcome
 from .screen import BARS, PLAIN_BARS, frame, span
 
 PATIENCE = 30.0  # seconds, the longest pause between two looks that failed
@@ -125,7 +125,8 @@ def taken(looker: Looker, state: Watched, memory: Memory, timeout: float | None)
 
 
 def ended(state: Watched) -> bool:
-    return bool(state.at) and not state.problem and outcome(state.jobs) != "running"
+    """Whether nothing of what is watched goes on. One job that has failed does not end the watching of another."""
+    return bool(state.at) and not state.problem and not any(job["state"] in BUSY for job in state.jobs)
 
 
 def on_screen(console: Console, looker: Looker, _as_json: bool) -> int:
