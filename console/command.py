@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import locale
 import os
 import re
 import sys
@@ -125,5 +126,7 @@ def command(settings: Settings, playbook: str, inventory: list[str] | None = Non
 def environment() -> dict[str, str]:
     """As Ansible needs it in any directory. A configuration that somebody names is theirs."""
     own = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    # Ansible refuses to run under any other encoding.
+    spoken = {} if locale.getencoding().lower() == "utf-8" else {"LC_ALL": "C.UTF-8"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return {**own, **os.environ, "PATH": path}
+    return {**own, **os.environ, **spoken, "PATH": path}

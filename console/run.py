@@ -78,8 +78,8 @@ class Events:
     def done(self, rc: int, seconds: float) -> Done:
         ended = {**self.stats.get("failures", {}), **self.stats.get("dark", {})}
         failures = [told for host, told in self.failed.items() if host in ended]
-        errors = [found[1] for line in self.output if (found := re.match(r"\[ERROR\]: (.+)|ERROR! (.+)", line))]
-        return Done(rc, seconds, self.stats.get("changed", {}), failures, [error for error in errors if error])
+        errors = [found[1] for line in self.output if (found := re.match(r"(?:\[ERROR\]:|ERROR[!:]) (.+)", line))]
+        return Done(rc, seconds, self.stats.get("changed", {}), failures, errors)
 
 
 def unattended(words: list[str], stopped: Callable[[], bool] = lambda: False) -> Done:

@@ -51,7 +51,7 @@ class Site:
         path = f"{self.directory}{os.pathsep}{os.environ['PATH']}"
         return {**kept, "PATH": path, "COLUMNS": "100", **more}
 
-    def ddp(self, *words: str, cwd: Path = ROOT, timeout: float = 120, **more: str) -> subprocess.CompletedProcess[str]:
+    def ddp(self, *words: str, cwd: Path = ROOT, timeout: float = 300, **more: str) -> subprocess.CompletedProcess[str]:
         """Without an inventory among the words, the site's."""
         given = [] if {"-i", "--inventory"} & set(words) or words[0].startswith("-") else ["-i", str(self.inventory)]
         return subprocess.run(
