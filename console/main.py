@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -229,6 +230,9 @@ def demo(
 
 def main() -> int:
     """Exit codes: 0 done, 1 failed, 2 usage, 3 still running, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal cannot show is no reason to end
     try:
         app(prog_name="ddp")
     except Usage as error:

@@ -201,7 +201,7 @@ class Terminal:
     def text(self) -> str:
         return b"".join(self.read).decode(errors="replace")
 
-    def waits_for(self, words: str, seconds: float = 90) -> None:
+    def waits_for(self, words: str, seconds: float = 300) -> None:
         deadline = time.monotonic() + seconds
         while words not in self.text:
             assert time.monotonic() < deadline, self.text[-3000:]
@@ -209,7 +209,7 @@ class Terminal:
             time.sleep(0.1)
 
     def ends(self) -> int:
-        code = self.process.wait(timeout=90)
+        code = self.process.wait(timeout=300)
         self.reader.join()
         return code
 
@@ -240,7 +240,7 @@ def test_a_lost_connection_is_said_and_found_again(site: Site) -> None:
     assert "simple-training" in terminal.text[terminal.text.rindex("No connection for ") - 2000 :]
     docker.write_text(whole)
     seen = len(terminal.text)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while "Seen " not in terminal.text[seen:]:
         assert time.monotonic() < deadline
         time.sleep(0.2)
