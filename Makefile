@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help demo demo-clean lab test suites lint types unit roles mutants integration rounds e2e molecule molecule-all faults faults-clean lifecycle field distributions hardening scripts image lock readmes bench bench-image gpu-stand-in test-gpu clean
+.PHONY: help demo demo-clean lab test suites lint types unit roles mutants integration rounds e2e molecule molecule-all faults faults-clean lifecycle field distributions hardening scripts image console lock readmes bench bench-image gpu-stand-in test-gpu clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -59,7 +59,7 @@ lint: .venv/.tested ## ansible-lint, yamllint, ruff, mypy
 	ansible-lint --profile production --offline
 
 types: .venv/.tested ## mypy alone
-	MYPYPATH=collections mypy -p ansible_collections.ddp.swarm.plugins
+	MYPYPATH=collections mypy -p ansible_collections.ddp.swarm.plugins -p console
 	MYPYPATH=training mypy -p ddp_trainer -m training_code
 	MYPYPATH=roles/preflight/files/probe mypy roles/preflight/files/probe
 	mypy --explicit-package-bases --namespace-packages examples
@@ -118,6 +118,9 @@ bench-image: .venv/.tested ## what build, ship and registry cost, with HOSTS=2,4
 
 image: .venv/.tested ## build, ship, registry, pruning and what goes wrong with them, on a lab of its own
 	$(BIN)/python -m pytest tests/image
+
+console: .venv/.tested ## ./ddp typed into terminals of two sizes, on a lab of its own; needs tmux, keeps the screens in artifacts/console
+	$(BIN)/python -m pytest tests/console
 
 lock: .venv/.tested ## training/requirements.lock anew: every package of the image, with its hashes, after a change of requirements.txt
 	uv pip compile training/requirements.txt --output-file training/requirements.lock --universal --generate-hashes \

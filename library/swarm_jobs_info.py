@@ -29,6 +29,11 @@ options:
       - With O(lines), a regular expression (Python's) of the lines of rank 0 that tell of progress.
     type: str
     default: ""
+  history:
+    description:
+      - How many of the last lines of each rank to return with their times, 0 to 5000. Of a progress bar, each state counts as one.
+    type: int
+    default: 0
 attributes:
   check_mode:
     description: Changes nothing, in check mode or out of it.
@@ -51,9 +56,10 @@ jobs:
   description:
     - The jobs by their names. C(state) is running, starting, stopped, complete or failed, C(busy) whether any task has a container, C(since)
       when the job was deployed, C(restarts) how many tasks were started beyond the first of each rank, as far as swarm remembers, C(mounts)
-      what rank 0 has of volumes and directories, and C(progress) the last line of rank 0 that tells of it.
-    - Of C(ranks), C(host) is the name in the inventory where the node bears it as its label, else its host name, and C(last) the last line
-      of the newest task.
+      what rank 0 has of volumes and directories, C(progress) the last line of rank 0 that tells of it, and C(planned) how many C(epochs) or
+      C(steps) the command of rank 0 asks for, where it has an option such as --epochs or --max_steps.
+    - Of C(ranks), C(host) is the name in the inventory where the node bears it as its label, else its host name, C(last) the last line
+      of the newest task, and C(lines) are those of O(history).
   returned: success
   type: list
   elements: dict
@@ -64,15 +70,18 @@ jobs:
       since: "2025-01-01T10:00:00.1Z"
       restarts: 0
       progress: ""
+      planned: {epochs: 10}
       mounts: [{type: volume, source: simple-training_snapshots, target: /snapshots}]
       ranks: [{rank: 0, host: host1, task: w1k8, state: running, exit_code: null, error: "", since: "2025-01-01T10:00:02.9Z", restarts: 0,
-               failed: false, last: ""}]
+               failed: false, last: "", lines: []}]
 """
 
 from ..module_utils.docker.cli import DockerError
 from ..module_utils.docker.module import DockerModule
 from ..module_utils.stack.jobs import read_jobs
 from ..module_utils.stack.unavailable import SwarmUnavailable, explain_unavailable
+
+MOST = 5000
 
 
 def main() -> None:
@@ -81,12 +90,15 @@ def main() -> None:
             "names": {"type": "list", "elements": "str", "default": []},
             "lines": {"type": "bool", "default": False},
             "progress_pattern": {"type": "str", "default": ""},
+            "history": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )
     params = module.params
+    if not 0 <= params["history"] <= MOST:
+        module.fail_json(msg=f"history is {params['history']}; it is a number of lines from 0 to {MOST}.")
     try:
-        jobs = read_jobs(module.docker, params["names"], params["lines"], params["progress_pattern"])
+        jobs = read_jobs(module.docker, params["names"], params["lines"], params["progress_pattern"], params["history"])
     except DockerError as error:
         module.fail_json(msg=explain_unavailable(module.docker, error))
     except SwarmUnavailable as error:

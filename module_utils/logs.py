@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from heapq import merge
 
 from .text import lines_of, printable
@@ -25,6 +26,15 @@ def time_key(stamp: str) -> str:
     """RFC 3339 with Go's variable number of decimals, made to sort as text."""
     seconds, _dot, rest = stamp.rstrip("Z").partition(".")
     return f"{seconds}.{rest:0<9}" if seconds else ""
+
+
+def moment_of(stamp: str) -> float:
+    """Seconds since 1970 of an engine's time; 0 for what is none."""
+    whole, fraction = stamp[:19], stamp[19:].rstrip("Z") or ".0"
+    try:
+        return datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0{fraction}")
+    except ValueError:
+        return 0.0
 
 
 def rows(lines: Iterable[str]) -> Iterator[tuple[str, str]]:

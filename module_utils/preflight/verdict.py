@@ -83,7 +83,7 @@ def conclude(case: Case, probed: bool = True) -> Json:
         "latency": max(trips) if trips and len(case.hosts) > 1 else None,
         "versions": [versions(case, rank) for rank in case.hosts],
     }
-    outcome["table"] = render_table(case, grid, outcome["pairs"])
+    outcome["table"] = render_table(case, grid, outcome["pairs"], [(f["host"], f["layer"]) for f in findings])
     outcome["message"] = message(case, outcome)
     return outcome
 
@@ -178,15 +178,22 @@ def message(case: Case, outcome: Json) -> str:
     return text
 
 
-def render_table(case: Case, grid: dict[int, dict[int, str]], pairs: list[Json], per_block: int = 6) -> str:
+def render_table(
+    case: Case, grid: dict[int, dict[int, str]], pairs: list[Json], failed: list[tuple[str, int]], per_block: int = 6
+) -> str:
+    """`failed` are hosts and layers, of which a manager without a rank gets a column, too."""
     ranks = list(case.hosts)
+    others = [host for host in case.bystanders if host in [name for name, _layer in failed]]
     marks = {"ok": "ok", "fail": "FAIL", "not reached": "-"}
     lines: list[str] = []
     for start in range(0, len(ranks), per_block):
         block = ranks[start : start + per_block]
         heads = {rank: f"{rank} {case.hosts[rank]}" for rank in block}
-        rows = [["layer", *heads.values()]]
-        rows += [[f"{n:2d} {LAYERS[n]}", *(marks[grid[n][rank]] for rank in block)] for n in LAYERS]
+        last = others if block[-1] == ranks[-1] else []
+        rows = [["layer", *heads.values(), *(f"{host} (no rank)" for host in last)]]
+        for n in LAYERS:
+            own = ["FAIL" if (host, n) in failed else "" for host in last]
+            rows.append([f"{n:2d} {LAYERS[n]}", *(marks[grid[n][rank]] for rank in block), *own])
         lines += [*columns(rows), ""]
     lines.append("ok: passed, FAIL: failed, -: not reached")
     known = {(pair["rank"], pair["peer_rank"]): pair for pair in pairs if pair["latency"] is not None}

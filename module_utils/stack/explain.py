@@ -40,17 +40,22 @@ def describe_task(docker: DockerCli | None, state: ServiceState, task: Task, log
 
 
 def task_log(docker: DockerCli, task_id: str, lines: int | None) -> list[str]:
-    """The last lines of one task as it wrote them, or all. Its two streams arrive apart; the timestamps put them together again."""
+    """The last lines of one task as it wrote them, or all."""
+    return [text for _stamp, text in timed_log(docker, task_id, lines)]
+
+
+def timed_log(docker: DockerCli, task_id: str, lines: int | None) -> list[tuple[str, str]]:
+    """The same with the time of each line. Its two streams arrive apart; the times put them together again."""
     tail = "all" if lines is None else str(lines)
     try:
         done = docker.run(
             "service", "logs", "--raw", "--timestamps", "--tail", tail, task_id, check=False, timeout=LOG_TIMEOUT
         )
     except DockerError as error:
-        return [f"(no log: {first_line(str(error))})"]
+        return [("", f"(no log: {first_line(str(error))})")]
     if done.rc != 0:
-        return [f"(no log: {first_line(done.stderr)})"]
-    said = [text for _stamp, text in stamped(done.stdout, done.stderr)]
+        return [("", f"(no log: {first_line(done.stderr)})")]
+    said = stamped(done.stdout, done.stderr)
     return said if lines is None else said[-lines:]
 
 

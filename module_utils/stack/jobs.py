@@ -7,16 +7,21 @@ import re
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, parse_json_lines
-from ..logs import matching, settled
+from ..logs import matching, settled, states
 from ..names import CHECK, is_name
 from ..swarm.cluster import NAME, RANK
-from .explain import task_log
+from .explain import timed_log
 from .live import ACTIVE_STATES, NAMESPACE, NOWHERE, Live, ServiceState, Task, read_live, short_name
 from .stop import tasks_on_nodes
 
 RANK_SERVICE = re.compile(r"node(\d{1,5})", re.ASCII)
 # How many lines are read to find the last one that says something.
 LOG_LINES = 40
+OWN_SCRIPT = "training_code.py"
+# Characters of a line of the history.
+WIDTH = 2000
+# What a program calls the end of its work: --epochs 10, --max_steps=500, --num-train-epochs 3
+PLANNED = re.compile(r"--(?:(?:total|num|max|n)[_-])?(?:train(?:ing)?[_-])?(epochs|steps)(?:=(\d{1,12}))?", re.ASCII)
 
 
 def job_names(docker: DockerCli) -> list[str]:
@@ -69,12 +74,14 @@ def describe_job(live: Live, hosts: Hosts) -> dict[str, Any]:
     ranks.sort(key=lambda rank: int(rank["rank"]))
     lead = live.services.get(f"{live.stack}_node0") or {}
     container = ((lead.get("Spec") or {}).get("TaskTemplate") or {}).get("ContainerSpec") or {}
+    words = [str(word) for word in [*(container.get("Command") or []), *(container.get("Args") or [])]]
     return {
         "name": live.stack,
         "state": job_state(list(states.values()), ranks),
         "busy": bool(tasks_on_nodes(live)),
         "since": str(lead.get("CreatedAt", "")),
         "restarts": sum(rank["restarts"] for rank in ranks),
+        "planned": planned(words),
         "ranks": ranks,
         "mounts": [
             {"type": str(mount.get("Type", "")), "source": str(mount.get("Source", "")), "target": str(mount["Target"])}
@@ -99,7 +106,19 @@ def describe_rank(rank: int, state: ServiceState, live: Live, hosts: Hosts) -> d
         "restarts": max(0, len(placed) - 1),
         "failed": state.failed,
         "last": "",
+        "lines": [],
     }
+
+
+def planned(words: list[str]) -> dict[str, int]:
+    """How many epochs or steps a command asks for, where it says so; of the project's own script, its first argument."""
+    found: dict[str, int] = {}
+    for word, after in zip(words, [*words[1:], ""]):
+        option = PLANNED.fullmatch(word)
+        number = (option[2] or after) if option else after if word.rpartition("/")[2] == OWN_SCRIPT else ""
+        if re.fullmatch(r"\d{1,12}", number, re.ASCII):
+            found.setdefault(option[1] if option else "epochs", int(number))
+    return found
 
 
 def job_state(states: list[ServiceState], ranks: list[dict[str, Any]]) -> str:
@@ -118,8 +137,19 @@ def last_line(lines: list[str]) -> str:
     return next((line for line in reversed(lines) if line.strip()), "")
 
 
-def read_jobs(docker: DockerCli, names: list[str], lines: bool, pattern: str = "") -> list[dict[str, Any]]:
-    """The jobs of these names, or all of the swarm. With `lines` what each rank wrote last, in its newest task alone."""
+def history(rows: list[tuple[str, str]], most: int) -> list[dict[str, str]]:
+    """The last states of what a rank wrote, each with the time of its line: of a progress bar every state, for they hold its numbers."""
+    found = [(stamp, state) for stamp, line in rows for state in states(line) if stamp and state.strip()]
+    return [{"time": stamp, "text": state[:WIDTH]} for stamp, state in found[-most:]] if most > 0 else []
+
+
+def read_jobs(
+    docker: DockerCli, names: list[str], lines: bool, pattern: str = "", most: int = 0
+) -> list[dict[str, Any]]:
+    """The jobs of these names, or all of the swarm.
+
+    With `lines` what each rank wrote last, in its newest task alone, and with `most` so many of its lines with their times.
+    """
     known = job_names(docker)
     hosts = list_hosts(docker) if known else Hosts([])
     jobs = []
@@ -128,9 +158,11 @@ def read_jobs(docker: DockerCli, names: list[str], lines: bool, pattern: str = "
             continue
         job = describe_job(read_live(docker, name, networks=False), hosts)
         progress = ""
-        for rank in job["ranks"] if lines else []:
-            said = task_log(docker, rank["task"], LOG_LINES) if rank["task"] else []
+        for rank in job["ranks"] if lines or most else []:
+            rows = timed_log(docker, rank["task"], max(LOG_LINES, most)) if rank["task"] else []
+            said = [text for _stamp, text in rows[-LOG_LINES:]]
             rank["last"] = last_line(list(settled(said)))
+            rank["lines"] = history(rows, most)
             if pattern and rank["rank"] == 0:
                 progress = last_line([state for line in said for state in matching(re.compile(pattern), line)])
         jobs.append({**job, "progress": progress})

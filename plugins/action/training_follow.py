@@ -14,13 +14,14 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ..module_utils.logs import matching, settled, stamped, time_key
+from ..module_utils.logs import matching, moment_of, settled, stamped, time_key
 from ..module_utils.text import printable
 
 display = Display()
 SHOWN_AT_ONCE = 20
 READ_AT_ONCE = 500
 SILENCE = 120.0  # seconds after which a sign of life is shown
+RANKS = 8  # of which a sign of life tells
 PATIENCE = 12  # looks in a row that may fail, as while the manager's engine restarts
 
 
@@ -48,7 +49,9 @@ class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
             if lines:
                 spoke = now
             elif now - spoke > SILENCE:
-                display.display(f"  {arguments['stack']} has run for {now - began:.0f} s, nothing new")
+                display.display(
+                    f"  {arguments['stack']} has run for {now - began:.0f} s, nothing new{self.silences(task_vars)}"
+                )
                 spoke = now
             # Twice, because between a failed task and its successor there is a moment in which it looks like the end.
             ended = ended + 1 if info.get("failed_for_good") or not info.get("exists", True) else 0
@@ -62,6 +65,18 @@ class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
         except AnsibleError as error:  # the connection, not the training
             return {"failed": True, "msg": str(error)}
         return answer
+
+    def silences(self, task_vars: dict[str, Any] | None) -> str:
+        """Since when each rank has said nothing, by its host's clock; empty where nobody knows."""
+        names = [self.service.rpartition("_")[0]]
+        told = self.look("swarm_jobs_info", {"names": names, "lines": True, "history": 1}, task_vars)
+        ages = [
+            f"{max(0.0, time.time() - moment_of(line['time'])):.0f} s ago by rank {rank['rank']} on {rank['host']}"
+            for job in told.get("jobs", [])
+            for rank in job["ranks"][:RANKS]
+            for line in rank["lines"][-1:]
+        ]
+        return f"; last lines: {', '.join(ages)}" if ages else ""
 
     def restarts(self, info: dict[str, Any]) -> list[str]:
         """What has failed since the last look; what had failed before the first one is not news."""

@@ -36,6 +36,7 @@ options:
 
 LONG = 5.0  # seconds from which on the time of a task is shown
 LONGEST_SILENCE = 300.0
+HOSTS = 4  # that are named in a sign of life
 DEBUG = ("debug", "ansible.builtin.debug", "ansible.legacy.debug")
 
 
@@ -54,6 +55,9 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         self.said: set[tuple[str, str]] = set()
         self.lock = threading.RLock()
         self.waits: threading.Timer | None = None
+        # Of the task that runs: the hosts that are at it, and which try of how many it is.
+        self.busy: list[str] = []
+        self.tries = ""
 
     @property
     def whole(self) -> bool:
@@ -102,6 +106,7 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         self._last_task_name = task.get_name().strip()
         self.task_began = time.monotonic()
         self.be_quiet()
+        self.busy, self.tries = [], ""
         if task.action.rpartition(".")[2] != "training_follow":  # which shows itself how far it is
             self.wait(task.get_name().strip(), float(self.get_option("heartbeat")))
 
@@ -113,13 +118,28 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         def beat() -> None:
             with self.lock:
                 if self.waits is timer:
-                    self.emit(f"... {name} ({time.monotonic() - began:.0f} s)", C.COLOR_SKIP)
+                    self.emit(f"... {name} ({time.monotonic() - began:.0f} s){self.waits_for()}", C.COLOR_SKIP)
                     self.wait(name, min(seconds * 2, LONGEST_SILENCE))
 
         with self.lock:
             self.waits = timer = threading.Timer(seconds, beat)
             timer.daemon = True
             timer.start()
+
+    def waits_for(self) -> str:
+        """The hosts that have not answered, as far as there is room for their names."""
+        hosts, more = list(self.busy[:HOSTS]), len(self.busy) - HOSTS
+        named = ", ".join(hosts) + (f" and {more} more" if more > 0 else "")
+        return (f": waits for {named}" if named else "") + (f", {self.tries}" if self.tries else "")
+
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        if self.whole:
+            super().v2_runner_on_start(host, task)
+        else:
+            self.busy = [*self.busy, host.get_name()]
+
+    def has_answered(self, result: Any) -> None:
+        self.busy = [host for host in self.busy if host != result.host.get_name()]
 
     def be_quiet(self) -> None:
         with self.lock:
@@ -143,7 +163,13 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         """The host on which it was done."""
         return str(result.task.delegate_to or result.host.get_name())
 
+    def subject(self, result: Any) -> str:
+        """The host for which it was done, and the other one on which, if there is one. A task for all is that of its place."""
+        host, place = result.host.get_name(), self.place(result)
+        return place if result.task.run_once or place == host else f"{host} (on {place})"
+
     def v2_runner_on_ok(self, result: Any) -> None:
+        self.has_answered(result)
         if self.whole:
             super().v2_runner_on_ok(result)
             return
@@ -158,7 +184,7 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         if result.result.get("changed"):
             self.changes[self.place(result)] += 1
             if result.task.action not in DEBUG:
-                self.emit(f"{self.place(result)}: {self.done(result.task)}", C.COLOR_CHANGED)
+                self.emit(f"{self.subject(result)}: {self.done(result.task)}", C.COLOR_CHANGED)
 
     def v2_runner_item_on_ok(self, result: Any) -> None:
         if self.whole:
@@ -184,6 +210,7 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
             self.emit(text)
 
     def v2_runner_on_skipped(self, result: Any) -> None:
+        self.has_answered(result)
         if self.whole:
             super().v2_runner_on_skipped(result)
 
@@ -198,6 +225,11 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
     def v2_runner_retry(self, result: Any) -> None:
         if self.whole:
             super().v2_runner_retry(result)
+            return
+        told = result.result
+        self.tries = (
+            f"{told['attempts']} of {told['retries']} tries" if "attempts" in told and "retries" in told else ""
+        )
 
     def v2_playbook_on_no_hosts_remaining(self) -> None:
         if self.whole:
@@ -206,6 +238,7 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
     # Failures
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        self.has_answered(result)
         if self.whole:
             super().v2_runner_on_failed(result, ignore_errors)
         else:
@@ -216,6 +249,7 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
             super().v2_runner_item_on_failed(result)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
+        self.has_answered(result)
         if self.whole:
             super().v2_runner_on_unreachable(result)
         else:
@@ -227,13 +261,14 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         said = brief(result.result)
         if ignored:
             self.emit(
-                f"{self.place(result)}: {self.done(result.task)}: {how}, and is left at that: {said[0]}", C.COLOR_SKIP
+                f"{self.subject(result)}: {self.done(result.task)}: {how}, and is left at that: {said[0]}",
+                C.COLOR_SKIP,
             )
             return
-        self.emit(f"{self.place(result)}: {self.done(result.task)}: {how}", C.COLOR_ERROR)
+        self.emit(f"{self.subject(result)}: {self.done(result.task)}: {how}", C.COLOR_ERROR)
         self.failed[result.host.get_name()] = (
             self.phase,
-            f"{self.place(result)}: {result.task.get_name().strip()} {how}",
+            f"{self.subject(result)}: {result.task.get_name().strip()} {how}",
             said,
         )
 

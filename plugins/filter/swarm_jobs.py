@@ -66,17 +66,44 @@ def job_report(jobs: list[dict[str, Any]]) -> list[str]:
     return [str(printable_all(line)) for line in lines]
 
 
-def job_status(jobs: list[dict[str, Any]], at: str) -> dict[str, Any]:
-    """What a program reads of the jobs; `schema` changes when a field is renamed or goes."""
+def job_status(jobs: list[dict[str, Any]], at: str, used: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a program reads of the jobs; `schema` changes when a field is renamed or goes.
+
+    `used` is what training_usage_info said, by host. Of a rank only its own host is believed.
+    """
     fields = ("rank", "host", "state", "exit_code", "error", "since", "restarts", "last")
     told = [
         {
             **{key: job[key] for key in ("name", "state", "since", "restarts", "progress")},
-            "ranks": [{key: rank[key] for key in fields} for rank in job["ranks"]],
+            "planned": job.get("planned") or {},
+            "ranks": [
+                {
+                    **{key: rank[key] for key in fields},
+                    "lines": rank.get("lines") or [],
+                    "usage": rank_usage(f"{job['name']}_node{rank['rank']}", (used or {}).get(rank["host"])),
+                }
+                for rank in job["ranks"]
+            ],
         }
         for job in jobs
     ]
     return {"schema": 1, "at": at, "jobs": printable_all(mask(told))}
+
+
+def rank_usage(service: str, said: Any) -> dict[str, Any] | None:
+    """What a rank uses, and the GPUs of its host; None where that is not known. What is no number is left out."""
+    ranks = said.get("ranks") if isinstance(said, dict) else None
+    own = ranks.get(service) if isinstance(ranks, dict) else None
+    if not isinstance(said, dict) or not isinstance(own, dict):
+        return None
+    kinds = ("cpu_percent", "memory_bytes", "received_bytes", "sent_bytes")
+    cards = [card for card in said.get("gpus") or [] if isinstance(card, dict)]
+    gpus = [{key: _number(card.get(key)) for key in ("index", "percent", "used_mib", "total_mib")} for card in cards]
+    return {**{kind: _number(own.get(kind)) for kind in kinds}, "gpus": gpus}
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def _minute(stamp: str) -> str:

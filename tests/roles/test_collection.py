@@ -91,7 +91,18 @@ def test_what_is_needed_is_in_the_archive_and_nothing_else(installed: Path) -> N
     assert (tree / "roles/preflight/files/probe/ddp_probe/contract.py").read_text() == (tree / contract).read_text()
     found = {path.name for path in tree.iterdir()}
     assert wanted <= found
-    assert not found & {".venv", ".git", ".lab", "artifacts", "backups", "collections", "molecule", "tests"}
+    assert not found & {
+        "console",
+        "ddp",
+        ".venv",
+        ".git",
+        ".lab",
+        "artifacts",
+        "backups",
+        "collections",
+        "molecule",
+        "tests",
+    }
 
 
 def test_both_lists_of_needed_collections_are_the_same() -> None:

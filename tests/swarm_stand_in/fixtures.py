@@ -225,7 +225,8 @@ def call(swarm: Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
         # A module is a process of its own, with no warnings of an earlier one.
         getattr(warnings, "_global_warnings", {}).clear()
         module = module or swarm_stack
-        args = {"name": STACK, **({"wait_timeout": 20} if module is swarm_stack else {}), **args}
+        named = {} if "names" in args else {"name": STACK}
+        args = {**named, **({"wait_timeout": 20} if module is swarm_stack else {}), **args}
         with (
             patch_module_args({**args, **INVOCATION, "_ansible_check_mode": check, "_ansible_diff": True}),
             pytest.raises(SystemExit),

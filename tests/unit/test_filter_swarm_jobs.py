@@ -189,9 +189,32 @@ def test_what_a_person_reads_of_a_job() -> None:
 def test_what_a_program_reads_of_a_job() -> None:
     told = job_status([SEEN], "2026-01-02T03:06:00Z")
     assert (told["schema"], told["at"]) == (1, "2026-01-02T03:06:00Z")
-    assert sorted(told["jobs"][0]) == ["name", "progress", "ranks", "restarts", "since", "state"]
+    assert sorted(told["jobs"][0]) == ["name", "planned", "progress", "ranks", "restarts", "since", "state"]
     assert sorted(told["jobs"][0]["ranks"][0]) == [
-        "error", "exit_code", "host", "last", "rank", "restarts", "since", "state",
+        "error", "exit_code", "host", "last", "lines", "rank", "restarts", "since", "state", "usage",
     ]  # fmt: skip
     secret = job_status([{**SEEN, "progress": "login https://ada:geheimnis@host/"}], "")
     assert "geheimnis" not in str(secret)
+    lines = [{"time": "2026-01-02T03:04:05Z", "text": "\x1b[1mtoken=geheimnis"}]
+    shown = job_status([{**SEEN, "ranks": [{**SEEN["ranks"][0], "lines": lines}]}], "")["jobs"][0]["ranks"][0]["lines"]
+    assert shown == [{"time": "2026-01-02T03:04:05Z", "text": "token=(hidden 1)"}]
+
+
+def test_of_what_a_rank_uses_its_own_host_is_believed() -> None:
+    own = {"cpu_percent": 99.5, "memory_bytes": 5, "received_bytes": 1, "sent_bytes": "much"}
+    card = {"index": 0, "percent": 7.0, "used_mib": None, "total_mib": True, "path": "/"}
+    used = {
+        "host1": {"ranks": {"job_node0": own}, "gpus": [card, "none"]},
+        "host2": {"ranks": {"job_node0": {"cpu_percent": 1.0}}},
+    }
+    ranks = job_status([SEEN], "", used)["jobs"][0]["ranks"]
+    assert ranks[0]["usage"] == {
+        "cpu_percent": 99.5, "memory_bytes": 5, "received_bytes": 1, "sent_bytes": None,
+        "gpus": [{"index": 0, "percent": 7.0, "used_mib": None, "total_mib": None}],
+    }  # fmt: skip
+    assert ranks[1]["usage"] is None
+
+
+@pytest.mark.parametrize("said", [None, "no", {}, {"skipped": True}, {"ranks": []}, {"ranks": {"job_node0": 1}}])
+def test_a_host_that_tells_nothing_leaves_it_unknown(said: Any) -> None:
+    assert job_status([SEEN], "", {"host1": said})["jobs"][0]["ranks"][0]["usage"] is None

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from ansible.errors import AnsibleActionSkip, AnsibleError
 from ansible_collections.ddp.swarm.plugins.action import training_follow
-from ansible_collections.ddp.swarm.plugins.modules import swarm_stack_info
+from ansible_collections.ddp.swarm.plugins.modules import swarm_jobs_info, swarm_stack_info
 from swarm_stand_in.fixtures import definition
 from swarm_stand_in.store import stamp
 
@@ -30,6 +30,8 @@ class Follow:
             if isinstance(answer, Exception):
                 raise answer
             return answer or self.call(swarm_stack_info, later=0, **module_args)
+        if name == "swarm_jobs_info":
+            return self.call(swarm_jobs_info, later=0, **module_args)
         assert name == "ansible.legacy.command"
         program, *words = module_args["argv"]
         assert program == "docker"
@@ -165,6 +167,7 @@ def test_a_sign_of_life_when_nothing_is_said_for_long(swarm, call, follow):
     signs = [line for line in follow.shown if "nothing new" in line]
     assert follow.shown[0] == "  begin"
     assert signs[0].startswith("  demo has run for 12")
+    assert re.search(r"nothing new; last lines: 12\d s ago by rank 0 on host1$", signs[0])
     # After 120 s without a word, and again 120 s after the word at 130 s.
     assert [line for line in follow.shown if line not in signs] == ["  begin", "  late"]
     assert len(signs) == 2

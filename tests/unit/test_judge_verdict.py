@@ -234,3 +234,16 @@ def test_the_versions_of_each_rank(trio):
         {"rank": 1, "host": "host2", **whole, "torch": None},
         {"rank": 2, "host": "host3", **nothing},
     ]
+
+
+def test_a_manager_without_a_rank_has_a_column_where_it_fails(pair):
+    """Else the table shows no FAIL at all, below a sentence that tells of one."""
+    ranks = [{"rank": rank, "host": f"host{rank + 1}"} for rank in range(2)]
+    manager = {"host": "lead", "rank": None, "host_checks": {"engine": {"error": "no engine answers"}}}
+    rows = judge([*pair, manager], ranks, LIMITS)["table"].splitlines()
+    assert rows[0].split("  ")[-1].strip() == "lead (no rank)"
+    assert [row.split()[-1] for row in rows[1:15] if "FAIL" in row] == ["FAIL"]
+    assert "FAIL" in rows[2]
+    assert rows[2].split()[-3:] == ["ok", "ok", "FAIL"]
+    well = {"host": "lead", "rank": None, "host_checks": pair[0]["host_checks"]}
+    assert "lead" not in judge([*pair, well], ranks, LIMITS)["table"]

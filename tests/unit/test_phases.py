@@ -190,7 +190,46 @@ def test_all_can_be_had(options: tuple[str, ...], more: dict[str, str], player: 
 
 def test_a_task_that_takes_long_is_named(player: Player) -> None:
     shown = player.run([{**NOTHING, "ansible.builtin.command": "sleep 3", "name": "Build"}], DDP_HEARTBEAT="0.2")
-    assert "First\n  ... Build\n" in shown
+    assert "First\n  ... Build: waits for host1\n" in shown
+
+
+def test_what_is_waited_for_is_named(player: Player) -> None:
+    slow = {
+        **NOTHING,
+        "name": "Build",
+        "ansible.builtin.command": "sleep {{ 4 if inventory_hostname == 'host2' else 0 }}",
+    }
+    shown = player.run([slow], hosts="host1,host2", DDP_HEARTBEAT="1.5")
+    assert "  ... Build: waits for host2\n" in shown
+    hosts = "".join(f"host{number}," for number in range(7))
+    shown = player.run(
+        [{**NOTHING, "ansible.builtin.command": "sleep 5", "name": "Build"}],
+        hosts=hosts,
+        options=("--forks", "7"),
+        DDP_HEARTBEAT="1.5",
+    )
+    assert "... Build: waits for host0, host1, host2, host3 and 3 more\n" in shown
+
+
+def test_tries_are_counted(player: Player) -> None:
+    wait = {
+        "name": "Wait",
+        "ansible.builtin.command": "true",
+        "register": "it",
+        "until": "false",
+        "retries": 3,
+        "delay": 1,
+        "ignore_errors": True,
+    }
+    assert re.search(r"\.\.\. Wait: waits for host1, \d of 4 tries\n", player.run([wait], DDP_HEARTBEAT="1"))
+
+
+def test_a_host_for_which_another_one_does_it_is_named(player: Player) -> None:
+    shown = player.run([{**CHANGE, "delegate_to": "host1"}], hosts="host1,host2")
+    assert shown.startswith("First\n  host1: Create it\n  host2 (on host1): Create it\n")
+    assert "Changed: host1 2" in shown
+    shown = player.run([{**CHANGE, "delegate_to": "host2", "run_once": True}], hosts="host1,host2")
+    assert shown.startswith("First\n  host2: Create it\n")
 
 
 @pytest.mark.parametrize("guard", ["ddp.swarm.terminal_guard", "ansible.posix.timer"])

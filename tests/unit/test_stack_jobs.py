@@ -1,14 +1,15 @@
 """The jobs of a swarm, as their tasks have it."""
 
+import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import DockerCli
-from ansible_collections.ddp.swarm.plugins.module_utils.stack.jobs import read_jobs
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.jobs import planned, read_jobs
 from swarm_stand_in.fixtures import definition
 
 
-def jobs(swarm, *names, lines=False, pattern=""):
+def jobs(swarm, *names, lines=False, pattern="", most=0):
     swarm.swarm.settle(120)
     docker = DockerCli(type("Module", (), {"params": {}, "get_bin_path": lambda self, name: f"/bin/{name}"})())
-    return read_jobs(docker, list(names), lines, pattern)
+    return read_jobs(docker, list(names), lines, pattern, most)
 
 
 def test_a_swarm_without_a_job(swarm):
@@ -67,3 +68,30 @@ def test_of_a_progress_bar_the_last_state_is_what_a_rank_wrote_last(swarm, call)
     (job,) = jobs(swarm, lines=True, pattern="^loss")
     assert [rank["last"] for rank in job["ranks"]] == [" 50%| loading", "end"]
     assert job["progress"] == "loss 1"
+
+
+def test_the_history_of_a_rank_has_times_and_each_state_of_a_bar(swarm, call):
+    call(compose=[definition()], wait_for="running")
+    swarm.log("demo_node0.1", "2025-01-01T00:00:01Z begin", "2025-01-01T00:00:02Z  ", "!2025-01-01T00:00:03Z a\rb\r")
+    (job,) = jobs(swarm, most=2)
+    assert job["ranks"][0]["lines"] == [
+        {"time": "2025-01-01T00:00:03.000000000Z", "text": "a"},
+        {"time": "2025-01-01T00:00:03.000000000Z", "text": "b"},
+    ]
+    assert job["ranks"][1]["lines"] == []
+    assert jobs(swarm)[0]["ranks"][0]["lines"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("torchrun --nnodes 2 training_code.py 10 2 --batch_size 32", {"epochs": 10}),
+        ("python /app/training_code.py 7 1", {"epochs": 7}),
+        ("python train.py --num_train_epochs 3 --max-steps=500 --save_steps 5", {"epochs": 3, "steps": 500}),
+        ("python train.py --epochs three --warmup_steps 9 training_code.py", {}),
+        ("python train.py --epochs", {}),
+        ("", {}),
+    ],
+)
+def test_what_a_command_asks_for(words, told):
+    assert planned(words.split()) == told

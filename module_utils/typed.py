@@ -1,0 +1,46 @@
+"""A command of Ansible's as a person types it where they stand, with what it needs to be found and to find the project.
+
+For the controller: the console and a filter print commands by it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from .masking import mask
+
+
+def near(path: Path) -> str:
+    """A path as short as it can be typed here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def program() -> str:
+    """ansible-playbook of this Python's own environment, else that of the search path; empty where there is none."""
+    beside = Path(sys.executable).parent / "ansible-playbook"
+    return str(beside) if beside.exists() else shutil.which("ansible-playbook") or ""
+
+
+def typed(words: list[str], project: Path) -> str:
+    """The command, of which the first word is program(). What looks secret is hidden, and has to be filled in again.
+
+    Elsewhere than in the project's directory Ansible has to be told where its configuration is.
+    """
+    # Not by the search path, which `make` and the console change for what they start.
+    own = os.environ.get("VIRTUAL_ENV", "") if sys.prefix != sys.base_prefix else sys.prefix
+    known = bool(own) and Path(own).absolute() == Path(words[0]).absolute().parents[1]
+    shown = mask(["ansible-playbook" if known else near(Path(words[0])), *map(str, words[1:])])
+    text = shlex.join(map(str, shown))
+    config = os.environ.get("ANSIBLE_CONFIG")
+    if config is None and Path.cwd() != project:
+        config = str(project / "ansible.cfg")
+    elif config and Path.cwd() == project and Path(config).absolute() == project / "ansible.cfg":
+        config = None  # where Ansible finds it by itself
+    return f"ANSIBLE_CONFIG={shlex.quote(config)} {text}" if config else text

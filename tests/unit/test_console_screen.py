@@ -1,0 +1,141 @@
+"""Jobs on terminals of all widths."""
+
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+from console.screen import PLAIN_BARS, frame, short, span, sparkline
+
+
+def rank(number: int, **more: Any) -> dict[str, Any]:
+    return {
+        "rank": number, "host": f"host{number + 1}", "state": "running", "exit_code": None, "error": "", "since": "", "restarts": 0, "last": "x",
+        "epoch": 3.0, "epochs": 10, "step": None, "steps": None, "loss": 0.5123, "losses": [2.0, 1.0, 0.8, 0.6, 0.5123] * 8,
+        "samples_per_s": 412.0, "iterations_per_s": None, "eta_s": 125.0, "silent_s": 3.0, "cpu_percent": 101.0, "memory_bytes": 5,
+        "gpu_percent": None, "network_bytes_per_s": 1234567.0, **more,
+    }  # fmt: skip
+
+
+def job(*ranks: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "name": "simple-training",
+        "state": "running",
+        "since": "2026-01-02T03:04:05Z",
+        "restarts": 0,
+        "planned": {},
+        "ranks": list(ranks),
+        **more,
+    }
+
+
+def shown(jobs: list[dict[str, Any]], width: int, height: int | None = None) -> list[str]:
+    lines = [line.plain for line in frame(jobs, width, height)]
+    assert all(cell_len(line) <= width for line in lines), lines
+    assert height is None or len(lines) <= height
+    return lines
+
+
+def test_at_80_columns() -> None:
+    assert shown([job(rank(0), rank(1))], 80, 22) == [
+        "simple-training: running, since 2026-01-02 03:04 UTC",
+        "rank  host   state    at          loss                samples/s  ETA    restarts",
+        "0     host1  running  epoch 3/10  0.5123  ██▇▆▁██▇▆▁  412        2m05s  0",
+        "1     host2  running  epoch 3/10  0.5123  ██▇▆▁██▇▆▁  412        2m05s  0",
+    ]
+
+
+def test_at_40_columns_the_most_important() -> None:
+    assert shown([job(rank(0))], 40, 22)[1:] == [
+        "rank  host   state    at          loss",
+        "0     host1  running  epoch 3/10  0.5123",
+    ]
+
+
+def test_at_200_columns_all_that_is_known() -> None:
+    head = shown([job(rank(0), rank(1))], 200, 48)[1]
+    assert head.split() == [
+        "rank",
+        "host",
+        "state",
+        "at",
+        "loss",
+        "samples/s",
+        "ETA",
+        "restarts",
+        "last",
+        "line",
+        "CPU",
+        "net/s",
+    ]
+    assert "GPU" in shown([job(rank(0, gpu_percent=97.0))], 200)[1]
+    assert "1.23MB" in shown([job(rank(0))], 200)[2]
+
+
+@pytest.mark.parametrize("width", [1, 10, 20, 40, 60, 80, 120, 200, 400])
+@pytest.mark.parametrize("height", [1, 2, 5, 10, 22, 48])
+def test_no_line_is_too_long_and_no_screen_too_high(width: int, height: int) -> None:
+    failed = rank(2, state="failed", exit_code=1, error="task: non-zero exit (1)", last="Über 日本語 " * 20)
+    jobs = [job(*(rank(number) for number in range(30)), failed), job(rank(0)), job(rank(0), name="b" * 60)]
+    assert shown(jobs, width, height)
+    assert shown(jobs, width)
+
+
+def test_of_many_ranks_those_in_trouble_are_shown() -> None:
+    lines = shown([job(*(rank(number) for number in range(40)), rank(40, state="failed", exit_code=1))], 80, 10)
+    assert any(line.startswith("40 ") and "failed (1)" in line for line in lines)
+    assert lines[-1] == "and 34 more ranks, all well"
+
+
+def test_trouble_is_said_in_words() -> None:
+    failed = rank(1, state="failed", exit_code=1, error="task: non-zero exit (1)", last="ValueError: no")
+    lines = shown([job(rank(0), failed, state="failed", restarts=3)], 80)
+    assert lines[0].startswith("simple-training: failed, 3 restarts")
+    assert lines[-2:] == ["node1: task: non-zero exit (1)", "node1: ValueError: no"]
+
+
+def test_a_script_that_says_no_numbers_is_shown_by_its_last_line() -> None:
+    mute = rank(0, epoch=None, epochs=None, loss=None, losses=[], samples_per_s=None, eta_s=None, last="counting sheep")
+    lines = shown([job(mute)], 80)
+    assert lines[-1] == "node0: counting sheep"
+    assert "ETA" not in lines[1]
+
+
+def test_nothing_to_show() -> None:
+    assert shown([], 80) == ["No job is in the swarm: 'ddp up' starts one."]
+
+
+@pytest.mark.parametrize(
+    ("values", "width", "drawn"),
+    [
+        ([0, 1, 2, 3, 4, 5, 6, 7], 8, "▁▂▃▄▅▆▇█"),
+        ([0, 0, 7, 7], 2, "▁█"),
+        ([5, 5, 5], 8, "▁▁▁"),
+        ([1, None, 0], 8, "█x▁"),
+        ([None], 8, "x"),
+        ([], 8, ""),
+        ([1], 0, ""),
+    ],
+)  # fmt: skip
+def test_sparklines(values: list[float | None], width: int, drawn: str) -> None:
+    assert sparkline(values, width) == drawn
+    assert sparkline(values, width, PLAIN_BARS).isascii()
+
+
+def test_numbers_and_times() -> None:
+    assert [short(value) for value in (None, 0.01234, 412.4, 12345, 3.4e6, -2e9)] == [
+        "-",
+        "0.0123",
+        "412",
+        "12.3k",
+        "3.4M",
+        "-2G",
+    ]
+    assert [span(value) for value in (None, 0.4, 59.6, 125, 7500, 4 * 86400 + 3600)] == [
+        "-",
+        "0s",
+        "1m00s",
+        "2m05s",
+        "2h05m",
+        "4d01h",
+    ]
