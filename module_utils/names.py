@@ -32,6 +32,8 @@ KINDS: dict[str, tuple[str, str]] = {
 
 # The directory of the caches beside a rank's results, of which it is no part.
 CACHES = ".ddp-caches"
+# That of the rank's launcher, likewise.
+LAUNCHER = ".ddp-swarm"
 # What the stack of a job's check is called, after the job's name.
 CHECK = "-preflight"
 

@@ -88,10 +88,60 @@ def test_one_service_for_each_rank(size: int) -> None:
         assert service["deploy"]["restart_policy"] == RESTARTS
 
 
+def started(service: dict[str, Any]) -> list[str]:
+    """The command that the rank's launcher starts."""
+    command: list[str] = service["command"]
+    assert command[:2] == ["python3", "/ddp-launcher"]
+    return command[command.index("--") + 1 :]
+
+
+def options(service: dict[str, Any]) -> dict[str, str]:
+    command = service["command"]
+    return dict(word.removeprefix("--").split("=", 1) for word in command[2 : command.index("--")])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_launcher(size: int) -> None:
+    stack = rendered(size)
+    for rank, service in enumerate(stack["services"].values()):
+        assert options(service) == {
+            "rank": str(rank),
+            "hosts": ",".join(f"node{number}" for number in range(size)),
+            "port": "22355",
+            "results": "/snapshots",
+            "snapshots": "rank0",
+            "secret_file": "/run/secrets/ddp-launcher",
+            "patience": "120",
+            "log_max_mb": "100",
+        }
+        assert service["configs"] == [{"source": "launcher", "target": "/ddp-launcher"}]
+        assert service.get("secrets", []) == (["ddp-launcher"] if size > 1 else [])
+    secret = {"ddp-launcher": {"external": True, "name": "simple-training.launcher"}}
+    assert stack.get("secrets", {}) == (secret if size > 1 else {})
+    (content,) = prepare([stack], "simple-training", {}).contents
+    assert content.data.startswith(b"PK")
+    assert len(content.data) < 500_000, "swarm takes no larger config"
+
+
+def test_whose_launchers_share_snapshots() -> None:
+    own = render(2, training_script="train.py")["services"]["node1"]
+    assert options(own)["snapshots"] == "shared"
+    command = render(2, training_command="accelerate launch train.py", training_master_port=60000)["services"]["node1"]
+    assert (options(command)["snapshots"], options(command)["port"]) == ("shared", "50000")
+    for without in (
+        {"training_snapshots": "none"},
+        {"training_mounts": [{"type": "bind", "source": "/srv", "target": "/snapshots"}]},
+        {"training_mounts": []},
+    ):
+        stack = render(2, **without)
+        assert stack["services"]["node1"]["command"][0] == "torchrun"
+        assert not {"configs", "secrets"} & {*stack, *stack["services"]["node1"]}
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_command(size: int) -> None:
     for rank, service in enumerate(rendered(size)["services"].values()):
-        assert service["command"] == [
+        assert started(service) == [
             "torchrun",
             "--nproc_per_node=1",
             f"--nnodes={size}",
@@ -204,6 +254,7 @@ def test_secrets_as_variables_are_in_the_command_by_their_names() -> None:
     assert "hush" not in json.dumps(stack)
     (command, before) = (each["services"]["node0"].pop("command") for each in (stack, plain))
     assert stack == plain
+    (command, before) = (started({"command": words}) for words in (command, before))
     assert command[:2] == ["sh", "-c"]
     assert command[3:] == ["sh", "API_KEY", "token", "--", *before]
     stack["services"]["node0"]["command"] = command
@@ -219,7 +270,7 @@ def test_a_command_of_ones_own() -> None:
     stack = render(
         2, training_command="start --rank {rank} 'a b' {master_addr}:{master_port}", training_script="none.py"
     )
-    assert [service["command"] for service in stack["services"].values()] == [
+    assert [started(service) for service in stack["services"].values()] == [
         ["start", "--rank", rank, "a b", "node0:12355"] for rank in ("0", "1")
     ]
 
@@ -245,7 +296,7 @@ def test_gpus() -> None:
     for service, count in zip(stack["services"].values(), (2, 4), strict=True):
         assert reserved(service) == count
         assert service["deploy"]["resources"]["limits"] == {"cpus": "2"}
-        assert service["command"][1] == f"--nproc_per_node={count}"
+        assert started(service)[1] == f"--nproc_per_node={count}"
         assert service["volumes"][-1]["tmpfs"]["size"] == count << 30
     (part,), _directory = load([stack])
     assert refusals(part) == []

@@ -104,7 +104,12 @@ class Job:
         secret = folder / "secret"
         secret.write_text(secrets.token_hex(32))
         hosts = ",".join(f"127.0.1.{rank + 1}" for rank in range(size))
-        self.options = [f"--hosts={hosts}", f"--port={free_port()}", f"--snapshots={snapshots}", f"--secret={secret}"]
+        self.options = [
+            f"--hosts={hosts}",
+            f"--port={free_port()}",
+            f"--snapshots={snapshots}",
+            f"--secret_file={secret}",
+        ]
         self.options += [f"--patience={patience}", "--log_max_mb=1"]
         self.ranks = [Rank(self, rank) for rank in range(size)]
 

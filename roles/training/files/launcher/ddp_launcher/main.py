@@ -10,7 +10,7 @@ from .child import Child
 from .files import OWN, Unfit
 from .log import Log, say
 from .peers import Peer, bound_server
-from .ranks import First, Follower
+from .ranks import Bystander, First, Follower
 from .store import Store
 
 EXIT_FAILED = 1
@@ -24,29 +24,36 @@ def options(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--listen", default="", help="the address to listen on; empty is all of this container's")
     parser.add_argument("--results", default="", help="the directory in the volume; none keeps nothing")
     parser.add_argument("--snapshots", choices=["shared", "rank0"], default="rank0")
-    parser.add_argument("--secret", default="", help="the file with the job's secret")
+    parser.add_argument("--secret_file", default="", help="the file with the job's secret")
     parser.add_argument("--patience", type=float, default=120, help="seconds to wait for the other ranks")
     parser.add_argument("--log_max_mb", type=float, default=0, help="of this rank's logs in the volume; 0 keeps none")
     parser.add_argument("command", nargs="+")
     return parser.parse_args(words)
 
 
-def part(asked: argparse.Namespace) -> First | Follower | None:
+def part(asked: argparse.Namespace) -> First | Follower | Bystander | None:
     """What this rank does beside its command. None, where there is nobody to do it with."""
     hosts = asked.hosts.split(",")
     if not asked.results or len(hosts) < 2:
         return None
-    with open(asked.secret, "rb") as file:
+    with open(asked.secret_file, "rb") as file:
         secret = file.read().strip()
     if len(secret) < 32:
-        raise Unfit(f"the secret in {asked.secret} is shorter than 32 bytes")
-    store, shared = Store(asked.results), asked.snapshots == "shared"
-    peers = [Peer(rank, host, asked.port, secret) for rank, host in enumerate(hosts)]
-    made = (
-        First(store, peers[1:], shared, asked.patience)
-        if asked.rank == 0
-        else Follower(store, asked.rank, peers[0], shared, asked.patience)
+        raise Unfit(f"the secret in {asked.secret_file} is shorter than 32 bytes")
+    peers, shared = (
+        [Peer(rank, host, asked.port, secret) for rank, host in enumerate(hosts)],
+        asked.snapshots == "shared",
     )
+    made: First | Follower | Bystander
+    try:
+        store = Store(asked.results)
+        if asked.rank == 0:
+            made = First(store, peers[1:], shared, asked.patience)
+        else:
+            made = Follower(store, asked.rank, peers[0], shared, asked.patience)
+    except OSError as error:
+        say(f"nothing is brought here from other ranks, or kept for them: {error.strerror}: {error.filename}")
+        made = Bystander(asked.rank, peers[0])
     bound_server((asked.listen, asked.port), secret, made)
     return made
 

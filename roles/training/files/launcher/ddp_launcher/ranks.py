@@ -56,6 +56,7 @@ class First:
         self.store, self.peers, self.shared, self.patience = store, peers, shared, patience
         self.source = Source(store)
         self.attempt, self.phase = secrets.token_hex(8), "gathering"
+        store.mark(self.attempt)
         self.told: dict[int, Told] = {}
         self.began: tuple[str, int] = ("", 0)
         self.over = threading.Event()
@@ -270,6 +271,8 @@ class Follower:
         while True:
             answer = self.answer
             heard = max(heard, self.answered)
+            if answer.get("phase") == "nothing":
+                return
             if answer.get("phase") in ("ready", "go") and self.answered:
                 if self.attempt != answer.get("attempt"):
                     try:
@@ -287,6 +290,16 @@ class Follower:
             self._take(answer)
 
     def _take(self, answer: dict[str, Any]) -> None:
+        self.began, attempt = list(answer["began"]), str(answer["attempt"])
+        if not self.is_first_ones(answer):
+            self.bring()
+        self.attempt = attempt
+
+    def is_first_ones(self, answer: dict[str, Any]) -> bool:
+        """Whether both have the same directory, as on a network file system: then all is there, and a second copy would be none."""
+        return bool(self.store.marked() == answer.get("attempt"))
+
+    def bring(self) -> None:
         manifest = self.first.manifest()
         missing = sum(entry.size for entry in self.store.missing(manifest))
         self.first.fetch(self.store, manifest)
@@ -296,7 +309,6 @@ class Follower:
         self.best = self.store.best()
         if missing:
             say(f"rank {self.rank} has what rank 0 saved: {size_words(manifest)}, {missing / 1e6:.1f} MB of it fetched")
-        self.began, self.attempt = list(answer["began"]), str(answer["attempt"])
 
     # --- while it runs, and at its end -------------------------------------------------------------------
 
@@ -305,6 +317,9 @@ class Follower:
         while not self.over.wait(TELL_SECONDS):
             age = age_of(self.answer.get("age"))
             placing = self.shared and not self.running
+            if self.is_first_ones(self.answer):
+                self.best = self.store.best()
+                continue
             if placing or self.answer.get("phase") not in ("go", "ended") or not age[1] or age == self.best.age:
                 continue
             try:
@@ -332,3 +347,32 @@ class Follower:
                 time.sleep(TELL_SECONDS)  # rank 0 hears it
                 return
             time.sleep(ASK_SECONDS / 4)
+
+
+class Bystander:
+    """A rank that cannot write where results lie: it has nothing, and nobody waits for it."""
+
+    def __init__(self, rank: int, first: Peer) -> None:
+        self.rank, self.first = rank, first
+
+    def state(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return {"phase": "nothing"}
+
+    def manifest(self) -> Manifest:
+        raise Unfit("there is nothing")
+
+    def open_content(self, sha256: str) -> IO[bytes]:
+        raise FileNotFoundError(sha256)
+
+    def begin(self) -> None:
+        if self.rank:
+            threading.Thread(target=self.tell, daemon=True).start()
+
+    def tell(self) -> None:
+        while True:
+            with suppress(*ERRORS):
+                self.first.state(rank=self.rank, running=True)
+            time.sleep(TELL_SECONDS)
+
+    def end(self, stopped: bool) -> None:
+        pass

@@ -96,6 +96,16 @@ class Store:
         self.book = book
         write_whole(self._path("book.json"), book.shown())
 
+    def mark(self, attempt: str) -> None:
+        write_whole(self._path("attempt"), attempt)
+
+    def marked(self) -> Any:
+        try:
+            with open(self._path("attempt")) as file:
+                return json.load(file)
+        except (OSError, ValueError):
+            return None
+
     def has(self, name: str) -> bool:
         """Whether a file lies there as the book says."""
         try:
