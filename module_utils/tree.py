@@ -201,8 +201,8 @@ def folder_in(folder: int, name: str, mode: int = 0o755) -> int:
     return inner
 
 
-def lay_out(tree: Tree, patterns: list[str], stage: int, owner: int) -> list[dict[str, Any]]:
-    """Put files that match into another directory, under numbers, where their owner may read them. Returns `name` and `file` of each.
+def lay_out(tree: Tree, patterns: list[str], stage: int, owner: int, first: int = 0) -> list[dict[str, Any]]:
+    """Put files that match into another directory, under numbers from `first` on, where their owner may read them. Returns `name` and `file` of each.
 
     As hard links where others may read the file anyway, so that a large snapshot needs no second place on the disk.
     """
@@ -210,7 +210,7 @@ def lay_out(tree: Tree, patterns: list[str], stage: int, owner: int) -> list[dic
     for found in tree.files(patterns):
         if not found.status.st_size:
             continue
-        file = f"{len(laid):05}"
+        file = f"{first + len(laid):05}"
         public = bool(found.status.st_mode & stat.S_IROTH)
         try:
             if not public:

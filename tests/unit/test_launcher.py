@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ddp_launcher.files import Unfit
+from ddp_launcher.files import Manifest, Unfit
 from ddp_launcher.peers import Peer
 from ddp_launcher.wire import WireError
 from launchers import Job, says, until
@@ -363,3 +363,126 @@ def test_the_log_is_bounded_and_has_beginning_and_end(job: Start) -> None:
     assert "".join(texts).startswith("1\n2\n")
     assert "parts of this log are left out here" in "".join(texts)
     assert rank.said.count("\n600000\n") == 3
+
+
+def test_a_directory_that_all_ranks_share(job: Start, tmp_path: Path) -> None:
+    """On a network file system all is there, and nobody writes into another's book."""
+    two = job()
+    first, second = two.ranks
+    second.volume = first.volume
+    two.start()
+    says(first, "starts at")
+    says(second, "starts at")
+    first.save("step 3")
+    time.sleep(3)
+    assert first.copies() == []
+    for rank in two.ranks:
+        rank.kill()
+    two.start()
+    says(first, "rank 0 starts at step 3")
+    says(second, "rank 1 starts at step 3")
+    assert (first.volume / "ckpt.pt").read_text() == "step 3"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_ranks_that_may_not_write_start_all_the_same(job: Start, tmp_path: Path) -> None:
+    two = job()
+    for rank in two.ranks:
+        rank.volume.mkdir()
+        (rank.volume / ".ddp-swarm").write_text("in the way")
+        rank.start(["sh", "-c", f"echo rank {rank.rank} starts; exit 5"])
+    assert [rank.wait() for rank in two.ranks] == [5, 5]
+    for rank in two.ranks:
+        assert "nothing is brought here from other ranks" in rank.said
+        assert f"rank {rank.rank} starts" in rank.said
+
+
+def test_saves_in_quick_succession_have_a_copy_too(job: Start) -> None:
+    two = job()
+    write = "import os, sys, time\nfor n in range(400):\n    open('new', 'w').write(str(n))\n    os.replace('new', 'ckpt.pt')\n    time.sleep(0.05)"
+    for rank in two.ranks:
+        rank.volume.mkdir()
+    first, second = two.ranks
+    first.start(["sh", "-c", f'cd {first.volume}; exec python3 -c "{write}"'])
+    second.start()
+    until(lambda: second.copies() != [], timeout=15)
+
+
+def test_a_log_that_grows_makes_no_copy_each_second(job: Start) -> None:
+    two = job()
+    first, second = two.ranks
+    first.volume.mkdir()
+    (first.volume / "metrics.jsonl").write_text("first\n")
+    first.start(["sh", "-c", f"while :; do echo line >>{first.volume}/metrics.jsonl; sleep 0.1; done"])
+    second.start()
+    until(lambda: list(second.volume.glob(".ddp-swarm/copy/*:*")))
+    time.sleep(4)
+    (copy,) = second.volume.glob(".ddp-swarm/copy/*:*")
+    assert int(copy.name.split(":")[1]) <= 2
+    (first.volume / "ckpt.pt").write_text("step 1")
+    until(lambda: second.copies() == ["step 1"])
+    kept = next(second.volume.glob(".ddp-swarm/copy/*:*/files/metrics.jsonl")).read_text()
+    assert (first.volume / "metrics.jsonl").read_text().startswith(kept)
+
+
+def test_a_large_file_that_is_replaced_while_it_is_fetched(job: Start) -> None:
+    """Whoever is fetching it gets what it was promised."""
+    two = job()
+    first, second = two.ranks
+    first.volume.mkdir()
+    (first.volume / "big").write_bytes(os.urandom(60_000_000))
+    two.start()
+    for number in range(10):
+        time.sleep(0.3)
+        (first.volume / "new").write_bytes(os.urandom(60_000_000) if number < 9 else b"the last")
+        os.replace(first.volume / "new", first.volume / "big")
+    says(second, "starts at")
+
+    def last() -> bool:
+        return any(path.read_bytes() == b"the last" for path in second.volume.glob(".ddp-swarm/copy/*:*/files/big"))
+
+    until(last)
+
+
+def test_a_copy_that_was_damaged_is_not_taken(job: Start) -> None:
+    two = job(patience=5).start()
+    first, second = two.ranks
+    says(first, "starts at")
+    says(second, "starts at")
+    first.save("step 5")
+    until(lambda: second.copies() == ["step 5"])
+    for rank in two.ranks:
+        rank.kill()
+    shutil.rmtree(first.volume)
+    next(second.volume.glob(".ddp-swarm/copy/*:*/files/ckpt.pt")).write_text("step X")
+    two.start()
+    assert first.wait() == 1
+    says(first, "its checksum differs. Rank 0 has none, and does not begin from nothing while there is one")
+    assert not (first.volume / "ckpt.pt").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/etc/passwd", "../x", "a/../../x", "", "a//b", ".", ".ddp-swarm/book.json", "runs/x", "a\0b", "x/" * 40 + "x"],
+)
+def test_a_manifest_with_a_name_that_is_none_is_refused(name: str) -> None:
+    entry = [1, "0" * 64, 1, 0o644]
+    with pytest.raises(Unfit):
+        Manifest.read({"lineage": "0a", "counter": 1, "saves": 1, "files": {name: entry}})
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [[1, "0" * 63, 1, 1], [-1, "0" * 64, 1, 1], [1, "../" + "0" * 61, 1, 1], [True, "0" * 64, 1, 1], "x", [1], None],
+)
+def test_a_manifest_with_an_entry_that_is_none_is_refused(entry: object) -> None:
+    with pytest.raises(Unfit):
+        Manifest.read({"lineage": "0a", "counter": 1, "saves": 1, "files": {"a": entry}})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"lineage": "../x"}, {"lineage": 7}, {"counter": -1}, {"counter": "1"}, {"saves": 2}, {"files": []}]
+)
+def test_a_manifest_that_cannot_be_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(Unfit):
+        Manifest.read({"lineage": "0a", "counter": 1, "saves": 1, "files": {}} | changes)
