@@ -13,7 +13,7 @@ from .log import Log, say
 
 PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGCONT", "SIGWINCH")
 GRACE = 35.0  # seconds between SIGTERM and SIGKILL where the launcher itself ends the command: torchrun takes 30
-DRAIN = 2.0  # seconds for what processes that outlive the command still write
+DRAIN = 0.3  # seconds for what processes that outlive the command still write
 
 
 class Child:
