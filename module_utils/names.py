@@ -34,6 +34,8 @@ KINDS: dict[str, tuple[str, str]] = {
 CACHES = ".ddp-caches"
 # That of the rank's launcher, likewise.
 LAUNCHER = ".ddp-swarm"
+# How a rank's command begins where the launcher starts it: its options come then, --, and what it starts.
+LAUNCHED = ["python3", "/ddp-launcher"]
 # What the stack of a job's check is called, after the job's name.
 CHECK = "-preflight"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..module_utils.names import LAUNCHED
 from .training_caches import results_volume
 
-PLACE = "/ddp-launcher"
 SECRET = "ddp-launcher"
 
 
@@ -36,7 +36,7 @@ def launched(command: list[str], settings: Mapping[str, Any], size: int, rank: i
         "patience": settings["training_rendezvous_timeout"],
         "log_max_mb": settings["training_log_max_mb"],
     }
-    return ["python3", PLACE, *(f"--{name}={value}" for name, value in options.items()), "--", *command]
+    return [*LAUNCHED, *(f"--{name}={value}" for name, value in options.items()), "--", *command]
 
 
 class FilterModule:
