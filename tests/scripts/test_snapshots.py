@@ -56,7 +56,7 @@ def until(happened: Callable[[], Any], timeout: float = 90) -> Any:
 
 def kept(lab: Lab) -> bool:
     return bool(
-        lab.on("host2", "sh", "-c", "ls -d /var/lib/docker/volumes/same_snapshots/_data/.ddp-swarm/copy/*:* || true")
+        lab.on("host2", "sh", "-c", "ls -d /var/lib/docker/volumes/same_snapshots/_data/.ddp-launcher/copy/*:* || true")
     )
 
 
@@ -84,7 +84,7 @@ def test_the_first_start(play: Play, lab: Lab) -> None:
     for playbook in ("image", "training"):
         run = play(f"playbooks/{playbook}.yml", **SAME_PATH)
         assert run.rc == 0, run.stdout[-4000:]
-    assert "WARNING" not in run.stdout
+    assert "secret" not in run.stdout
     assert starts(lab) == [[0], [0]]
     again = play("playbooks/training.yml", **SAME_PATH)
     assert again.rc == 0, again.stdout[-4000:]

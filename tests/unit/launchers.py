@@ -93,7 +93,7 @@ class Rank:
 
     def copies(self) -> list[str]:
         """The saves of which a whole second copy lies here."""
-        return sorted(p.read_text() for p in self.volume.glob(".ddp-swarm/copy/*:*/files/ckpt.pt"))
+        return sorted(p.read_text() for p in self.volume.glob(".ddp-launcher/copy/*:*/files/ckpt.pt"))
 
 
 class Job:

@@ -210,7 +210,7 @@ def test_what_rank_0_deletes_goes_and_what_a_rank_wrote_itself_stays(job: Start)
     two.start()
     until(lambda: (second.volume / "checkpoint-2").exists())
     until(lambda: "starts at" in second.said.split("[launcher]")[-1])
-    assert sorted(p.name for p in second.volume.rglob("*") if p.is_file() and ".ddp-swarm" not in str(p)) == [
+    assert sorted(p.name for p in second.volume.rglob("*") if p.is_file() and ".ddp-launcher" not in str(p)) == [
         "checkpoint-2",
         "rank1.log",
         "rng_1.pth",
@@ -265,7 +265,7 @@ def test_a_torn_file_of_rank_0_comes_back_from_the_second_copy(job: Start) -> No
     torch.save({"step": 3}, first.volume / "model.pt")
     two.start()
     says(second, "has what rank 0 saved")
-    until(lambda: list(second.volume.glob(".ddp-swarm/copy/*:*/files/model.pt")))
+    until(lambda: list(second.volume.glob(".ddp-launcher/copy/*:*/files/model.pt")))
     for rank in two.ranks:
         rank.kill()
     whole = (first.volume / "model.pt").read_bytes()
@@ -299,7 +299,7 @@ def test_a_fetch_that_was_interrupted_goes_on(job: Start) -> None:
         rank.volume.mkdir()
     content = os.urandom(3_000_000)
     (first.volume / "big").write_bytes(content)
-    incoming = second.volume / ".ddp-swarm/incoming"
+    incoming = second.volume / ".ddp-launcher/incoming"
     incoming.mkdir(parents=True)
     part = incoming / (hashlib.sha256(content).hexdigest() + ".part")
     part.write_bytes(content[:1_000_000])
@@ -309,7 +309,7 @@ def test_a_fetch_that_was_interrupted_goes_on(job: Start) -> None:
     for rank in two.ranks:
         rank.kill()
     (second.volume / "big").unlink()
-    shutil.rmtree(second.volume / ".ddp-swarm/copy")
+    shutil.rmtree(second.volume / ".ddp-launcher/copy")
     part.write_bytes(b"wrong" * 1000)  # what does not fit is fetched anew
     two.start()
     until(lambda: second.said.count("starts at") == 2)
@@ -346,7 +346,7 @@ def test_lines_come_as_they_are_written_and_lie_in_the_volume(job: Start) -> Non
     rank.start(["sh", "-c", "printf 'half'; sleep 1; printf ' a line\\n'; echo error >&2; sleep 30"])
     until(lambda: rank.said == "half", timeout=3)
     says(rank, "half a line\nerror\n")
-    logs = list(rank.volume.glob(".ddp-swarm/logs/*/000000.log"))
+    logs = list(rank.volume.glob(".ddp-launcher/logs/*/000000.log"))
     assert [path.read_text() for path in logs] == ["half a line\nerror\n"]
 
 
@@ -355,7 +355,7 @@ def test_the_log_is_bounded_and_has_beginning_and_end(job: Start) -> None:
     for _ in range(3):
         rank.start(["sh", "-c", "seq 1 600000"])
         assert rank.wait() == 0
-    folders = sorted(rank.volume.glob(".ddp-swarm/logs/*"))
+    folders = sorted(rank.volume.glob(".ddp-launcher/logs/*"))
     size = sum(path.stat().st_size for folder in folders for path in folder.iterdir())
     assert size <= 1_000_000
     texts = [path.read_text() for path in sorted(folders[-1].iterdir())]
@@ -389,7 +389,7 @@ def test_ranks_that_may_not_write_start_all_the_same(job: Start, tmp_path: Path)
     two = job()
     for rank in two.ranks:
         rank.volume.mkdir()
-        (rank.volume / ".ddp-swarm").write_text("in the way")
+        (rank.volume / ".ddp-launcher").write_text("in the way")
         rank.start(["sh", "-c", f"echo rank {rank.rank} starts; exit 5"])
     assert [rank.wait() for rank in two.ranks] == [5, 5]
     for rank in two.ranks:
@@ -415,13 +415,13 @@ def test_a_log_that_grows_makes_no_copy_each_second(job: Start) -> None:
     (first.volume / "metrics.jsonl").write_text("first\n")
     first.start(["sh", "-c", f"while :; do echo line >>{first.volume}/metrics.jsonl; sleep 0.1; done"])
     second.start()
-    until(lambda: list(second.volume.glob(".ddp-swarm/copy/*:*")))
+    until(lambda: list(second.volume.glob(".ddp-launcher/copy/*:*")))
     time.sleep(4)
-    (copy,) = second.volume.glob(".ddp-swarm/copy/*:*")
+    (copy,) = second.volume.glob(".ddp-launcher/copy/*:*")
     assert int(copy.name.split(":")[1]) <= 2
     (first.volume / "ckpt.pt").write_text("step 1")
     until(lambda: second.copies() == ["step 1"])
-    kept = next(second.volume.glob(".ddp-swarm/copy/*:*/files/metrics.jsonl")).read_text()
+    kept = next(second.volume.glob(".ddp-launcher/copy/*:*/files/metrics.jsonl")).read_text()
     assert (first.volume / "metrics.jsonl").read_text().startswith(kept)
 
 
@@ -439,7 +439,7 @@ def test_a_large_file_that_is_replaced_while_it_is_fetched(job: Start) -> None:
     says(second, "starts at")
 
     def last() -> bool:
-        return any(path.read_bytes() == b"the last" for path in second.volume.glob(".ddp-swarm/copy/*:*/files/big"))
+        return any(path.read_bytes() == b"the last" for path in second.volume.glob(".ddp-launcher/copy/*:*/files/big"))
 
     until(last)
 
@@ -454,7 +454,7 @@ def test_a_copy_that_was_damaged_is_not_taken(job: Start) -> None:
     for rank in two.ranks:
         rank.kill()
     shutil.rmtree(first.volume)
-    next(second.volume.glob(".ddp-swarm/copy/*:*/files/ckpt.pt")).write_text("step X")
+    next(second.volume.glob(".ddp-launcher/copy/*:*/files/ckpt.pt")).write_text("step X")
     two.start()
     assert first.wait() == 1
     says(first, "its checksum differs. Rank 0 has none, and does not begin from nothing while there is one")
@@ -463,7 +463,7 @@ def test_a_copy_that_was_damaged_is_not_taken(job: Start) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["/etc/passwd", "../x", "a/../../x", "", "a//b", ".", ".ddp-swarm/book.json", "runs/x", "a\0b", "x/" * 40 + "x"],
+    ["/etc/passwd", "../x", "a/../../x", "", "a//b", ".", ".ddp-launcher/book.json", "runs/x", "a\0b", "x/" * 40 + "x"],
 )
 def test_a_manifest_with_a_name_that_is_none_is_refused(name: str) -> None:
     entry = [1, "0" * 64, 1, 0o644]

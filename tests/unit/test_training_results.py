@@ -375,12 +375,12 @@ def book(host: Host, **changes: Any) -> None:
         "manifest": {"lineage": "0a-1", "counter": 7, "saves": 3, "files": {}},
         "seen": {},
     } | changes
-    (host.results / ".ddp-swarm").mkdir(exist_ok=True)
-    (host.results / ".ddp-swarm/book.json").write_text(json.dumps(told))
+    (host.results / ".ddp-launcher").mkdir(exist_ok=True)
+    (host.results / ".ddp-launcher/book.json").write_text(json.dumps(told))
 
 
 def copy(host: Host, name: str, **files: str) -> Path:
-    place = host.results / ".ddp-swarm/copy" / name / "files"
+    place = host.results / ".ddp-launcher/copy" / name / "files"
     place.mkdir(parents=True)
     for file, content in files.items():
         (place / file).write_text(content)
@@ -423,13 +423,13 @@ def test_files_of_the_copy_are_laid_out_beside_a_ranks_own(host: Host) -> None:
         ("snapshot.pt", "00001"),
     ]
     assert host.staged()["00001"] == "weights"
-    assert host.call("laid_out", patterns=[".ddp-swarm", ".ddp-swarm/*/*/*/*"])["files"] == []
+    assert host.call("laid_out", patterns=[".ddp-launcher", ".ddp-launcher/*/*/*/*"])["files"] == []
 
 
 @pytest.mark.parametrize("part", ["", "copy", "copy/0a-1:9", "copy/0a-1:9/files"])
 def test_no_link_leads_to_a_copy(host: Host, tmp_path: Path, part: str) -> None:
     copy(host, "0a-1:9", **{"snapshot.pt": "secret"})
-    there = host.results / ".ddp-swarm" / part
+    there = host.results / ".ddp-launcher" / part
     there.rename(tmp_path / "outside")
     there.symlink_to(tmp_path / "outside")
     assert host.call("laid_out", copy_patterns=["*"])["files"] == []

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-OWN = ".ddp-swarm"  # the launcher's own, in the results directory
+OWN = ".ddp-launcher"  # the launcher's own, in the results directory
 ASIDE = (OWN, ".ddp-caches", "runs")  # no part of what was saved
 DEPTH = 32
 MOST = 10_000  # files

@@ -14,7 +14,7 @@ from .store import Book, Store
 
 LOOK_SECONDS = 1.0
 GROWN_SECONDS = 30.0  # between two copies of what only grows, such as a log
-MOVING_SECONDS = 5.0  # for which a pause between two saves is waited for
+MOVING_SECONDS = 3.0  # for which a pause between two saves is waited for
 PINNED = 64  # of the largest files: they stay readable for who is fetching them when the script replaces them
 
 

@@ -1,4 +1,4 @@
-"""What a launcher keeps in the volume, in `.ddp-swarm`: the book of what lies beside it, and the second copy.
+"""What a launcher keeps in the volume, in `.ddp-launcher`: the book of what lies beside it, and the second copy.
 
 A copy is a directory that gets its name once all of it is there and verified, so it is whole or there is none.
 """
