@@ -18,6 +18,7 @@ from .store import Book, Store
 ASK_SECONDS = 0.2
 TELL_SECONDS = 0.5
 SILENT_SECONDS = 3.0  # after which a rank that tells each half second counts as gone
+DOOMED_SECONDS = 5.0  # that a rank which failed waits for rank 0 to fail too, and not to meet the one that is about to
 LINGER_SECONDS = 10.0  # for the second copy, after the end
 KEEPER = 1
 
@@ -41,7 +42,7 @@ class Told:
     def __init__(self, asked: dict[str, Any]) -> None:
         self.time = time.monotonic()
         self.age = age_of(asked.get("best"))
-        self.attempt = str(asked.get("attempt", ""))[:64]
+        self.life, self.attempt = (str(asked.get(name, ""))[:64] for name in ("life", "attempt"))
         self.running = asked.get("running") is True
 
     @property
@@ -58,6 +59,7 @@ class First:
         self.attempt, self.phase = secrets.token_hex(8), "gathering"
         store.mark(self.attempt)
         self.told: dict[int, Told] = {}
+        self.ran: dict[int, str] = {}  # the life in which a rank took part in this attempt
         self.began: tuple[str, int] = ("", 0)
         self.over = threading.Event()
 
@@ -66,8 +68,13 @@ class First:
     def state(self, asked: dict[str, Any]) -> dict[str, Any]:
         rank = asked.get("rank")
         if type(rank) is int and 0 < rank <= len(self.peers):
-            self.told[rank] = Told(asked)
-        answer = {"attempt": self.attempt, "phase": self.phase, "began": self.began}
+            told = self.told[rank] = Told(asked)
+            if told.running and told.attempt == self.attempt:
+                self.ran.setdefault(rank, told.life)
+            doomed = self.ran.get(rank, told.life) != told.life
+        else:
+            doomed = False
+        answer = {"attempt": self.attempt, "phase": self.phase, "began": self.began, "doomed": doomed}
         return {**answer, "age": self.store.book.manifest.age}
 
     def manifest(self) -> Manifest:
@@ -216,7 +223,7 @@ class Follower:
     def __init__(self, store: Store, rank: int, first: Peer, shared: bool, patience: float) -> None:
         self.store, self.rank, self.first, self.shared, self.patience = store, rank, first, shared, patience
         self.best = store.best()
-        self.attempt, self.running = "", False
+        self.life, self.attempt, self.running = secrets.token_hex(8), "", False
         self.began: list[Any] = []
         self.answer: dict[str, Any] = {}
         self.answered = 0.0
@@ -243,7 +250,12 @@ class Follower:
     def tell(self) -> None:
         while not self.over.wait(TELL_SECONDS if self.running else ASK_SECONDS):
             try:
-                told = {"best": list(self.best.age), "attempt": self.attempt, "running": self.running}
+                told = {
+                    "best": list(self.best.age),
+                    "life": self.life,
+                    "attempt": self.attempt,
+                    "running": self.running,
+                }
                 self.answer = self.first.state(rank=self.rank, **told)
                 self.answered = time.monotonic()
             except ERRORS:
@@ -267,13 +279,15 @@ class Follower:
         self.running = True
 
     def place(self) -> None:
-        heard, failed = time.monotonic(), ""
+        began = heard = time.monotonic()
+        failed = ""
         while True:
             answer = self.answer
             heard = max(heard, self.answered)
             if answer.get("phase") == "nothing":
                 return
-            if answer.get("phase") in ("ready", "go") and self.answered:
+            doomed = answer.get("doomed") and time.monotonic() < began + DOOMED_SECONDS
+            if answer.get("phase") in ("ready", "go") and not doomed:
                 if self.attempt != answer.get("attempt"):
                     try:
                         self.take(answer)
