@@ -132,4 +132,7 @@ def until(happened: Callable[[], object], timeout: float = 15, what: str = "") -
 
 
 def says(rank: Rank, text: str, timeout: float = 15) -> None:
-    until(lambda: text in rank.said, timeout, f"rank {rank.rank} says {rank.said!r}, not {text!r}")
+    end = time.monotonic() + timeout
+    while text not in rank.said:
+        assert time.monotonic() < end, f"rank {rank.rank} says {rank.said!r}, not {text!r}"
+        time.sleep(0.02)

@@ -343,7 +343,7 @@ def test_a_command_that_is_not_there(job: Start) -> None:
 
 def test_lines_come_as_they_are_written_and_lie_in_the_volume(job: Start) -> None:
     rank = job(1).ranks[0]
-    rank.start(["sh", "-c", "printf 'half'; sleep 1; printf ' a line\\n'; echo error >&2; sleep 30"])
+    rank.start(["sh", "-c", "printf 'half'; sleep 1; printf ' a line\\n'; sleep 0.5; echo error >&2; sleep 30"])
     until(lambda: rank.said == "half", timeout=3)
     says(rank, "half a line\nerror\n")
     logs = list(rank.volume.glob(".ddp-launcher/logs/*/000000.log"))
