@@ -102,8 +102,9 @@ def options(service: dict[str, Any]) -> dict[str, str]:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_launcher(size: int) -> None:
-    stack = rendered(size)
+    stack, plain = render(size, training_snapshots="rank0"), rendered(size)
     for rank, service in enumerate(stack["services"].values()):
+        assert started(service) == plain["services"][f"node{rank}"]["command"]
         assert options(service) == {
             "rank": str(rank),
             "hosts": ",".join(f"node{number}" for number in range(size)),
@@ -124,14 +125,18 @@ def test_launcher(size: int) -> None:
 
 
 def test_whose_launchers_share_snapshots() -> None:
-    own = render(2, training_script="train.py")["services"]["node1"]
-    assert options(own)["snapshots"] == "shared"
-    command = render(2, training_command="accelerate launch train.py", training_master_port=60000)["services"]["node1"]
-    assert (options(command)["snapshots"], options(command)["port"]) == ("shared", "50000")
+    shared = {"training_snapshots": "shared"}
+    secrets = {"training_secrets": {"token": {"content": "hush"}}, "training_secret_env": {"API_KEY": "token"}}
+    node1 = render(2, **shared, **secrets, training_command="accelerate launch x.py", training_master_port=60000)[
+        "services"
+    ]["node1"]
+    assert (options(node1)["snapshots"], options(node1)["port"]) == ("shared", "50000")
+    assert started(node1)[3:] == ["sh", "API_KEY", "token", "--", "accelerate", "launch", "x.py"]
+    assert node1["secrets"] == ["token", "ddp-launcher"]
     for without in (
-        {"training_snapshots": "none"},
-        {"training_mounts": [{"type": "bind", "source": "/srv", "target": "/snapshots"}]},
-        {"training_mounts": []},
+        {},
+        {**shared, "training_mounts": [{"type": "bind", "source": "/srv", "target": "/snapshots"}]},
+        {**shared, "training_mounts": []},
     ):
         stack = render(2, **without)
         assert stack["services"]["node1"]["command"][0] == "torchrun"
@@ -141,7 +146,7 @@ def test_whose_launchers_share_snapshots() -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_command(size: int) -> None:
     for rank, service in enumerate(rendered(size)["services"].values()):
-        assert started(service) == [
+        assert service["command"] == [
             "torchrun",
             "--nproc_per_node=1",
             f"--nnodes={size}",
@@ -254,7 +259,6 @@ def test_secrets_as_variables_are_in_the_command_by_their_names() -> None:
     assert "hush" not in json.dumps(stack)
     (command, before) = (each["services"]["node0"].pop("command") for each in (stack, plain))
     assert stack == plain
-    (command, before) = (started({"command": words}) for words in (command, before))
     assert command[:2] == ["sh", "-c"]
     assert command[3:] == ["sh", "API_KEY", "token", "--", *before]
     stack["services"]["node0"]["command"] = command
@@ -270,7 +274,7 @@ def test_a_command_of_ones_own() -> None:
     stack = render(
         2, training_command="start --rank {rank} 'a b' {master_addr}:{master_port}", training_script="none.py"
     )
-    assert [started(service) for service in stack["services"].values()] == [
+    assert [service["command"] for service in stack["services"].values()] == [
         ["start", "--rank", rank, "a b", "node0:12355"] for rank in ("0", "1")
     ]
 
@@ -296,7 +300,7 @@ def test_gpus() -> None:
     for service, count in zip(stack["services"].values(), (2, 4), strict=True):
         assert reserved(service) == count
         assert service["deploy"]["resources"]["limits"] == {"cpus": "2"}
-        assert started(service)[1] == f"--nproc_per_node={count}"
+        assert service["command"][1] == f"--nproc_per_node={count}"
         assert service["volumes"][-1]["tmpfs"]["size"] == count << 30
     (part,), _directory = load([stack])
     assert refusals(part) == []

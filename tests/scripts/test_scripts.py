@@ -169,7 +169,7 @@ def test_a_script_with_a_bar_a_key_and_a_cache(play: Play, lab: Lab) -> None:
     assert not (artifacts / ".ddp-caches").exists()
     assert lab.on(
         "host1", "docker", "run", "--rm", "-v", "bars_snapshots:/s", "my-ddp-trainer:latest", "ls", "-A", "/s"
-    ).split() == [".ddp-caches", ".ddp-launcher"]
+    ).split() == [".ddp-caches"]
 
 
 def test_a_failure_behind_a_bar(play: Play, lab: Lab) -> None:

@@ -16,6 +16,7 @@ SAME_PATH: dict[str, Any] = {
     "training_args": f"--steps 1000000 --save_every {EVERY}",
     "training_started_pattern": r"starts at step|step \d+: loss",
     "training_max_restarts": 20,
+    "training_snapshots": "shared",
     "training_collect": ["out"],
 }
 

@@ -98,7 +98,7 @@ def test_settings_that_can_train(changes: dict[str, Any]) -> None:
         ({"training_gpus": "1\n"}, "training_gpus is '1\n': "),
         ({"training_wait_for": "completed"}, "training_wait_for is 'completed': it is started, complete or none."),
         ({"training_backend": "mpi"}, "training_backend is 'mpi': it is auto, nccl or gloo."),
-        ({"training_snapshots": "all"}, "training_snapshots is 'all': it is shared, rank0 or none."),
+        ({"training_snapshots": "all"}, "training_snapshots is 'all': it is none, shared or rank0."),
         ({"training_network_mode": "bridge"}, "training_network_mode is 'bridge': it is overlay or host."),
         ({"training_nccl_debug": "info"}, "training_nccl_debug is 'info': it is VERSION, WARN, INFO or TRACE."),
         ({"training_rendezvous_timeout": 0}, "training_rendezvous_timeout is 0: it is a number of seconds, 1 or more."),
