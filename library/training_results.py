@@ -291,12 +291,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     docker, state = DockerCli(module), module.params["state"]
+    found: dict[str, Any]
     try:
         if state == "named":
             with results(module, docker) as tree:
                 found = named(tree)
         else:
-            found: dict[str, Any] = {"laid_out": laid_out, "set_aside": put_aside, "packed": packed}[state](
+            found = {"laid_out": laid_out, "set_aside": put_aside, "packed": packed}[state](
                 module, docker
             )
     except (DockerError, OSError) as error:
