@@ -63,6 +63,7 @@ types: .venv/.tested ## mypy alone
 	MYPYPATH=training mypy -p ddp_trainer -m training_code
 	MYPYPATH=roles/preflight/files/probe mypy roles/preflight/files/probe
 	mypy --explicit-package-bases --namespace-packages examples
+	MYPYPATH=roles/training/files/launcher mypy roles/training/files/launcher
 
 unit: .venv/.tested ## modules, template, trainer and probe; no hosts needed
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile tests/unit

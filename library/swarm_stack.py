@@ -56,6 +56,13 @@ options:
         character is not. An entry that is the text of a definition is refused and not shown.
       - Required if O(state=present).
     type: raw
+  random_secrets:
+    description:
+      - Names of external secrets that O(compose) refers to, and that the module makes where there are none, of 32 random bytes in
+        hexadecimal digits, for what the services prove to each other. Nobody sees them. They go with the stack.
+    type: list
+    elements: str
+    default: []
   prune:
     description:
       - Remove services, networks, configs and secrets of the stack that are no longer described.
@@ -316,6 +323,7 @@ def main() -> None:
             "prune": {"type": "bool", "default": True},
             "resolve_image": {"type": "str", "choices": ["always", "changed", "never"], "default": "never"},
             "with_registry_auth": {"type": "bool", "default": False},
+            "random_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "strict": {"type": "bool", "default": True},
             "wait_for": {"type": "str", "choices": ["none", "running", "complete"], "default": "none"},
             "wait_timeout": {"type": "int", "default": 300},

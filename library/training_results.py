@@ -33,6 +33,11 @@ options:
     type: list
     elements: str
     default: []
+  copy_patterns:
+    description: The same, of the second copy that the rank's launcher keeps beside its results.
+    type: list
+    elements: str
+    default: []
   service:
     description: The Docker service whose containers' logs are laid out as well.
     type: str
@@ -72,6 +77,19 @@ run:
   description: The name of the run, as the last lines of C(metrics.jsonl) have it; empty where they have none that can name a directory.
   returned: O(state=named)
   type: str
+empty:
+  description: Whether there are no results at all.
+  returned: O(state=named)
+  type: bool
+saved:
+  description:
+    - What the rank's launcher has counted, if it is rank 0's. Its C(lineage) is empty, and its C(counter) 0, where it has not.
+  returned: O(state=named)
+  type: dict
+copied:
+  description: The same of the newest second copy that lies here.
+  returned: O(state=named)
+  type: dict
 files:
   description: What was laid out. Each has its C(name) among the results, the C(file) in O(stage), and C(public), whether others may read it.
   returned: O(state=laid_out)
@@ -103,9 +121,10 @@ from typing import IO, Any
 
 from ..module_utils.docker.cli import DockerCli, DockerError
 from ..module_utils.image_layers import streamed
+from ..module_utils.kept import NOTHING, age_of, newest_copy, opened, saved_here
 from ..module_utils.login import login_user
 from ..module_utils.logs import merged
-from ..module_utils.names import is_name, refusal
+from ..module_utils.names import LAUNCHER, is_name, refusal
 from ..module_utils.reporting import ReportingModule
 from ..module_utils.text import lines_of
 from ..module_utils.tree import FOLDER, NEW, STAYS, Tree, lay_out, pack, set_aside, tail
@@ -125,6 +144,31 @@ def results(module: Any, docker: DockerCli) -> Iterator[Tree | None]:
         return
     with Tree(path) as tree:
         yield tree
+
+
+@contextmanager
+def copy_in(tree: Tree) -> Iterator[Tree | None]:
+    """The files of the newest second copy."""
+    folder = opened(tree, LAUNCHER, "copy", newest_copy(tree) or "none", "files")
+    if folder is None:
+        yield None
+        return
+    try:
+        with Tree(f"/proc/self/fd/{folder}") as files:
+            yield files
+    finally:
+        os.close(folder)
+
+
+def named(tree: Tree | None) -> dict[str, Any]:
+    ages = (saved_here(tree), age_of(newest_copy(tree))) if tree else (NOTHING, NOTHING)
+    run = run_name(tree) if tree else ""
+    if tree and not run:
+        with copy_in(tree) as copy:
+            run = run_name(copy) if copy else ""
+    saved, copied = ({"lineage": lineage, "counter": counter} for lineage, counter in ages)
+    empty = tree is None or not set(os.listdir(tree.root)) - STAYS - {LAUNCHER}
+    return {"run": run, "empty": empty, "saved": saved, "copied": copied}
 
 
 def run_name(tree: Tree) -> str:
@@ -182,6 +226,11 @@ def laid_out(module: Any, docker: DockerCli) -> dict[str, Any]:
         with results(module, docker) as tree:
             files = lay_out(tree, module.params["patterns"], stage, owner) if tree else []
             left_out = tree.left_out if tree else []
+            if tree and module.params["copy_patterns"]:
+                with copy_in(tree) as copy:
+                    if copy:
+                        files += lay_out(copy, module.params["copy_patterns"], stage, owner, len(files))
+                        left_out = left_out + copy.left_out
         logs = lay_out_logs(module, docker, stage, owner) if module.params["service"] else []
         os.fchown(stage, owner, -1)
     finally:
@@ -227,6 +276,7 @@ def main() -> None:
             "volume": {"type": "str"},
             "path": {"type": "path"},
             "patterns": {"type": "list", "elements": "str", "default": []},
+            "copy_patterns": {"type": "list", "elements": "str", "default": []},
             "service": {"type": "str"},
             "stage": {"type": "path"},
             "archive": {"type": "path"},
@@ -241,12 +291,15 @@ def main() -> None:
         supports_check_mode=True,
     )
     docker, state = DockerCli(module), module.params["state"]
+    found: dict[str, Any]
     try:
         if state == "named":
             with results(module, docker) as tree:
-                found: dict[str, Any] = {"run": run_name(tree) if tree else ""}
+                found = named(tree)
         else:
-            found = {"laid_out": laid_out, "set_aside": put_aside, "packed": packed}[state](module, docker)
+            found = {"laid_out": laid_out, "set_aside": put_aside, "packed": packed}[state](
+                module, docker
+            )
     except (DockerError, OSError) as error:
         module.fail_json(msg=f"The results cannot be read: {error}.")
     module.exit_json(**{"changed": False, **found})

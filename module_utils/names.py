@@ -32,6 +32,10 @@ KINDS: dict[str, tuple[str, str]] = {
 
 # The directory of the caches beside a rank's results, of which it is no part.
 CACHES = ".ddp-caches"
+# That of the rank's launcher, likewise.
+LAUNCHER = ".ddp-launcher"
+# How a rank's command begins where the launcher starts it: its options come then, --, and what it starts.
+LAUNCHED = ["python3", "/ddp-launcher"]
 # What the stack of a job's check is called, after the job's name.
 CHECK = "-preflight"
 

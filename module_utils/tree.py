@@ -19,7 +19,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from .names import CACHES
+from .names import CACHES, LAUNCHER
 from .text import printable
 
 # Python itself leaves no descriptor open in a child process, and O_EXCL follows no link.
@@ -30,6 +30,8 @@ NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 STAGED = re.compile(r"(?:log)?[0-9]{5}")
 # What is not of one run alone.
 STAYS = {"runs", CACHES}
+# No results, though they lie among them.
+ASIDE = {CACHES, LAUNCHER}
 DEPTH = 32
 FILES = 10_000
 LEFT_OUT = 100
@@ -106,7 +108,7 @@ class Tree:
 
     def _below(self, folder: int, prefix: str, parts: list[str], whole: bool, depth: int = 0) -> Iterator[Found]:
         for name in sorted(os.listdir(folder)):
-            if (parts and not matches(name, parts[0])) or prefix + name == CACHES:
+            if (parts and not matches(name, parts[0])) or prefix + name in ASIDE:
                 continue
             path, why = prefix + name, "" if whole else unfit(name)
             try:
@@ -150,7 +152,7 @@ class Tree:
     def _count(self, folder: int, prefix: str, depth: int = 0) -> None:
         """Take the names of all files below into `inodes`, but those that are too deep."""
         for name in sorted(os.listdir(folder)):
-            if prefix + name == CACHES:
+            if prefix + name in ASIDE:
                 continue
             with suppress(OSError):  # it is gone meanwhile
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -199,8 +201,8 @@ def folder_in(folder: int, name: str, mode: int = 0o755) -> int:
     return inner
 
 
-def lay_out(tree: Tree, patterns: list[str], stage: int, owner: int) -> list[dict[str, Any]]:
-    """Put files that match into another directory, under numbers, where their owner may read them. Returns `name` and `file` of each.
+def lay_out(tree: Tree, patterns: list[str], stage: int, owner: int, first: int = 0) -> list[dict[str, Any]]:
+    """Put files that match into another directory, under numbers from `first` on, where their owner may read them. Returns `name` and `file` of each.
 
     As hard links where others may read the file anyway, so that a large snapshot needs no second place on the disk.
     """
@@ -208,7 +210,7 @@ def lay_out(tree: Tree, patterns: list[str], stage: int, owner: int) -> list[dic
     for found in tree.files(patterns):
         if not found.status.st_size:
             continue
-        file = f"{len(laid):05}"
+        file = f"{first + len(laid):05}"
         public = bool(found.status.st_mode & stat.S_IROTH)
         try:
             if not public:

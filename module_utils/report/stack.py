@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from ..names import LAUNCHED
 from .read import Reader, shown
 
 SIZE = 512 << 10
@@ -55,7 +56,7 @@ def read_stack(reader: Reader, name: str = "stack.yml") -> dict[str, Any]:
         "services": found,
         "images": images,
         "tag": images[0].rpartition(":")[2] if len(images) == 1 and ":" in images[0].rpartition("/")[2] else "",
-        "commands": {rank: shlex.join(words(service)) for rank, service in sorted(found.items())[:64]},
+        "commands": {rank: shlex.join(started(words(service))[1]) for rank, service in sorted(found.items())[:64]},
     }
 
 
@@ -66,6 +67,15 @@ def words(service: dict[str, Any]) -> list[str]:
     return [shown(word, 2000) for word in command[:200]] if isinstance(command, list) else []
 
 
+def started(command: list[str]) -> tuple[dict[str, str], list[str]]:
+    """The options of the launcher, none where there is none, and the command that it starts."""
+    if command[:2] != LAUNCHED or "--" not in command:
+        return {}, command
+    at = command.index("--")
+    options = (option.removeprefix("--").partition("=")[::2] for option in command[2:at])
+    return dict(options), command[at + 1 :]
+
+
 def settings(stack: dict[str, Any], name: str) -> dict[str, Any]:
     """Variables with which site.yml deploys such a job, as far as the stack tells."""
     services = stack.get("services") or {}
@@ -73,7 +83,9 @@ def settings(stack: dict[str, Any], name: str) -> dict[str, Any]:
         return {}
     service = services[min(services)]
     found: dict[str, Any] = {"training_stack": name}
-    command = words(service)
+    launcher, command = started(words(service))
+    if launcher.get("snapshots"):
+        found["training_snapshots"] = launcher["snapshots"]
     if command[:1] == ["torchrun"]:
         at = command.index("--") if "--" in command else len(command)
         options = dict(option.partition("=")[::2] for option in command[1:at])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DEPLOY_TIMEOUT, CompletedDocker, DockerCli, DockerError
@@ -21,8 +23,10 @@ from .wait import POLL, StackFailure
 ALREADY = "already exists"
 
 
-def missing_externals(docker: DockerCli, stack: str, prepared: Prepared, live: Live) -> list[str]:
-    """What the definition expects to exist and does not."""
+def missing_externals(
+    docker: DockerCli, stack: str, prepared: Prepared, live: Live, made: Iterable[str] = ()
+) -> list[str]:
+    """What the definition expects to exist and does not. `made` are secrets that will be."""
     missing = []
     scopes = {row["Name"]: row.get("Scope", "") for row in live.networks.values()}
     for key, network in prepared.definition["networks"].items():
@@ -35,7 +39,7 @@ def missing_externals(docker: DockerCli, stack: str, prepared: Prepared, live: L
             missing.append(
                 f"network {name} is external, and of scope {scopes[name]}: tasks need an overlay (scope swarm)"
             )
-    ours = {content.name for content in prepared.contents}
+    ours = {content.name for content in prepared.contents} | set(made)
     for kind in ("config", "secret"):
         names = {entry["name"] for entry in prepared.definition[f"{kind}s"].values() if entry.get("external")} - ours
         if names:
@@ -63,6 +67,13 @@ def create_contents(docker: DockerCli, stack: str, contents: list[Content], know
                 made = done.rc == 0 or (ALREADY in done.stderr and content.name in list_objects(docker, kind, stack))
                 if not made:
                     raise DockerError(f"docker {kind} create {content.name}: {done.stderr.strip()}")
+
+
+def create_random_secrets(docker: DockerCli, stack: str, names: Iterable[str]) -> None:
+    """Those that are not there yet. What is in them nobody has seen; they go with the stack."""
+    for name in sorted(set(names) - set(list_objects(docker, "secret"))):
+        options = ("--label", f"{NAMESPACE}={stack}")
+        docker.run("secret", "create", *options, name, "-", input=secrets.token_hex(32), timeout=ANSWER_TIMEOUT)
 
 
 def may_roll_back(service: dict[str, Any]) -> bool:
@@ -218,6 +229,8 @@ def execute(docker: DockerCli, stack: str, prepared: Prepared, plan: Plan, live:
     warned = ""
     if plan.deploy:
         create_contents(docker, stack, prepared.contents, plan.known_contents)
+        if params["random_secrets"]:
+            create_random_secrets(docker, stack, params["random_secrets"])
         for full_name in plan.foreign_images:
             labels = live.services[full_name]["Spec"].get("Labels") or {}
             if IMAGE_LABEL in labels and full_name not in plan.detached_services:

@@ -69,7 +69,7 @@ def present(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
     if module._diff:
         result["diff"] = plan.diffs + content_diffs(docker, prepared, record)
     if plan.deploy:
-        missing = missing_externals(docker, stack, prepared, live)
+        missing = missing_externals(docker, stack, prepared, live, params["random_secrets"])
         if missing and not module.check_mode:
             result["changed"] = False
             raise StackFailure(f"Stack {stack} cannot be deployed: {'; '.join(missing)}")

@@ -14,6 +14,7 @@ CHOICES = {
     "training_wait_for": ("started", "complete", "none"),
     "training_backend": ("auto", "nccl", "gloo"),
     "training_network_mode": ("overlay", "host"),
+    "training_snapshots": ("none", "shared", "rank0"),
     "training_nccl_debug": ("VERSION", "WARN", "INFO", "TRACE"),
 }
 

@@ -88,6 +88,61 @@ def test_one_service_for_each_rank(size: int) -> None:
         assert service["deploy"]["restart_policy"] == RESTARTS
 
 
+def started(service: dict[str, Any]) -> list[str]:
+    """The command that the rank's launcher starts."""
+    command: list[str] = service["command"]
+    assert command[:2] == ["python3", "/ddp-launcher"]
+    return command[command.index("--") + 1 :]
+
+
+def options(service: dict[str, Any]) -> dict[str, str]:
+    command = service["command"]
+    return dict(word.removeprefix("--").split("=", 1) for word in command[2 : command.index("--")])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_launcher(size: int) -> None:
+    stack, plain = render(size, training_snapshots="rank0"), rendered(size)
+    for rank, service in enumerate(stack["services"].values()):
+        assert started(service) == plain["services"][f"node{rank}"]["command"]
+        assert options(service) == {
+            "rank": str(rank),
+            "hosts": ",".join(f"node{number}" for number in range(size)),
+            "port": "22355",
+            "results": "/snapshots",
+            "snapshots": "rank0",
+            "secret_file": "/run/secrets/ddp-launcher",
+            "patience": "120",
+            "log_max_mb": "100",
+        }
+        assert service["configs"] == [{"source": "launcher", "target": "/ddp-launcher"}]
+        assert service.get("secrets", []) == (["ddp-launcher"] if size > 1 else [])
+    secret = {"ddp-launcher": {"external": True, "name": "simple-training.launcher"}}
+    assert stack.get("secrets", {}) == (secret if size > 1 else {})
+    (content,) = prepare([stack], "simple-training", {}).contents
+    assert content.data.startswith(b"PK")
+    assert len(content.data) < 500_000, "swarm takes no larger config"
+
+
+def test_whose_launchers_share_snapshots() -> None:
+    shared = {"training_snapshots": "shared"}
+    secrets = {"training_secrets": {"token": {"content": "hush"}}, "training_secret_env": {"API_KEY": "token"}}
+    node1 = render(2, **shared, **secrets, training_command="accelerate launch x.py", training_master_port=60000)[
+        "services"
+    ]["node1"]
+    assert (options(node1)["snapshots"], options(node1)["port"]) == ("shared", "50000")
+    assert started(node1)[3:] == ["sh", "API_KEY", "token", "--", "accelerate", "launch", "x.py"]
+    assert node1["secrets"] == ["token", "ddp-launcher"]
+    for without in (
+        {},
+        {**shared, "training_mounts": [{"type": "bind", "source": "/srv", "target": "/snapshots"}]},
+        {**shared, "training_mounts": []},
+    ):
+        stack = render(2, **without)
+        assert stack["services"]["node1"]["command"][0] == "torchrun"
+        assert not {"configs", "secrets"} & {*stack, *stack["services"]["node1"]}
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_command(size: int) -> None:
     for rank, service in enumerate(rendered(size)["services"].values()):

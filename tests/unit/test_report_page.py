@@ -19,7 +19,7 @@ EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}\x1b[2
 STACK: dict[str, Any] = {
     "services": {
         f"node{rank}": {
-            "command": ["torchrun", "--nproc_per_node=2", "--nnodes=2", f"--node_rank={rank}", "--master_addr=node0",
+            "command": ["python3", "/ddp-launcher", f"--rank={rank}", "--snapshots=rank0", "--", "torchrun", "--nproc_per_node=2", "--nnodes=2", f"--node_rank={rank}", "--master_addr=node0",
                         "--master_port=12355", "--rdzv_conf=timeout=60", "--tee", "--", "train.py", "--note", "two words"],
             "image": "registry:5000/trainer:0123456789ab",
             "environment": {"DDP_BACKEND": "gloo", "DDP_TIMEOUT": "90", "NCCL_IB_DISABLE": "1", "MY_TOKEN": "********"},
@@ -156,6 +156,7 @@ def test_what_it_takes_to_have_the_job_again(root: Path) -> None:
     assert set(yaml.safe_load(settings)) <= set(known)
     assert yaml.safe_load(settings) == {
         "training_stack": "job",
+        "training_snapshots": "rank0",
         "training_script": "train.py",
         "training_args": ["--note", "two words"],
         "training_torchrun_args": ["--tee"],

@@ -8,6 +8,7 @@ from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import Comple
 from ansible_collections.ddp.swarm.plugins.module_utils.stack import module
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.apply import (
     create_contents,
+    create_random_secrets,
     prune_contents,
     remove_networks,
     stack_deploy,
@@ -429,3 +430,39 @@ class TestResults:
             made = call(compose=compose)
             shown = made["invocation"]["module_args"]["compose"]
             assert shown == ["(a text, not shown)", "/no/file"][: 1 if isinstance(compose, str) else 2]
+
+
+class TestRandomSecrets:
+    """What services prove to each other: made with the stack, seen by nobody, and gone with it."""
+
+    def compose(self):
+        compose = definition(secrets=["proof"])
+        return {**compose, "secrets": {"proof": {"external": True, "name": "demo.proof"}}}
+
+    def test_made_once_and_removed_with_the_stack(self, swarm, call):
+        given = {"compose": [self.compose()], "random_secrets": ["demo.proof"]}
+        looked = call(check=True, **given)
+        assert not looked.get("failed")
+        assert looked.get("warnings", []) == []
+        assert swarm.secrets == {}
+        call(**given)
+        (made,) = swarm.secrets.values()
+        assert made["Spec"]["Name"] == "demo.proof"
+        assert not call(**given)["changed"]
+        assert list(swarm.secrets.values()) == [made]
+        call(state="absent")
+        assert swarm.secrets == {}
+
+    def test_each_stack_has_another(self):
+        docker = told(CompletedDocker(0, "", ""))
+        docker.json_lines = lambda *_words: []
+        for _ in range(2):
+            create_random_secrets(docker, "demo", ["demo.proof"])
+        contents = [options["input"] for words, options in docker.asked if "create" in words]
+        assert len({len(content) for content in contents}) == 1 == len(contents[0]) // 64
+        assert contents[0] != contents[1]
+        assert all(content not in words for words, _options in docker.asked for content in contents)
+
+    def test_without_it_an_external_secret_has_to_be_there(self, swarm, call):
+        result = call(compose=[self.compose()])
+        assert "secret demo.proof is external, and there is no such secret" in result["msg"]

@@ -1,6 +1,7 @@
 """Results and logs, taken on the host that has them: each state of the module, and what it says where there is nothing to take."""
 
 import io
+import json
 import os
 import stat
 import sys
@@ -10,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.ddp.swarm.plugins.filter.kept_copy import copy_is_newer
 from ansible_collections.ddp.swarm.plugins.modules import training_results
 from docker_stand_in import StandIn, run
 
+AGE = {"lineage": "", "counter": 0}
+NOTHING = {"changed": False, "run": "", "empty": True, "saved": AGE, "copied": AGE}
 NEW, OLD = "0123456789ab" + "0" * 52, "ba9876543210" + "f" * 52
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files to somebody else")
 
@@ -73,7 +77,7 @@ def others_group(tmp_path: Path) -> int:
 
 def test_docker_says_where_a_volume_is(host: Host) -> None:
     host.put(**{"metrics.jsonl": '{"run": "first"}\n'})
-    assert host.call("named", volume="job_snapshots") == {"changed": False, "run": "first"}
+    assert host.call("named", volume="job_snapshots")["run"] == "first"
     (call,) = host.docker.calls()
     assert call["argv"] == ["volume", "inspect", "--format", "{{.Mountpoint}}", "job_snapshots"]
 
@@ -90,7 +94,7 @@ def test_where_there_is_no_such_place_there_are_no_results(missing: str, host: H
     where = {"no volume": {"volume": "job_snapshots"}, "no directory": {"path": "/nowhere"}}.get(
         missing, {"path": None}
     )
-    assert host.call("named", **where) == {"changed": False, "run": ""}
+    assert host.call("named", **where) == NOTHING
     assert host.call("laid_out", patterns=["*"], **where) == {"changed": False, "files": [], "logs": [], "left_out": []}
     assert host.call("set_aside", run="first", **where) == {"changed": False, "place": ""}
     assert host.call("set_aside", run="first", check=True, **where) == {"changed": False, "place": ""}
@@ -122,7 +126,7 @@ def test_an_archive_of_no_volume_is_an_error(host: Host) -> None:
 )
 def test_the_last_line_that_names_a_run_decides(lines: str, run: str, host: Host) -> None:
     host.put(**{"metrics.jsonl": lines})
-    assert host.call("named") == {"changed": False, "run": run}
+    assert host.call("named")["run"] == run
 
 
 def test_of_long_metrics_the_end_is_read(host: Host) -> None:
@@ -360,3 +364,90 @@ def test_a_results_directory_that_cannot_be_read_is_told(host: Host, monkeypatch
     monkeypatch.setattr(training_results, "Tree", refused)
     found = host.call("named")
     assert found["msg"] == f"The results cannot be read: [Errno 13] Permission denied: {str(host.results)!r}."
+
+
+# --- the second copy --------------------------------------------------------------------------------------
+
+
+def book(host: Host, **changes: Any) -> None:
+    told = {
+        "source": True,
+        "manifest": {"lineage": "0a-1", "counter": 7, "saves": 3, "files": {}},
+        "seen": {},
+    } | changes
+    (host.results / ".ddp-launcher").mkdir(exist_ok=True)
+    (host.results / ".ddp-launcher/book.json").write_text(json.dumps(told))
+
+
+def copy(host: Host, name: str, **files: str) -> Path:
+    place = host.results / ".ddp-launcher/copy" / name / "files"
+    place.mkdir(parents=True)
+    for file, content in files.items():
+        (place / file).write_text(content)
+    return place
+
+
+def test_what_was_counted_and_what_was_copied(host: Host) -> None:
+    book(host)
+    copy(host, "0a-1:9", **{"metrics.jsonl": '{"run": "copied"}\n'})
+    copy(host, "0a-1:10", **{"metrics.jsonl": '{"run": "newest"}\n'})
+    copy(host, "building")
+    told = host.call("named")
+    assert told == {
+        "changed": False,
+        "run": "newest",
+        "empty": True,
+        "saved": {"lineage": "0a-1", "counter": 7},
+        "copied": {"lineage": "0a-1", "counter": 10},
+    }
+    host.put(x="x")
+    assert not host.call("named")["empty"]
+    book(host, source=False)
+    assert host.call("named")["saved"] == AGE
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"source": "yes"}, {"manifest": []}, {"manifest": {"lineage": "../x", "counter": 1}}]
+)
+def test_a_book_that_cannot_be_read_counts_nothing(host: Host, told: dict[str, Any]) -> None:
+    book(host, **(told or {"manifest": None}))
+    assert host.call("named")["saved"] == AGE
+
+
+def test_files_of_the_copy_are_laid_out_beside_a_ranks_own(host: Host) -> None:
+    host.put(**{"metrics-rank1.jsonl": "own"})
+    copy(host, "0a-1:9", **{"snapshot.pt": "weights", "other": "x"})
+    laid = host.call("laid_out", patterns=["metrics-rank*.jsonl", "snapshot.pt"], copy_patterns=["snapshot.pt"])
+    assert [(file["name"], file["file"]) for file in laid["files"]] == [
+        ("metrics-rank1.jsonl", "00000"),
+        ("snapshot.pt", "00001"),
+    ]
+    assert host.staged()["00001"] == "weights"
+    assert host.call("laid_out", patterns=[".ddp-launcher", ".ddp-launcher/*/*/*/*"])["files"] == []
+
+
+@pytest.mark.parametrize("part", ["", "copy", "copy/0a-1:9", "copy/0a-1:9/files"])
+def test_no_link_leads_to_a_copy(host: Host, tmp_path: Path, part: str) -> None:
+    copy(host, "0a-1:9", **{"snapshot.pt": "secret"})
+    there = host.results / ".ddp-launcher" / part
+    there.rename(tmp_path / "outside")
+    there.symlink_to(tmp_path / "outside")
+    assert host.call("laid_out", copy_patterns=["*"])["files"] == []
+
+
+def test_whose_results_are_collected() -> None:
+    def rank(
+        saved: tuple[str, int] = ("", 0), copied: tuple[str, int] = ("", 0), empty: bool = False
+    ) -> dict[str, Any]:
+        ages = {"saved": saved, "copied": copied}
+        return {"empty": empty, **{key: dict(zip(("lineage", "counter"), age)) for key, age in ages.items()}}
+
+    second = rank(copied=("b", 5))
+    assert copy_is_newer([rank(empty=True), second])
+    assert copy_is_newer([{"unreachable": True}, second])
+    assert copy_is_newer([rank(("b", 4)), second])
+    assert copy_is_newer([rank(("a", 9)), second])
+    assert not copy_is_newer([rank(("b", 5)), second])
+    assert not copy_is_newer([rank(), second]), "never counted, but there"
+    assert not copy_is_newer([rank(empty=True), {"failed": True}])
+    assert not copy_is_newer([rank(empty=True)])

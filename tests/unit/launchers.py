@@ -1,0 +1,138 @@
+"""Launchers as they run in containers: processes of their own on loopback, each with a directory for its volume."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ansible_collections.ddp.swarm.plugins.filter.zipapp import archive
+from by_path import ROOT
+
+LAUNCHER = ROOT / "roles/training/files/launcher"
+# Loads what lies there, as nanoGPT does; then it obeys files beside its volume. The first argument is its volume.
+SCRIPT = """
+import os, sys, time
+from pathlib import Path
+volume, rank = Path(sys.argv[1]), sys.argv[2]
+orders = volume.with_name(volume.name + ".orders")
+orders.mkdir(exist_ok=True)
+path = volume / "ckpt.pt"
+print(f"rank {rank} starts at", path.read_text() if path.exists() else "nothing", flush=True)
+while True:
+    time.sleep(0.02)
+    for order in sorted(orders.iterdir(), reverse=True):
+        what, value = order.name.split("."), order.read_text()
+        order.unlink()
+        if what[0] == "save":
+            new = volume / "new"
+            new.write_text(value)
+            os.replace(new, path)
+        elif what[0] == "exit":
+            sys.exit(int(value))
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Rank:
+    def __init__(self, job: Job, rank: int) -> None:
+        self.job, self.rank = job, rank
+        self.volume = job.folder / f"volume{rank}"
+        self.output = job.folder / f"output{rank}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, command: list[str] | None = None) -> Rank:
+        self.volume.mkdir(exist_ok=True)
+        own = command or [sys.executable, "-c", SCRIPT, str(self.volume), str(self.rank)]
+        launcher = [self.job.python, str(self.job.archive), f"--rank={self.rank}", *self.job.options]
+        launcher += [f"--listen=127.0.1.{self.rank + 1}", f"--results={self.volume}", "--", *own]
+        with open(self.output, "ab") as file:
+            self.process = subprocess.Popen(launcher, stdout=file, stderr=subprocess.STDOUT)
+        return self
+
+    @property
+    def said(self) -> str:
+        return self.output.read_text() if self.output.exists() else ""
+
+    def order(self, what: str, value: object = "") -> None:
+        folder = self.volume.with_name(self.volume.name + ".orders")
+        new = folder.with_name("new-order")
+        new.write_text(str(value))
+        os.replace(new, folder / what)
+
+    def save(self, value: object) -> None:
+        self.order("save", value)
+        until(lambda: (self.volume / "ckpt.pt").exists() and (self.volume / "ckpt.pt").read_text() == str(value))
+
+    def wait(self, timeout: float = 30) -> int:
+        assert self.process
+        return self.process.wait(timeout)
+
+    def exit(self, code: int) -> int:
+        self.order("exit", code)
+        return self.wait()
+
+    def kill(self) -> None:
+        """As a container is: nothing of it is left, and nothing was asked."""
+        assert self.process
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for pid in [self.process.pid, *map(int, children)]:
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    def copies(self) -> list[str]:
+        """The saves of which a whole second copy lies here."""
+        return sorted(p.read_text() for p in self.volume.glob(".ddp-launcher/copy/*:*/files/ckpt.pt"))
+
+
+class Job:
+    def __init__(self, folder: Path, size: int, snapshots: str = "shared", patience: float = 20) -> None:
+        self.folder, self.python = folder, os.environ.get("LAUNCHER_PYTHON", sys.executable)
+        self.archive = folder / "launcher"
+        self.archive.write_bytes(archive(str(LAUNCHER)))
+        secret = folder / "secret"
+        secret.write_text(secrets.token_hex(32))
+        hosts = ",".join(f"127.0.1.{rank + 1}" for rank in range(size))
+        self.options = [
+            f"--hosts={hosts}",
+            f"--port={free_port()}",
+            f"--snapshots={snapshots}",
+            f"--secret_file={secret}",
+        ]
+        self.options += [f"--patience={patience}", "--log_max_mb=1"]
+        self.ranks = [Rank(self, rank) for rank in range(size)]
+
+    def start(self) -> Job:
+        for rank in self.ranks:
+            rank.start()
+        return self
+
+    def end(self) -> None:
+        for rank in self.ranks:
+            if rank.process and rank.process.poll() is None:
+                rank.kill()
+
+
+def until(happened: Callable[[], object], timeout: float = 15, what: str = "") -> None:
+    end = time.monotonic() + timeout
+    while not happened():
+        assert time.monotonic() < end, what or "it did not happen"
+        time.sleep(0.02)
+
+
+def says(rank: Rank, text: str, timeout: float = 15) -> None:
+    end = time.monotonic() + timeout
+    while text not in rank.said:
+        assert time.monotonic() < end, f"rank {rank.rank} says {rank.said!r}, not {text!r}"
+        time.sleep(0.02)
