@@ -24,7 +24,7 @@ options:
     default: true
   firewall:
     description:
-      - Whether to ask a firewall for its ports. V(auto) does while the host is in no swarm, V(false) does not. firewalld takes a second.
+      - Whether to ask a firewall for its ports. V(auto) does while the host is in no swarm with others, V(false) does not. firewalld takes a second.
     type: str
     default: auto
   etc:
@@ -218,7 +218,8 @@ def main() -> None:
         "addresses": addresses.look(module),
     }
     asks = module.params["firewall"]
-    if asks != "false" and (asks != "auto" or not found["engine"]["swarm_address"]):
+    among_others = found["engine"]["swarm_address"] and found["engine"]["swarm_nodes"] != 1
+    if asks != "false" and (asks != "auto" or not among_others):
         found["firewall"] = firewall.look(module)
     try:
         found["running"] = running(docker) if info else {"services": [], "containers": []}

@@ -19,11 +19,11 @@ def docker_work(host: dict[str, Any], plan: dict[str, Any], asked: dict[str, Any
 
 
 def hold_differs(host: dict[str, Any], plan: dict[str, Any], asked: dict[str, Any]) -> bool:
-    """An engine that is kept may be held by somebody else."""
-    name, hold = plan["package"], boolean(asked["hold"])
-    if name not in host["packages"]["installed"]:
+    """Somebody else may hold it, which auto leaves as it is."""
+    name, wanted = plan["package"], str(asked["hold"]).lower()
+    if wanted == "auto" or name not in host["packages"]["installed"]:
         return False
-    return hold != (name in host["packages"]["held"]) and (hold or not plan["kept"])
+    return bool(boolean(wanted) != (name in host["packages"]["held"]))
 
 
 def settings_differ(host: dict[str, Any], plan: dict[str, Any], asked: dict[str, Any]) -> bool:

@@ -283,6 +283,17 @@ def test_packages_that_dnf_holds(
     assert packages.look(Host(rpm=(0, "docker-ce\t28\n")), [], "redhat")["held"] == held
 
 
+def test_packages_that_dnf5_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As dnf5-versionlock(8) shows the file."""
+    monkeypatch.setattr(packages, "LOCKS", tmp_path / "none")
+    monkeypatch.setattr(packages, "LOCKS_OF_DNF5", tmp_path / "versionlock.toml")
+    table = '[[packages]]\nname = "{}"\ncomment = "docker-ce"\n[[packages.conditions]]\nkey = "evr"\ncomparator = "="\nvalue = "3:28.5.1-1.fc43"\n'
+    (tmp_path / "versionlock.toml").write_text('version = "1.0"\n\n' + table.format("docker-ce-cli"))
+    assert packages.look(Host(rpm=(0, "docker-ce\t28\n")), [], "redhat")["held"] == []
+    (tmp_path / "versionlock.toml").write_text('version = "1.0"\n\n' + table.format("docker-ce"))
+    assert packages.look(Host(rpm=(0, "docker-ce\t28\n")), [], "redhat")["held"] == ["docker-ce"]
+
+
 # --- settings
 
 
@@ -445,19 +456,27 @@ def test_one_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 
 @pytest.mark.parametrize(
-    ("asks", "address", "asked"),
-    [("auto", "", True), ("auto", "10.0.0.1", False), ("true", "10.0.0.1", True), ("false", "", False)],
+    ("asks", "address", "nodes", "asked"),
+    [
+        ("auto", "", 0, True),
+        ("auto", "10.0.0.1", 0, False),
+        ("auto", "10.0.0.1", 2, False),
+        ("auto", "10.0.0.1", 1, True),
+        ("true", "10.0.0.1", 2, True),
+        ("false", "", 0, False),
+    ],
 )
 def test_a_firewall_is_asked_where_somebody_wants_to_know(
     asks: str,
     address: str,
+    nodes: int,
     asked: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     docker = StandIn(tmp_path / "docker", monkeypatch)
-    info = {**INFO, "DockerRootDir": str(tmp_path), "Swarm": {"NodeAddr": address}}
+    info = {**INFO, "DockerRootDir": str(tmp_path), "Swarm": {"NodeAddr": address, "Nodes": nodes}}
     docker.answer({"info": json.dumps(info), "ps": ""})
     monkeypatch.setattr(host_info.firewall, "look", lambda _module: {"name": "asked"})
     found = run(host_info, capsys, gpus=False, firewall=asks, etc=str(tmp_path))
