@@ -12,7 +12,7 @@ from .proxy import proxy_is_there
 def docker_work(host: dict[str, Any], plan: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     """Words for what is not as `asked`, in the order in which it is done. `host` is what host_info says, `plan` what docker_plan decides.
 
-    `asked` has `certificates`, `proxy`, `direct` (hosts that are reached without it), `hold`, `closed_ports`, `settings` (what daemon.json is
+    `asked` has `certificates`, `proxy`, `direct` (networks that are reached without it), `hold`, `closed_ports`, `settings` (what daemon.json is
     to say), `users`, `gpu` (docker_gpu) and `gpus` (those to offer).
     """
     return [word for word, is_needed in NEEDS.items() if is_needed(host, plan, asked)]
