@@ -92,6 +92,21 @@ options:
         type: list
         elements: int
         default: [7946]
+  bind_mounts:
+    description:
+      - Directories and files of the host that the training's containers get, whose SELinux labels are looked at where these are in force.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      source:
+        description: Path on the host.
+        type: str
+        required: true
+      read_only:
+        description: Whether the containers only read it.
+        type: bool
+        default: false
   host_network_port:
     description:
       - TCP port at which the hosts measure the bandwidth between each other, beside the training's network. Each listens
@@ -415,6 +430,15 @@ def argument_spec() -> Json:
         "image": {"type": "str", "default": ""},
         "stack": {"type": "str", "default": ""},
         "own_stacks": {"type": "list", "elements": "str", "default": []},
+        "bind_mounts": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "source": {"type": "str", "required": True},
+                "read_only": {"type": "bool", "default": False},
+            },
+        },
         "host_network_port": {"type": "int", "default": 0},
         "control_peers": {
             "type": "list",
