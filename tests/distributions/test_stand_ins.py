@@ -13,43 +13,17 @@ from typing import Any
 
 import pytest
 from labs import Lab, Run
+from presented import present_rocky, present_ubuntu
 
-UBUNTU = """\
-PRETTY_NAME="Ubuntu 24.04.3 LTS"
-NAME="Ubuntu"
-VERSION_ID="24.04"
-VERSION_CODENAME=noble
-ID=ubuntu
-ID_LIKE=debian
-"""
-ROCKY = """\
-NAME="Rocky Linux"
-VERSION="9.6 (Blue Onyx)"
-ID="rocky"
-ID_LIKE="rhel centos fedora"
-VERSION_ID="9.6"
-PRETTY_NAME="Rocky Linux 9.6 (Blue Onyx)"
-"""
 GPU_STAND_INS = Path(__file__).parents[1] / "gpu_stand_in"
-PRESENTS = "rm -f /etc/os-release && printf %s '{}' >/etc/os-release"
-# As they are there on a host of that family.
-DNF = "mkdir -p /etc/yum.repos.d /etc/pki/rpm-gpg /etc/dnf/vars && echo 9 >/etc/dnf/vars/releasever"
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """host1 is Debian 12 for its docker.io, which has the docker command in it, as Ubuntu's has."""
     with Lab("distributions", lab_releases={"host1": "bookworm"}).running() as lab:
-        lab.on("host1", "sh", "-c", PRESENTS.format(UBUNTU))
-        script = (Path(__file__).parent / "make-rpms.sh").read_text()
-        lab.on(
-            "host2",
-            "sh",
-            "-c",
-            f"cat >/root/make-rpms.sh <<'SCRIPT'\n{script}\nSCRIPT\napt-get update -qq; {DNF}; sh /root/make-rpms.sh /srv/docker",
-            timeout=600,
-        )
-        lab.on("host2", "sh", "-c", PRESENTS.format(ROCKY))
+        present_ubuntu(lab, "host1")
+        present_rocky(lab, "host2")
         yield lab
 
 
