@@ -82,11 +82,13 @@ def test_an_engine_that_answers() -> None:
         "problem": "",
         "root": "/srv/docker",
         "userns_remap": False,
+        "live_restore": False,
         "swarm_address": "",
         "swarm_nodes": 0,
         "unfit": "",
     }
     assert seen({**INFO, "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns"]})["userns_remap"] is True
+    assert seen({**INFO, "LiveRestoreEnabled": True})["live_restore"] is True
     assert seen({**INFO, "Swarm": {"NodeAddr": "10.0.0.1"}})["swarm_address"] == "10.0.0.1"
 
 
