@@ -85,11 +85,11 @@ docker_group:
   sample: []
 settings:
   description:
-    - Of daemon.json, C(value), C(error), C(mode) and C(unread) (it is newer than the engine), and as C(before_gpus) what it said before
-      GPUs were offered, null if none are.
+    - Of daemon.json, C(value), C(error), C(directory) (the one that it lies in is there), C(mode) and C(unread) (it is newer than the
+      engine), and as C(before_gpus) what it said before GPUs were offered, null if none are.
   returned: always
   type: dict
-  sample: {value: {}, error: "", mode: "0644", unread: false, before_gpus: null}
+  sample: {value: {}, error: "", directory: true, mode: "0644", unread: false, before_gpus: null}
 firewall:
   description:
     - C(name) is ufw, firewalld, or empty where neither runs or was asked, C(open) are the ports that it lets in from everywhere, C(unsure) says that

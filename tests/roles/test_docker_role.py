@@ -117,3 +117,11 @@ def test_live_restore_takes_part_in_no_swarm(found: dict[str, Any], asked: dict[
     done = settings(etc, {"live-restore": False})
     assert done.returncode == 0, done.stdout
     assert json.loads((etc / "daemon.json").read_text()) == {"live-restore": False}
+
+
+def test_an_engine_without_a_directory_for_its_settings(etc: Path) -> None:
+    """Docker's rpm packages bring none."""
+    etc.rmdir()
+    done = settings(etc, {"debug": True})
+    assert done.returncode == 0, done.stdout
+    assert json.loads((etc / "daemon.json").read_text()) == {"debug": True}

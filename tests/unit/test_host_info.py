@@ -325,6 +325,7 @@ def test_settings(text: str | None, value: Any, etc: Path) -> None:
     assert found["value"] == value
     assert (found["mode"], found["unread"], found["before_gpus"]) == ("0644" if text is None else "0640", False, None)
     assert ("Expecting property name" in found["error"]) is (text == "{debug")
+    assert (found["directory"], settings.look(etc / "none", etc / "proxy.env")["directory"]) == (True, False)
 
 
 @pytest.mark.parametrize(
