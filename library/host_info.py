@@ -24,7 +24,7 @@ options:
     default: true
   firewall:
     description:
-      - Whether to ask a firewall for its ports. V(auto) does while the host is in no swarm, V(false) does not. firewalld takes a second.
+      - Whether to ask a firewall for its ports. V(auto) does while the host is in no swarm with others, V(false) does not. firewalld takes a second.
     type: str
     default: auto
   etc:
@@ -54,11 +54,12 @@ distribution:
 engine:
   description:
     - C(command), whether the docker command is there, C(installed), the version of the daemon's program, C(version), that of the engine that answers, C(problem), why none answers,
-      C(root), its data directory, C(swarm_address), by which its swarm knows it, C(swarm_nodes), how many nodes a manager counts, C(userns_remap), and C(unfit), what it is instead of an engine that can join a swarm, with what to do.
+      C(root), its data directory, C(swarm_address), by which its swarm knows it, C(swarm_nodes), how many nodes a manager counts, C(userns_remap),
+      C(live_restore), and C(unfit), what it is instead of an engine that can join a swarm, with what to do.
       Each is empty where there is nothing to say.
   returned: always
   type: dict
-  sample: {command: true, installed: 26.1.5, version: 26.1.5, problem: "", root: /var/lib/docker, swarm_address: 192.168.1.10, swarm_nodes: 2, userns_remap: false, unfit: ""}
+  sample: {command: true, installed: 26.1.5, version: 26.1.5, problem: "", root: /var/lib/docker, swarm_address: 192.168.1.10, swarm_nodes: 2, userns_remap: false, live_restore: false, unfit: ""}
 running:
   description: C(services), the swarm services of which a container runs, and C(containers), the other containers, by their names.
   returned: always
@@ -84,11 +85,11 @@ docker_group:
   sample: []
 settings:
   description:
-    - Of daemon.json, C(value), C(error), C(mode) and C(unread) (it is newer than the engine), and as C(before_gpus) what it said before
-      GPUs were offered, null if none are.
+    - Of daemon.json, C(value), C(error), C(directory) (the one that it lies in is there), C(mode) and C(unread) (it is newer than the
+      engine), and as C(before_gpus) what it said before GPUs were offered, null if none are.
   returned: always
   type: dict
-  sample: {value: {}, error: "", mode: "0644", unread: false, before_gpus: null}
+  sample: {value: {}, error: "", directory: true, mode: "0644", unread: false, before_gpus: null}
 firewall:
   description:
     - C(name) is ufw, firewalld, or empty where neither runs or was asked, C(open) are the ports that it lets in from everywhere, C(unsure) says that
@@ -218,7 +219,8 @@ def main() -> None:
         "addresses": addresses.look(module),
     }
     asks = module.params["firewall"]
-    if asks != "false" and (asks != "auto" or not found["engine"]["swarm_address"]):
+    among_others = found["engine"]["swarm_address"] and found["engine"]["swarm_nodes"] != 1
+    if asks != "false" and (asks != "auto" or not among_others):
         found["firewall"] = firewall.look(module)
     try:
         found["running"] = running(docker) if info else {"services": [], "containers": []}

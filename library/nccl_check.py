@@ -92,6 +92,21 @@ options:
         type: list
         elements: int
         default: [7946]
+  bind_mounts:
+    description:
+      - What the containers get of the host's files. Their SELinux labels are looked at where these are in force.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      source:
+        description: Path on the host.
+        type: str
+        required: true
+      read_only:
+        description: Whether the containers only read it.
+        type: bool
+        default: false
   host_network_port:
     description:
       - TCP port at which the hosts measure the bandwidth between each other, beside the training's network. Each listens
@@ -401,6 +416,9 @@ LIMITS = (
     "min_shm", "min_gpus", "min_bus_bandwidth", "min_pair_bandwidth", "min_speed_fraction", "min_network_fraction", "straggler_factor", "master_port", "backend",
     "run_id",
 )  # fmt: skip
+MOUNT = {"source": {"type": "str", "required": True}, "read_only": {"type": "bool", "default": False}}
+RANK = {"rank": {"type": "int", "required": True}, "host": {"type": "str", "required": True}}
+PEER = {"host": RANK["host"], "address": RANK["host"], "ports": {"type": "list", "elements": "int", "default": [7946]}}
 
 
 def argument_spec() -> Json:
@@ -415,23 +433,11 @@ def argument_spec() -> Json:
         "image": {"type": "str", "default": ""},
         "stack": {"type": "str", "default": ""},
         "own_stacks": {"type": "list", "elements": "str", "default": []},
+        "bind_mounts": {"type": "list", "elements": "dict", "default": [], "options": MOUNT},
         "host_network_port": {"type": "int", "default": 0},
-        "control_peers": {
-            "type": "list",
-            "elements": "dict",
-            "default": [],
-            "options": {
-                "host": {"type": "str", "required": True},
-                "address": {"type": "str", "required": True},
-                "ports": {"type": "list", "elements": "int", "default": [7946]},
-            },
-        },
+        "control_peers": {"type": "list", "elements": "dict", "default": [], "options": PEER},
         "reports": {"type": "list", "elements": "dict"},
-        "ranks": {
-            "type": "list",
-            "elements": "dict",
-            "options": {"rank": {"type": "int", "required": True}, "host": {"type": "str", "required": True}},
-        },
+        "ranks": {"type": "list", "elements": "dict", "options": RANK},
         "unreachable": {"type": "dict", "default": {}},
         "probed": {"type": "bool", "default": True},
         "path": {"type": "path"},

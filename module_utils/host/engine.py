@@ -37,6 +37,7 @@ def look(module: Any, info: dict[str, Any], problem: str) -> dict[str, Any]:
         "swarm_nodes": int((info.get("Swarm") or {}).get("Nodes") or 0),
         "root": str(info.get("DockerRootDir") or ""),
         "userns_remap": "name=userns" in (info.get("SecurityOptions") or []),
+        "live_restore": bool(info.get("LiveRestoreEnabled")),
     }
     return {**engine, "unfit": unfit(module, command, engine, info)}
 

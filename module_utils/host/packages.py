@@ -9,6 +9,7 @@ from typing import Any
 # By which of them the engine came. Ubuntu's and Debian's own, Docker's, and those that Microsoft's and other images carry.
 ENGINES = ["docker-ce", "docker.io", "moby-engine"]
 LOCKS = Path("/etc/dnf/plugins/versionlock.list")
+LOCKS_OF_DNF5 = Path("/etc/dnf/versionlock.toml")
 
 
 def look(module: Any, names: list[str], family: str) -> dict[str, Any]:
@@ -48,9 +49,14 @@ def rpm(module: Any, names: list[str]) -> dict[str, Any]:
 
 
 def is_locked(name: str) -> bool:
-    """By dnf's plugin versionlock, whose lines are such as docker-ce-3:28.1.1-1.el9.*"""
+    """By dnf's plugin versionlock, whose lines are such as docker-ce-3:28.1.1-1.el9.*, or by dnf5, in a table with the package's name."""
+    # Python 3.9 reads no TOML, and dnf5 writes this file by itself.
+    rules = {LOCKS: rf"{re.escape(name)}(-[0-9]|\Z)", LOCKS_OF_DNF5: rf'name\s*=\s*"{re.escape(name)}"'}
+    return any(re.match(rule, line) for file, rule in rules.items() for line in lines_of(file))
+
+
+def lines_of(file: Path) -> list[str]:
     try:
-        lines = LOCKS.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [line.strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
     except OSError:
-        return False
-    return any(re.match(rf"{re.escape(name)}(-[0-9]|\Z)", line.strip()) for line in lines)
+        return []

@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 
 FOLDER = "/etc/ddp-swarm"
-# For the engine, by its service; for apt, dnf and curl.
-ENVIRONMENT, APT, DNF, CURL = (f"{FOLDER}/{name}" for name in ("proxy.env", "apt.conf", "dnf.conf", "curlrc"))
+# For the engine, by its service; for apt, dnf (what is added to its own settings) and curl.
+ENVIRONMENT, APT, DNF, CURL = (f"{FOLDER}/{name}" for name in ("proxy.env", "apt.conf", "dnf.proxy", "curlrc"))
 
 
 def look(root: Path) -> dict[str, str]:

@@ -10,7 +10,8 @@ from typing import Any
 def look(etc: Path, environment: Path, *read_at: Path) -> dict[str, Any]:
     """`value` is what daemon.json says, an empty mapping if there is none, and null if it is no JSON, as `error` then tells.
 
-    `mode` is the file's, or that of a new one. `before_gpus` is what was put aside before GPUs were offered, null if nothing was.
+    `directory` says whether its directory is there. `mode` is the file's, or that of a new one. `before_gpus` is what was put aside before
+    GPUs were offered, null if nothing was.
     `unread` says that the file, or the one with the engine's `environment`, is newer than the engine's last reading, which the youngest of
     the files `read_at` shows by its time.
     """
@@ -21,6 +22,7 @@ def look(etc: Path, environment: Path, *read_at: Path) -> dict[str, Any]:
     return {
         "value": value,
         "error": error,
+        "directory": etc.is_dir(),
         "mode": f"{file.stat().st_mode & 0o777:04o}" if file.exists() else "0644",
         "before_gpus": (before or {}).get("settings") if isinstance(before, dict) else None,
         "unread": bool(readings) and any(written > max(readings) for written in times(file, environment)),

@@ -31,6 +31,13 @@ FAULTS = {
         "{host} drops new connections once the table is full: raise its limit (sysctl net.netfilter.nf_conntrack_max), and "
         "look for what opens so many (conntrack -L)",
     ),
+    code.BIND_LABEL: Fault(
+        2, "SELinux label", "{path} has the type {type}", "a type that containers may use, such as container_file_t",
+        "SELinux on {host} keeps {path} from the task, and Docker relabels nothing for a service: label it as "
+        "\"semanage fcontext --add --type container_file_t {pattern}\" and 'restorecon -R {path}' do on {host} (until the next "
+        "relabelling: 'chcon -R -t container_file_t {path}'). Of a directory of the system, such as /home or /usr, name a part of its "
+        "own in training_mounts instead",
+    ),
     code.SUBNET_TAKEN: Fault(
         6, "subnet", "{subnet} overlaps {network} of {interface}{way}", "a subnet that no host uses",
         "the subnet of {name} collides with a network of {host}: set swarm_network_subnet to {free}, remove the network "

@@ -9,8 +9,10 @@ def closed_ports(host: dict[str, Any], manager: bool, mode: Any, hosts: int, dat
     `host` is what host_info says, `hosts` how many there are, `data_path_port` is swarm_data_path_port.
     """
     firewall, wanted = host["firewall"], str(mode).lower()
-    # Of a host that is in a swarm it is known that it works; one alone needs no port.
-    nothing_to_name = firewall["unsure"] or host["engine"]["swarm_address"] != "" or hosts < 2
+    # Of a host that is in a swarm with others it is known that it works; one alone needs no port.
+    engine = host["engine"]
+    works = engine["swarm_address"] != "" and engine["swarm_nodes"] != 1
+    nothing_to_name = firewall["unsure"] or works or hosts < 2
     if not firewall["name"] or wanted == "false" or (wanted != "true" and nothing_to_name):
         return []
     needed = [*(["2377/tcp"] if manager else []), "7946/tcp", "7946/udp", f"{int(data_path_port) or 4789}/udp"]

@@ -80,12 +80,12 @@ def refusal(system: dict[str, Any], origin: str) -> str:
 
 
 def docker_refusals(
-    host: dict[str, Any], name: str, source: str, version: str, gpu: Any, cuda: Any, disturb: bool
+    host: dict[str, Any], name: str, source: str, version: str, gpu: Any, cuda: Any, disturb: bool, network_mode: str
 ) -> list[str]:
     """Why this host, called `name`, cannot have the engine that is asked for, a sentence each.
 
     `source`, `version`, `gpu`, `cuda` and `disturb` are docker_source, docker_version, docker_gpu, docker_gpu_cuda and
-    docker_restart_during_training.
+    docker_restart_during_training; `network_mode` is training_network_mode.
     """
     said = []
     plan = docker_plan(host, source, version) if source in CHOICES else {}
@@ -93,6 +93,21 @@ def docker_refusals(
         said.append(f"docker_gpu is '{gpu}' on {name}: it is auto, true or false.")
     if problem := cuda_problem(cuda):
         said.append(f"On {name}, docker_gpu_cuda (image_cuda) is {problem}.")
+    if (
+        host["engine"]["live_restore"]
+        and not host["settings"]["unread"]
+        and not says_live_restore(host["settings"]["value"])
+    ):
+        # As Fedora's moby-engine comes. In daemon.json as well, the engine would not start.
+        said.append(
+            f"{name} has an engine that its service starts with --live-restore, and such an engine takes part in no swarm: take that out of "
+            "its options there (OPTIONS in /etc/sysconfig/docker, or see 'systemctl cat docker'), run 'systemctl restart docker', and run this again."
+        )
+    if host["engine"]["userns_remap"] and network_mode == "host":
+        said.append(
+            f"{name} has an engine with userns-remap, which gives no container the host's own network, and training_network_mode is host: "
+            "take userns-remap out of /etc/docker/daemon.json there, or train over the overlay (training_network_mode=overlay)."
+        )
     if source not in CHOICES:
         said.append(f"docker_source is '{source}' on {name}: it is 'auto', 'distribution' or 'docker'.")
     elif host["engine"]["unfit"]:
@@ -107,6 +122,11 @@ def docker_refusals(
             "docker_restart_during_training=true."
         )
     return said
+
+
+def says_live_restore(settings: Any) -> bool:
+    """Whether daemon.json does, which the role changes."""
+    return isinstance(settings, dict) and bool(settings.get("live-restore"))
 
 
 def what_runs(running: dict[str, list[str]]) -> str:

@@ -12,18 +12,18 @@ from .proxy import proxy_is_there
 def docker_work(host: dict[str, Any], plan: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     """Words for what is not as `asked`, in the order in which it is done. `host` is what host_info says, `plan` what docker_plan decides.
 
-    `asked` has `certificates`, `proxy`, `direct` (hosts that are reached without it), `hold`, `closed_ports`, `settings` (what daemon.json is
+    `asked` has `certificates`, `proxy`, `direct` (networks that are reached without it), `hold`, `closed_ports`, `settings` (what daemon.json is
     to say), `users`, `gpu` (docker_gpu) and `gpus` (those to offer).
     """
     return [word for word, is_needed in NEEDS.items() if is_needed(host, plan, asked)]
 
 
 def hold_differs(host: dict[str, Any], plan: dict[str, Any], asked: dict[str, Any]) -> bool:
-    """An engine that is kept may be held by somebody else."""
-    name, hold = plan["package"], boolean(asked["hold"])
-    if name not in host["packages"]["installed"]:
+    """Somebody else may hold it, which auto leaves as it is."""
+    name, wanted = plan["package"], str(asked["hold"]).lower()
+    if wanted == "auto" or name not in host["packages"]["installed"]:
         return False
-    return hold != (name in host["packages"]["held"]) and (hold or not plan["kept"])
+    return bool(boolean(wanted) != (name in host["packages"]["held"]))
 
 
 def settings_differ(host: dict[str, Any], plan: dict[str, Any], asked: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ None of it is given in a command line or kept in a file that others may read, as
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -51,6 +52,24 @@ def joined(hosts: Any) -> str:
     return ",".join(str(host) for host in hosts) if isinstance(hosts, list) else str(hosts or "")
 
 
+def networks_without_proxy(addresses: dict[str, Any], hosts: Iterable[str]) -> list[str]:
+    """Of a host's own networks, those of its default route and of `hosts`, which are addresses or names; `addresses` is what host_info says.
+
+    Networks, and not each host: an engine would have to be restarted for each that is added. Swarm itself takes no proxy (since 18.09.4,
+    https://github.com/moby/moby/issues/34996).
+    """
+    own = [ipaddress.ip_interface(address) for found in addresses["interfaces"].values() for address in found]
+    wanted = [address for text in (addresses["default"], *hosts) if (address := address_of(text))]
+    return sorted({str(one.network) for one in own if any(address in one.network for address in wanted)})
+
+
+def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
 def proxy_environment(proxy: dict[str, Any], hosts: Iterable[str] = ()) -> dict[str, str]:
     """As programs know it, in both cases; empty without a proxy. `hosts` are reached without it, beside those of no_proxy."""
     if not proxy:
@@ -66,9 +85,14 @@ def proxy_environment(proxy: dict[str, Any], hosts: Iterable[str] = ()) -> dict[
     return {**upper, **{name.lower(): value for name, value in upper.items()}}
 
 
-def proxy_files(proxy: dict[str, Any], hosts: Iterable[str], family: str) -> dict[str, str]:
-    """What is written where on a host, for root alone; nothing without a proxy."""
-    environment = proxy_environment(proxy, hosts)
+def no_proxy_environment(proxy: dict[str, Any], hosts: Iterable[str]) -> dict[str, str]:
+    """Of that, what no file is needed for. apt and dnf (curl) go by it also where their settings name a proxy."""
+    return {name: value for name, value in proxy_environment(proxy, hosts).items() if name.upper() == "NO_PROXY"}
+
+
+def proxy_files(proxy: dict[str, Any], networks: Iterable[str], family: str) -> dict[str, str]:
+    """What is written where on a host, for root alone; nothing without a proxy. `networks` are reached without it."""
+    environment = proxy_environment(proxy, networks)
     if not environment:
         return {}
     lines = [f'{name}="{value}"' for name, value in environment.items() if name.isupper()]
@@ -79,33 +103,26 @@ def proxy_files(proxy: dict[str, Any], hosts: Iterable[str], family: str) -> dic
             for scheme, name in (("http", "HTTP_PROXY"), ("https", "HTTPS_PROXY"))
             if name in environment
         )
-        # apt knows no domains and no networks here, only hosts.
-        files[APT] += "".join(
-            f'Acquire::{scheme}::Proxy::{host} "DIRECT";\n'
-            for host in environment["NO_PROXY"].split(",")
-            if not re.search(r"[/*:]|^\.", host)
-            for scheme in ("http", "https")
-        )
     else:
         scheme, place, user, password = split(environment["HTTPS_PROXY"]) or ("", "", "", "")
         secret = f"proxy_username={user}\nproxy_password={password}\n" if user else ""
-        files[DNF] = f"[main]\ngpgcheck=True\nbest=True\nskip_if_unavailable=False\nproxy={scheme}://{place}\n{secret}"
+        files[DNF] = f"proxy={scheme}://{place}\n{secret}"
         files[CURL] = f'proxy = "{environment["HTTPS_PROXY"]}"\nnoproxy = "{environment["NO_PROXY"]}"\n'
     return files
 
 
-def proxy_files_of(host: dict[str, Any], proxy: dict[str, Any], hosts: Iterable[str]) -> dict[str, str]:
+def proxy_files_of(host: dict[str, Any], proxy: dict[str, Any], networks: Iterable[str]) -> dict[str, str]:
     """The same for a host of which `host` is what host_info says.
 
     One that was told of a proxy keeps an empty file when it is to have none: by its time the engine is known to have the old one still.
     """
-    files = proxy_files(proxy, hosts, host["distribution"]["family"])
+    files = proxy_files(proxy, networks, host["distribution"]["family"])
     return files or ({ENVIRONMENT: ""} if host["proxy"] else {})
 
 
-def proxy_is_there(host: dict[str, Any], proxy: dict[str, Any], hosts: Iterable[str]) -> bool:
+def proxy_is_there(host: dict[str, Any], proxy: dict[str, Any], networks: Iterable[str]) -> bool:
     """Whether a host has these files and no others; `host` is what host_info says."""
-    wanted = proxy_files_of(host, proxy, hosts)
+    wanted = proxy_files_of(host, proxy, networks)
     digests: dict[str, str] = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in wanted.items()}
     return bool(digests == host["proxy"])
 
@@ -114,6 +131,8 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "proxy_problems": proxy_problems,
+            "networks_without_proxy": networks_without_proxy,
             "proxy_environment": proxy_environment,
+            "no_proxy_environment": no_proxy_environment,
             "proxy_files_of": proxy_files_of,
         }

@@ -184,7 +184,8 @@ def value_sentence(what: str, name: str, option: Mapping[str, Any], value: Any) 
         )
         return f"{what} is {given}, and it has to be {WORDS[kind]}, such as {example(name, option)}.{by_hand}"
     choices = option.get("choices")
-    if choices and value not in choices:
+    # Among them true and false are words, which YAML reads as more than that.
+    if choices and value not in choices and str(value).lower() not in {"true", "false"} & set(choices):
         shown = str(value) if len(str(value)) <= 40 and str(value).isprintable() else "something else"
         return f"{what} is '{shown}': it is {', '.join(map(str, choices[:-1]))} or {choices[-1]}."
     if kind == "list" and option.get("elements") == "dict" and any(not isinstance(entry, Mapping) for entry in value):

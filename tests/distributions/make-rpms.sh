@@ -4,7 +4,9 @@
 set -eu
 [ ! -e "$1/centos/gpg" ] || exit 0
 export DEBIAN_FRONTEND=noninteractive
-apt-get install -qq -y --no-install-recommends dnf python3-dnf rpm createrepo-c gpg gpg-agent zstd >/dev/null
+apt-get install -qq -y --no-install-recommends dnf dnf-plugins-core python3-dnf rpm createrepo-c gpg gpg-agent zstd >/dev/null
+# Of these plugins, Rocky Linux has this one apart and switched off: it would install from copies, whose signatures it demands.
+sed -i 's/^enabled.*/enabled = false/' /etc/dnf/plugins/local.conf
 # What the real package does by a script, which would need packages of its own.
 groupadd --force --system docker
 repository="$1/centos/9/$(uname -m)/stable"
@@ -14,8 +16,8 @@ mkdir -m 0700 -p "$GNUPGHOME"
 gpg --batch --quiet --passphrase '' --quick-generate-key 'stand-in <lab@localhost>' rsa3072 sign 0
 gpg --batch --armor --export >"$1/centos/gpg"
 gpg --batch --list-keys --with-colons | awk -F: '$1 == "fpr" { print $10; exit }' >"$1/centos/fingerprint"
-# Of zstd and gnupg2, the host has Debian's: what dnf gets is a name.
-for pair in docker-ce:docker.io docker-ce-cli:docker-cli containerd.io:containerd docker-buildx-plugin:docker-buildx zstd: gnupg2:; do
+# Of zstd, gnupg2 and dnf's plugin, the host has Debian's: what dnf gets is a name.
+for pair in docker-ce:docker.io docker-ce-cli:docker-cli containerd.io:containerd docker-buildx-plugin:docker-buildx zstd: gnupg2: python3-dnf-plugin-versionlock:; do
     name=${pair%:*} source=${pair#*:} root=$(mktemp -d)
     if [ -n "$source" ]; then
         (cd "$root" && apt-get download -qq "$source" && dpkg-deb --extract ./*.deb root && rm ./*.deb)
@@ -49,7 +51,7 @@ find "$repository" -mindepth 2 -name '*.rpm' -exec mv {} "$repository" \;
 rpmsign --define '_gpg_name stand-in' --addsign "$repository"/*.rpm >/dev/null 2>&1 || rpm --define '_gpg_name stand-in' --addsign "$repository"/*.rpm
 # What a host of that family has from its distribution.
 mkdir "$1/baseos"
-mv "$repository"/zstd-* "$repository"/gnupg2-* "$1/baseos"
+mv "$repository"/zstd-* "$repository"/gnupg2-* "$repository"/python3-* "$1/baseos"
 createrepo_c --quiet "$repository"
 createrepo_c --quiet "$1/baseos"
 printf '[baseos]\nname=A stand-in\nbaseurl=file://%s\ngpgkey=file://%s\ngpgcheck=1\n' "$1/baseos" "$1/centos/gpg" >/etc/yum.repos.d/baseos.repo

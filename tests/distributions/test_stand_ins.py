@@ -5,48 +5,25 @@ that the test makes is the stand-in: signed, with packages of the same names, wh
 distributions' dependencies, SELinux, their kernels and their firewalls.
 """
 
+import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from labs import Lab, Run
+from presented import present_rocky, present_ubuntu
 
-UBUNTU = """\
-PRETTY_NAME="Ubuntu 24.04.3 LTS"
-NAME="Ubuntu"
-VERSION_ID="24.04"
-VERSION_CODENAME=noble
-ID=ubuntu
-ID_LIKE=debian
-"""
-ROCKY = """\
-NAME="Rocky Linux"
-VERSION="9.6 (Blue Onyx)"
-ID="rocky"
-ID_LIKE="rhel centos fedora"
-VERSION_ID="9.6"
-PRETTY_NAME="Rocky Linux 9.6 (Blue Onyx)"
-"""
-PRESENTS = "rm -f /etc/os-release && printf %s '{}' >/etc/os-release"
-# As they are there on a host of that family.
-DNF = "mkdir -p /etc/yum.repos.d /etc/pki/rpm-gpg /etc/dnf/vars && echo 9 >/etc/dnf/vars/releasever"
+GPU_STAND_INS = Path(__file__).parents[1] / "gpu_stand_in"
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """host1 is Debian 12 for its docker.io, which has the docker command in it, as Ubuntu's has."""
     with Lab("distributions", lab_releases={"host1": "bookworm"}).running() as lab:
-        lab.on("host1", "sh", "-c", PRESENTS.format(UBUNTU))
-        script = (Path(__file__).parent / "make-rpms.sh").read_text()
-        lab.on(
-            "host2",
-            "sh",
-            "-c",
-            f"cat >/root/make-rpms.sh <<'SCRIPT'\n{script}\nSCRIPT\napt-get update -qq; {DNF}; sh /root/make-rpms.sh /srv/docker",
-            timeout=600,
-        )
-        lab.on("host2", "sh", "-c", PRESENTS.format(ROCKY))
+        present_ubuntu(lab, "host1")
+        present_rocky(lab, "host2")
         yield lab
 
 
@@ -141,6 +118,149 @@ def test_packages_from_the_controller(lab: Lab, tmp_path: Path) -> None:
 def test_an_upgrade_asks_dnf(lab: Lab) -> None:
     run = good(play(lab, "playbooks/upgrade.yml", options="--limit host2"))
     assert "host2 has the newest engine that its repositories offer." in run.said()
+
+
+def test_the_engine_is_held_and_no_longer(lab: Lab) -> None:
+    def held() -> list[str]:
+        return lab.on("host2", "sh", "-c", "grep ^docker-ce- /etc/dnf/plugins/versionlock.list || true").split()
+
+    run = good(play(lab, "playbooks/docker.yml", "--limit host2", docker_hold=True))
+    assert run.changed() == ["host2: Install packages", "host2: Hold the engine at its version, or no longer"]
+    assert [line for line in held() if line.startswith("docker-ce-0:26.1.5-1.el9")] == held() != []
+    assert good(play(lab, "playbooks/docker.yml", "--limit host2", docker_hold=True)).changed() == []
+    # As it is, whoever held it, where nothing is said.
+    assert good(play(lab, "playbooks/docker.yml", "--limit host2")).changed() == []
+    good(play(lab, "playbooks/upgrade.yml", options="--limit host2"))
+    assert held() != []
+    run = good(play(lab, "playbooks/docker.yml", "--limit host2", docker_hold=False))
+    assert run.changed() == ["host2: Hold the engine at its version, or no longer"]
+    assert held() == []
+
+
+@pytest.fixture
+def gpus(lab: Lab) -> Iterator[list[str]]:
+    """Two invented ones on host2. Afterwards it has none, and offers none."""
+    found = ["GPU-20000000-1111-2222-3333-444444444444", "GPU-20000001-1111-2222-3333-444444444444"]
+    put(lab, "/usr/local/bin/nvidia-smi", (GPU_STAND_INS / "nvidia-smi-stand-in").read_text())
+    put(
+        lab,
+        "/etc/nvidia-smi-stand-in/gpus",
+        "".join(f"GPU {n}: Invented (UUID: {uuid})\n" for n, uuid in enumerate(found)),
+    )
+    put(lab, "/etc/nvidia-smi-stand-in/driver", "580.95.05\n" * 2)
+    put(lab, "/root/runtime", (GPU_STAND_INS / "nvidia-container-runtime-stand-in").read_text())
+    put(lab, "/root/make-toolkit-rpm.sh", (Path(__file__).parent / "make-toolkit-rpm.sh").read_text())
+    lab.on(
+        "host2",
+        "sh",
+        "-c",
+        "chmod 0755 /usr/local/bin/nvidia-smi; sh /root/make-toolkit-rpm.sh /root/runtime /srv/nvidia",
+    )
+    yield found
+    good(play(lab, "playbooks/docker.yml", "--limit host2", docker_gpu=False, docker_restart_during_training=True))
+    lab.on("host2", "rm", "-r", "/usr/local/bin/nvidia-smi", "/etc/nvidia-smi-stand-in")
+
+
+def put(lab: Lab, path: str, text: str) -> None:
+    argv = ["docker", "exec", "--interactive", f"{lab.name}-host2", "sh", "-c", 'mkdir -p "${0%/*}" && cat >"$0"', path]
+    subprocess.run(argv, input=text, text=True, check=True, timeout=60)
+
+
+def test_the_container_toolkit_comes_by_dnf(lab: Lab, gpus: list[str]) -> None:
+    """Of NVIDIA's repository, the list is signed and the packages are not: dnf has to check the list, by the key that was checked."""
+    nvidia = {"docker_gpu_apt_repository": "file:///srv/nvidia", "docker_restart_during_training": True}
+    run = play(lab, "playbooks/docker.yml", "--limit host2", **nvidia)
+    assert "host2 must not trust file:///srv/nvidia/gpgkey: its fingerprint is " in run.failure()
+    nvidia["docker_gpu_apt_key_fingerprint"] = lab.on("host2", "cat", "/srv/docker/centos/fingerprint").strip()
+    good(play(lab, "playbooks/docker.yml", "--limit host2", **nvidia))
+    assert lab.on("host2", "rpm", "--query", "nvidia-container-toolkit").startswith("nvidia-container-toolkit-1.19.0-1")
+    said = lab.on("host2", "cat", "/etc/yum.repos.d/nvidia-container-toolkit.repo").replace(" ", "")
+    assert "repo_gpgcheck=1" in said
+    settings = json.loads(lab.on("host2", "cat", "/etc/docker/daemon.json"))
+    assert settings["node-generic-resources"] == [f"NVIDIA-GPU={uuid}" for uuid in gpus]
+    assert lab.on("host2", "docker", "info", "--format", "{{.DefaultRuntime}}").strip() == "nvidia"
+    assert 'swarm-resource = "DOCKER_RESOURCE_NVIDIA-GPU"' in lab.on(
+        "host2", "cat", "/etc/nvidia-container-runtime/config.toml"
+    )
+    assert good(play(lab, "playbooks/docker.yml", "--limit host2", **nvidia)).changed() == []
+
+
+SECRET = "S3CR3T-of-the-proxy"
+
+
+@pytest.fixture
+def proxy(lab: Lab) -> Iterator[str]:
+    """tinyproxy on host1, which also serves host2's packages, under a name that is not the inventory's."""
+    address = lab.on("host1", "hostname", "--ip-address").split()[0]
+    lab.on(
+        "host1",
+        "sh",
+        "-c",
+        "apt-get update -qq && apt-get install -qq -y --no-install-recommends tinyproxy",
+        timeout=300,
+    )
+    settings = f'Port 3128\nTimeout 600\nLogFile "/var/log/site-proxy"\nLogLevel Connect\nBasicAuth ada {SECRET}\n'
+    lab.on(
+        "host1",
+        "sh",
+        "-c",
+        f"printf '{settings}' >/etc/tinyproxy/tinyproxy.conf; systemctl restart tinyproxy; mkdir -p /srv/site",
+    )
+    archive = subprocess.run(
+        ["docker", "cp", f"{lab.name}-host2:/srv/docker/baseos", "-"], capture_output=True, check=True, timeout=60
+    ).stdout
+    subprocess.run(["docker", "cp", "-", f"{lab.name}-host1:/srv/site"], input=archive, check=True, timeout=60)
+    lab.on("host1", "systemd-run", "--unit=site", "python3", "-m", "http.server", "--directory", "/srv/site", "8000")
+    for host in lab.hosts:
+        lab.on(host, "sh", "-c", f"cp /etc/hosts /root/hosts; echo {address} packages.site.example >>/etc/hosts")
+    lab.on("host2", "sh", "-c", "cp /etc/yum.repos.d/baseos.repo /root/; cp /etc/dnf/dnf.conf /root/")
+    lab.on(
+        "host2",
+        "sed",
+        "-i",
+        "s,^baseurl=.*,baseurl=http://packages.site.example:8000/baseos,",
+        "/etc/yum.repos.d/baseos.repo",
+    )
+    lab.on(
+        "host2",
+        "sh",
+        "-c",
+        "printf '[main]\ngpgcheck=1\nproxy=http://127.0.0.1:9\nmax_parallel_downloads=7\n' >/etc/dnf/dnf.conf",
+    )
+    yield f"http://ada:{SECRET}@{address}:3128"
+    lab.on("host2", "sh", "-c", "cp /root/baseos.repo /etc/yum.repos.d/; cp /root/dnf.conf /etc/dnf/")
+    for host in lab.hosts:
+        lab.on(host, "sh", "-c", "cat /root/hosts >/etc/hosts")
+    lab.on("host1", "systemctl", "stop", "site", "tinyproxy")
+
+
+def test_dnf_takes_the_proxy_with_its_exceptions_and_the_hosts_own_settings(lab: Lab, proxy: str) -> None:
+    def install(**settings: str) -> tuple[Run, int]:
+        """The run, and how often the proxy was asked for the packages' host."""
+        lab.on("host2", "sh", "-c", "dnf --assumeyes --quiet --disablerepo='*' remove zstd; dnf clean all")
+        lab.on("host1", "sh", "-c", ": >/var/log/site-proxy")
+        run = play(
+            lab, "playbooks/docker.yml", "--limit host2 -vvv --diff", docker_source="docker",
+            docker_proxy={"http": proxy, **settings}, docker_restart_during_training=True,
+        )  # fmt: skip
+        return good(run), lab.on("host1", "cat", "/var/log/site-proxy").count("packages.site.example")
+
+    run, asked = install()
+    assert asked > 0
+    assert lab.on("host2", "rpm", "--query", "zstd").startswith("zstd-26.1.5")
+    assert SECRET not in run.stdout
+    merged = lab.on("host2", "cat", "/etc/ddp-swarm/dnf.conf")
+    assert "max_parallel_downloads=7" in merged
+    assert "127.0.0.1:9" not in merged
+    assert lab.on("host2", "sh", "-c", "stat --format=%a /etc/ddp-swarm/* | sort -u").split() == ["600"]
+    started = lab.on("host2", "systemctl", "show", "docker", "--property=ActiveEnterTimestamp")
+    run, asked = install(no_proxy=".site.example")
+    assert asked == 0
+    assert lab.on("host2", "rpm", "--query", "zstd").startswith("zstd-26.1.5")
+    assert lab.on("host2", "systemctl", "show", "docker", "--property=ActiveEnterTimestamp") != started
+    # Without it, nothing of it stays.
+    good(play(lab, "playbooks/docker.yml", "--limit host2", docker_restart_during_training=True))
+    assert lab.on("host2", "sh", "-c", "cat /etc/ddp-swarm/*") == ""
 
 
 def test_teardown(lab: Lab) -> None:

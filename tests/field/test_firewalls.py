@@ -33,8 +33,30 @@ def firewall(request: pytest.FixtureRequest, lab: Lab) -> Iterator[str]:
     lab.run("docker", "swarm")
 
 
-def opened(lab: Lab, name: str) -> set[str]:
-    return set(lab.on("host2", "sh", "-c", OPEN[name]).split())
+def opened(lab: Lab, name: str, host: str = "host2") -> set[str]:
+    return set(lab.on(host, "sh", "-c", OPEN[name]).split())
+
+
+def test_a_manager_that_was_alone_opens_its_ports_for_the_second_host(lab: Lab) -> None:
+    """Of a swarm of one, nobody knows yet whether others reach it."""
+    lab.on("host1", "sh", "-c", "apt-get update -qq && apt-get install -qq -y --no-install-recommends ufw", timeout=300)
+    lab.on("host2", "docker", "swarm", "leave", "--force")
+    others = "docker node ls --format '{{.ID}} {{.Self}}' | awk '$2 == \"false\" { print $1 }' | xargs docker node rm --force"
+    lab.on("host1", "sh", "-c", others)
+    lab.on("host1", "sh", "-c", START["ufw"])
+    try:
+        run = lab.play("site.yml")
+        assert "ufw on host1 lets in no 2377/tcp, 7946/tcp, 7946/udp, 4789/udp" in run.said()
+        assert lab.on("host2", "docker", "info", "--format", "{{.Swarm.LocalNodeState}}").strip() == "inactive"
+        run = lab.play("playbooks/docker.yml", docker_firewall=True)
+        assert run.rc == 0, run.failure()
+        assert opened(lab, "ufw", "host1") >= {*NEEDED, "2377/tcp"}
+        lab.run("swarm")
+        # From now on it is known that it works.
+        assert lab.play("playbooks/docker.yml").changed() == []
+    finally:
+        lab.on("host1", "sh", "-c", f"{STOP['ufw']}; apt-get purge -qq -y ufw; systemctl restart docker", timeout=300)
+        lab.run("docker", "swarm")
 
 
 def test_closed_ports_are_named_and_opened_if_that_is_asked_for(lab: Lab, firewall: str) -> None:

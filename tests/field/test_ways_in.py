@@ -306,3 +306,31 @@ def test_another_port_a_jump_and_sudo_with_a_password(lab: Lab, ada: str) -> Non
             lab.on(host, "pkill", "-f", "sshd -p 2222", check=False)
         lab.run("swarm")
     assert lab.play("playbooks/swarm.yml").changed() == []
+
+
+def test_an_ini_inventory_of_aliases_from_an_ssh_config(lab: Lab) -> None:
+    """As people have them in ~/.ssh/config: the inventory has names alone, and box is reached through gate."""
+    content = yaml.safe_load(lab.inventory.read_text())["all"]
+    groups, common = content["children"]["swarm"]["children"], content["vars"]
+    address = {
+        host: own["ansible_host"] for group in groups.values() for host, own in (group.get("hosts") or {}).items()
+    }
+    config, inventory = lab.directory / "ssh_config", lab.directory / "aliases.ini"
+    config.write_text(
+        f"Host gate box\n  User {common['ansible_user']}\n  IdentityFile {common['ansible_ssh_private_key_file']}\n"
+        f"  UserKnownHostsFile {lab.directory / 'lab' / 'known_hosts'}\n  IdentitiesOnly yes\n"
+        f"Host gate\n  HostName {address['host1']}\nHost box\n  HostName {address['host2']}\n  ProxyJump gate\n"
+    )
+    inventory.write_text(
+        "[managers]\ngate\n[workers]\nbox\n[swarm:children]\nmanagers\nworkers\n"
+        f"[all:vars]\nansible_ssh_common_args=-F {config}\nansible_become=true\n"
+    )
+    try:
+        run = lab.play("playbooks/swarm.yml", inventory=str(inventory))
+        assert run.rc == 0, run.failure()
+        assert lab.play("playbooks/swarm.yml", inventory=str(inventory)).changed() == []
+        nodes = lab.on("host1", "docker", "node", "ls", "--quiet").split()
+        told = lab.on("host1", "docker", "node", "inspect", *nodes, "--format", "{{.Spec.Labels.ddp_host}}").split()
+        assert set(told) == {"gate", "box"}
+    finally:
+        lab.run("swarm")

@@ -98,3 +98,30 @@ def test_settings_are_shown_without_secrets(text: str, etc: Path) -> None:
     assert "S3CR3T" not in done.stdout + done.stderr
     assert ("is not a JSON mapping" in done.stdout) is text.startswith("[")
     assert ("S3CR3T" in (etc / "daemon.json").read_text(), done.returncode == 0) == (True, text.startswith("{"))
+
+
+@pytest.mark.parametrize(
+    ("found", "asked"), [({"live-restore": True}, {}), ({}, {"live-restore": True})], ids=["found", "asked for"]
+)
+def test_live_restore_takes_part_in_no_swarm(found: dict[str, Any], asked: dict[str, Any], etc: Path) -> None:
+    (etc / "daemon.json").write_text(json.dumps(found))
+    done = settings(etc, asked)
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert (
+        "live-restore is on in /etc/docker/daemon.json on host1 or in docker_daemon_options, and an engine with it takes part in no swarm: "
+        "take it out, or set docker_daemon_options to {live-restore: false}." in said
+    )
+    assert json.loads((etc / "daemon.json").read_text()) == found
+    # As the sentence says.
+    done = settings(etc, {"live-restore": False})
+    assert done.returncode == 0, done.stdout
+    assert json.loads((etc / "daemon.json").read_text()) == {"live-restore": False}
+
+
+def test_an_engine_without_a_directory_for_its_settings(etc: Path) -> None:
+    """Docker's rpm packages bring none."""
+    etc.rmdir()
+    done = settings(etc, {"debug": True})
+    assert done.returncode == 0, done.stdout
+    assert json.loads((etc / "daemon.json").read_text()) == {"debug": True}

@@ -42,7 +42,14 @@ def host(
             **dict(zip(("id", "version", "name"), system, strict=True)),
             "family": "redhat" if system[0] in ("rhel", "rocky", "almalinux", "centos", "fedora") else "debian",
         },
-        "engine": {"command": command, "installed": installed or version, "version": version},
+        "engine": {
+            "command": command,
+            "installed": installed or version,
+            "version": version,
+            "userns_remap": False,
+            "live_restore": False,
+        },
+        "settings": {"value": {}, "unread": False},
         "service": {"known": known},
         "packages": {"installed": {}, "broken": [], "held": [], "engine": engine, **packages},
     }
@@ -247,10 +254,11 @@ def refusals(
     cuda: Any = "",
     version: str = "",
     disturb: bool = False,
+    network_mode: str = "overlay",
 ) -> list[str]:
     found["engine"].setdefault("unfit", "")
     found.setdefault("running", {"services": [], "containers": []})
-    return docker_refusals(found, "host1", source, version, gpu, cuda, disturb)
+    return docker_refusals(found, "host1", source, version, gpu, cuda, disturb, network_mode)
 
 
 @pytest.mark.parametrize(
@@ -352,6 +360,37 @@ def test_what_runs_in_words() -> None:
 )
 def test_what_a_host_can_have(source: str, gpu: Any, cuda: Any) -> None:
     assert refusals(debs(), source, gpu, cuda) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        ({"value": {}, "unread": False}, True),
+        ({"value": {"live-restore": False}, "unread": False}, True),
+        ({"value": None, "unread": False}, True),
+        # The role looks after daemon.json itself.
+        ({"value": {"live-restore": True}, "unread": False}, False),
+        ({"value": {}, "unread": True}, False),
+    ],
+)
+def test_live_restore_by_an_option_of_the_service(settings: dict[str, Any], refused: bool) -> None:
+    """As Fedora's moby-engine has it in /etc/sysconfig/docker (coreos/fedora-coreos-tracker#573)."""
+    found = debs(FEDORA, {"moby-engine": "28"})
+    found["engine"]["live_restore"], found["settings"] = True, settings
+    said = refusals(found)
+    assert bool(said) is refused
+    assert not refused or "host1 has an engine that its service starts with --live-restore" in said[0]
+
+
+def test_remapped_users_and_the_hosts_network() -> None:
+    found = debs()
+    found["engine"]["userns_remap"] = True
+    assert refusals(found) == []
+    (said,) = refusals(found, network_mode="host")
+    assert said == (
+        "host1 has an engine with userns-remap, which gives no container the host's own network, and training_network_mode is host: take "
+        "userns-remap out of /etc/docker/daemon.json there, or train over the overlay (training_network_mode=overlay)."
+    )
 
 
 def test_what_it_cannot_have() -> None:

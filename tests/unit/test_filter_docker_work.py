@@ -18,7 +18,7 @@ HOST: dict[str, Any] = {
 }
 PLAN: dict[str, Any] = {"package": "docker.io", "kept": True, "lacks": False}
 ASKED: dict[str, Any] = {
-    "certificates": [], "proxy": {}, "direct": [], "hold": False, "closed_ports": [],
+    "certificates": [], "proxy": {}, "direct": [], "hold": "auto", "closed_ports": [],
     "settings": {"debug": True}, "users": ["ada"], "gpu": "auto", "gpus": [],
 }  # fmt: skip
 
@@ -42,7 +42,7 @@ def test_nothing() -> None:
         ({"proxy": {"/etc/ddp-swarm/proxy.env": "0"}}, {}, {}, "proxy"),
         ({}, {"lacks": True, "kept": False}, {}, "packages"),
         ({}, {}, {"hold": "true"}, "hold"),
-        ({"packages": {"installed": {"docker.io": "26"}, "held": ["docker.io"]}}, {"kept": False}, {}, "hold"),
+        ({"packages": {"installed": {"docker.io": "26"}, "held": ["docker.io"]}}, {}, {"hold": False}, "hold"),
         ({}, {}, {"closed_ports": ["7946/tcp"]}, "ports"),
         ({}, {}, {"settings": {}}, "settings"),
         ({"settings": {"value": None, "unread": False, "before_gpus": None}}, {}, {}, "settings"),
@@ -73,7 +73,9 @@ def test_each_thing(host: Any, plan: Any, asked: dict[str, Any], word: str) -> N
     ("host", "plan", "asked"),
     [
         ({"packages": {"installed": {"docker.io": "26"}, "held": ["docker.io"]}}, {}, {}),
+        ({"packages": {"installed": {"docker.io": "26"}, "held": ["docker.io"]}}, {"kept": False}, {}),
         ({"packages": {"installed": {"docker.io": "26"}, "held": ["docker.io"]}}, {}, {"hold": True}),
+        ({}, {}, {"hold": "false"}),
         ({"packages": {"installed": {}, "held": []}}, {}, {"hold": True}),
         ({"gpus": {"gpus": ["GPU-1"], "cards": 1, "error": ""}}, {}, {"gpu": "False"}),
         ({"gpus": None}, {}, {}),

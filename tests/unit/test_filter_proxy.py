@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from ansible_collections.ddp.swarm.plugins.filter.proxy import (
     FilterModule,
+    networks_without_proxy,
+    no_proxy_environment,
     proxy_environment,
     proxy_files,
     proxy_files_of,
@@ -60,18 +62,37 @@ def test_files_for_apt() -> None:
     files = proxy_files(PROXY, ["10.0.0.1"], "debian")
     assert files == {
         "/etc/ddp-swarm/proxy.env": f'HTTP_PROXY="{PROXY["http"]}"\nHTTPS_PROXY="{PROXY["http"]}"\nNO_PROXY="localhost,127.0.0.1,::1,10.0.0.1"\n',
-        "/etc/ddp-swarm/apt.conf": f'Acquire::http::Proxy "{PROXY["http"]}";\nAcquire::https::Proxy "{PROXY["http"]}";\n'
-        + "".join(
-            f'Acquire::{scheme}::Proxy::{host} "DIRECT";\n'
-            for host in ("localhost", "127.0.0.1", "10.0.0.1")
-            for scheme in ("http", "https")
-        ),
+        "/etc/ddp-swarm/apt.conf": f'Acquire::http::Proxy "{PROXY["http"]}";\nAcquire::https::Proxy "{PROXY["http"]}";\n',
     }
-    asked = {"https": "https://q", "no_proxy": "a.example,.b.example,10.0.0.0/8,*"}
-    only = proxy_files(asked, [], "debian")["/etc/ddp-swarm/apt.conf"]
-    first = ['Acquire::https::Proxy "https://q";', 'Acquire::http::Proxy::a.example "DIRECT";']
-    assert only.splitlines()[:2] == first
-    assert not [word for word in (".b.example", "/8", "*", "::1 ") if word in only]
+    only = proxy_files({"https": "https://q", "no_proxy": "a.example"}, [], "debian")["/etc/ddp-swarm/apt.conf"]
+    assert only == 'Acquire::https::Proxy "https://q";\n'
+
+
+def test_package_managers_are_told_in_their_environment_whom_to_reach_without_it() -> None:
+    """It holds no password. A host that is added changes no file."""
+    assert no_proxy_environment({}, ["10.0.0.1"]) == {}
+    direct = ".example,localhost,127.0.0.1,::1,10.0.0.1"
+    assert no_proxy_environment({**PROXY, "no_proxy": ".example"}, ["10.0.0.1"]) == {
+        "NO_PROXY": direct,
+        "no_proxy": direct,
+    }
+
+
+@pytest.mark.parametrize(
+    ("default", "hosts", "networks"),
+    [
+        ("192.168.1.10", [], ["192.168.1.0/24"]),
+        ("192.168.1.10", ["192.168.1.11", "192.168.1.12", "gpu2"], ["192.168.1.0/24"]),
+        ("192.168.1.10", ["10.7.0.2"], ["10.7.0.0/16", "192.168.1.0/24"]),
+        # Routed, or a name: nothing that an engine would have to be restarted for.
+        ("192.168.1.10", ["172.16.0.1", "fd00::9"], ["192.168.1.0/24"]),
+        ("", ["fd00:7::9"], ["fd00:7::/64"]),
+        ("", [], []),
+    ],
+)
+def test_the_engine_reaches_its_own_networks_without_it(default: str, hosts: list[str], networks: list[str]) -> None:
+    interfaces = {"eth0": ["192.168.1.10/24", "fd00:7::1/64"], "ib0": ["10.7.0.1/16"], "tun0": ["10.99.0.1/32"]}
+    assert networks_without_proxy({"interfaces": interfaces, "default": default}, hosts) == networks
 
 
 @pytest.mark.parametrize(
@@ -84,9 +105,9 @@ def test_files_for_apt() -> None:
 )
 def test_files_for_dnf(address: str, lines: str) -> None:
     files = proxy_files({"http": address}, [], "redhat")
-    assert files["/etc/ddp-swarm/dnf.conf"] == f"[main]\ngpgcheck=True\nbest=True\nskip_if_unavailable=False\n{lines}"
+    assert files["/etc/ddp-swarm/dnf.proxy"] == lines
     assert files["/etc/ddp-swarm/curlrc"] == f'proxy = "{address}"\nnoproxy = "localhost,127.0.0.1,::1"\n'
-    assert set(files) == {f"/etc/ddp-swarm/{name}" for name in ("proxy.env", "dnf.conf", "curlrc")}
+    assert set(files) == {f"/etc/ddp-swarm/{name}" for name in ("proxy.env", "dnf.proxy", "curlrc")}
 
 
 @pytest.mark.parametrize("family", ["debian", "redhat"])
@@ -114,4 +135,10 @@ def test_a_host_that_was_told_of_it(family: str, tmp_path: Path) -> None:
 
 
 def test_names() -> None:
-    assert set(FilterModule().filters()) == {"proxy_problems", "proxy_environment", "proxy_files_of"}
+    assert set(FilterModule().filters()) == {
+        "proxy_problems",
+        "networks_without_proxy",
+        "proxy_environment",
+        "no_proxy_environment",
+        "proxy_files_of",
+    }

@@ -102,6 +102,8 @@ def test_distance(one: str, other: str, expected: int) -> None:
         ("training_replace", "perhaps", "training_replace is a text, and it has to be true or false, such as training_replace: false."),
         ("training_script", ["a.py"], "training_script is a list, and it has to be a text, such as training_script: training_code.py."),
         ("training_wait_for", "finished", "training_wait_for is 'finished': it is started, complete or none."),
+        ("training_wait_for", True, "training_wait_for is 'True': it is started, complete or none."),
+        ("docker_hold", "perhaps", "docker_hold is 'perhaps': it is auto, true or false."),
         ("image_distribution", "send", "image_distribution is 'send': it is build, ship or registry."),
     ],
 )  # fmt: skip
@@ -122,6 +124,11 @@ def test_a_value_that_cannot_be_meant(name: str, value: Any, said: str) -> None:
         ("training_env", {}),
         ("training_memory", None),
         ("training_wait_for", "none"),
+        # As YAML has it, and as the command line does.
+        ("docker_firewall", True),
+        ("docker_gpu", False),
+        ("docker_hold", "True"),
+        ("docker_hold", "auto"),
     ],
 )
 def test_a_value_that_is_meant(name: str, value: Any) -> None:

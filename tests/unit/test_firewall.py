@@ -162,7 +162,7 @@ def test_firewalld_that_is_off() -> None:
     ],
 )
 def test_ports_that_are_closed(found: dict[str, Any], manager: bool, port: Any, closed: list[str]) -> None:
-    new = {"engine": {"swarm_address": ""}}
+    new = {"engine": {"swarm_address": "", "swarm_nodes": 0}}
     assert closed_ports({"firewall": found, **new}, manager, "auto", 2, port) == closed
     sure = {"firewall": {**found, "unsure": False}, **new}
     assert closed_ports({"firewall": found, **new}, manager, True, 2, port) == closed_ports(
@@ -172,20 +172,25 @@ def test_ports_that_are_closed(found: dict[str, Any], manager: bool, port: Any, 
 
 
 @pytest.mark.parametrize(
-    ("address", "mode", "hosts", "closed"),
+    ("address", "nodes", "mode", "hosts", "closed"),
     [
-        ("", "auto", 2, True),
-        ("10.0.0.1", "auto", 2, False),
-        ("10.0.0.1", True, 2, True),
-        ("", "auto", 1, False),
-        ("", "true", 1, True),
-        ("", False, 2, False),
-        ("", "False", 2, False),
+        ("", 0, "auto", 2, True),
+        # A worker, and a manager that has others: it is known that it works.
+        ("10.0.0.1", 0, "auto", 2, False),
+        ("10.0.0.1", 2, "auto", 2, False),
+        # One that was alone so far.
+        ("10.0.0.1", 1, "auto", 2, True),
+        ("10.0.0.1", 1, "auto", 1, False),
+        ("10.0.0.1", 2, True, 2, True),
+        ("", 0, "auto", 1, False),
+        ("", 0, "true", 1, True),
+        ("", 0, False, 2, False),
+        ("", 0, "False", 2, False),
     ],
 )
-def test_whom_closed_ports_concern(address: str, mode: Any, hosts: int, closed: bool) -> None:
+def test_whom_closed_ports_concern(address: str, nodes: int, mode: Any, hosts: int, closed: bool) -> None:
     found = {
-        "engine": {"swarm_address": address},
+        "engine": {"swarm_address": address, "swarm_nodes": nodes},
         "firewall": {**NOBODY, "name": "ufw", "open": ["7946/udp", "4789/udp"]},
     }
     assert closed_ports(found, False, mode, hosts) == (["7946/tcp"] if closed else [])

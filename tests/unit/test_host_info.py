@@ -82,11 +82,13 @@ def test_an_engine_that_answers() -> None:
         "problem": "",
         "root": "/srv/docker",
         "userns_remap": False,
+        "live_restore": False,
         "swarm_address": "",
         "swarm_nodes": 0,
         "unfit": "",
     }
     assert seen({**INFO, "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns"]})["userns_remap"] is True
+    assert seen({**INFO, "LiveRestoreEnabled": True})["live_restore"] is True
     assert seen({**INFO, "Swarm": {"NodeAddr": "10.0.0.1"}})["swarm_address"] == "10.0.0.1"
 
 
@@ -283,6 +285,17 @@ def test_packages_that_dnf_holds(
     assert packages.look(Host(rpm=(0, "docker-ce\t28\n")), [], "redhat")["held"] == held
 
 
+def test_packages_that_dnf5_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As dnf5-versionlock(8) shows the file."""
+    monkeypatch.setattr(packages, "LOCKS", tmp_path / "none")
+    monkeypatch.setattr(packages, "LOCKS_OF_DNF5", tmp_path / "versionlock.toml")
+    table = '[[packages]]\nname = "{}"\ncomment = "docker-ce"\n[[packages.conditions]]\nkey = "evr"\ncomparator = "="\nvalue = "3:28.5.1-1.fc43"\n'
+    (tmp_path / "versionlock.toml").write_text('version = "1.0"\n\n' + table.format("docker-ce-cli"))
+    assert packages.look(Host(rpm=(0, "docker-ce\t28\n")), [], "redhat")["held"] == []
+    (tmp_path / "versionlock.toml").write_text('version = "1.0"\n\n' + table.format("docker-ce"))
+    assert packages.look(Host(rpm=(0, "docker-ce\t28\n")), [], "redhat")["held"] == ["docker-ce"]
+
+
 # --- settings
 
 
@@ -312,6 +325,7 @@ def test_settings(text: str | None, value: Any, etc: Path) -> None:
     assert found["value"] == value
     assert (found["mode"], found["unread"], found["before_gpus"]) == ("0644" if text is None else "0640", False, None)
     assert ("Expecting property name" in found["error"]) is (text == "{debug")
+    assert (found["directory"], settings.look(etc / "none", etc / "proxy.env")["directory"]) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -445,19 +459,27 @@ def test_one_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 
 @pytest.mark.parametrize(
-    ("asks", "address", "asked"),
-    [("auto", "", True), ("auto", "10.0.0.1", False), ("true", "10.0.0.1", True), ("false", "", False)],
+    ("asks", "address", "nodes", "asked"),
+    [
+        ("auto", "", 0, True),
+        ("auto", "10.0.0.1", 0, False),
+        ("auto", "10.0.0.1", 2, False),
+        ("auto", "10.0.0.1", 1, True),
+        ("true", "10.0.0.1", 2, True),
+        ("false", "", 0, False),
+    ],
 )
 def test_a_firewall_is_asked_where_somebody_wants_to_know(
     asks: str,
     address: str,
+    nodes: int,
     asked: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     docker = StandIn(tmp_path / "docker", monkeypatch)
-    info = {**INFO, "DockerRootDir": str(tmp_path), "Swarm": {"NodeAddr": address}}
+    info = {**INFO, "DockerRootDir": str(tmp_path), "Swarm": {"NodeAddr": address, "Nodes": nodes}}
     docker.answer({"info": json.dumps(info), "ps": ""})
     monkeypatch.setattr(host_info.firewall, "look", lambda _module: {"name": "asked"})
     found = run(host_info, capsys, gpus=False, firewall=asks, etc=str(tmp_path))
@@ -467,7 +489,8 @@ def test_a_firewall_is_asked_where_somebody_wants_to_know(
 def test_what_yaml_cannot_import_is_what_the_module_looks_at() -> None:
     tasks = [path.read_text() for path in (ROOT / "roles/docker").rglob("*.yml")]
     named = {path for text in tasks for path in re.findall(r"/etc/ddp-swarm/[\w.-]+", text)}
-    assert named <= {proxy.ENVIRONMENT, proxy.APT, proxy.DNF, proxy.CURL}
+    # The last is made of another on the host itself.
+    assert named <= {proxy.ENVIRONMENT, proxy.APT, proxy.DNF, proxy.CURL, f"{proxy.FOLDER}/dnf.conf"}
     assert {path for text in tasks for path in re.findall(r"/run/ddp-swarm[\w-]+", text)} == {str(host_info.READ_AT[1])}
 
 

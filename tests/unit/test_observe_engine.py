@@ -209,7 +209,7 @@ def test_an_engine_tells_of_itself():
     }  # fmt: skip
     assert engine_facts(Engine({"info --format {{json .}}": json.dumps(info)})) == {
         "ok": True, "error": "", "version": "26.1.5", "kernel": "6.1.0", "root": "/data", "swarm_state": "error",
-        "swarm_error": "no leader", "manager": True, "node": "n1", "address": "", "default_runtime": "nvidia", "data_path_port": 7777,
+        "swarm_error": "no leader", "manager": True, "node": "n1", "address": "", "default_runtime": "nvidia", "data_path_port": 7777, "selinux": False,
     }  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def test_an_engine_that_says_little_is_none_that_failed(swarm):
     engine = engine_facts(Engine({"info": json.dumps({"Swarm": swarm, "ServerErrors": None})}))
     assert engine == {
         "ok": True, "error": "", "version": None, "kernel": None, "root": None, "swarm_state": None, "swarm_error": "",
-        "manager": False, "node": "", "address": "", "default_runtime": "", "data_path_port": 0,
+        "manager": False, "node": "", "address": "", "default_runtime": "", "data_path_port": 0, "selinux": False,
     }  # fmt: skip
 
 

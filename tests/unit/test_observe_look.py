@@ -161,6 +161,8 @@ def looked(monkeypatch, tmp_path):
     part("link_facts", lambda name: {"name": name})
     part("nat_of_gwbridge", lambda bridge: bridge.get("Name") == "docker_gwbridge")
     part("conntrack", lambda: {"count": 1, "max": 9})
+    monkeypatch.setattr(observed.labels, "is_enforcing", lambda: True)
+    monkeypatch.setattr(observed.labels, "type_of", lambda path: f"{path[1:]}_t")
 
     def looked(info=None, answers=None, **changes):
         parts.clear()
@@ -178,6 +180,13 @@ WORKER = {"Swarm": {"LocalNodeState": "active", "ControlAvailable": False, "Node
 STOPPED = DockerError("Cannot connect to the Docker daemon")
 
 
+@pytest.mark.parametrize(("options", "denied"), [(["name=selinux"], [{"path": "/home", "type": "home_t"}]), ([], [])])
+def test_labels_count_where_the_engine_goes_by_them(looked, options, denied):
+    mounts = [{"source": "/home", "read_only": True}, {"source": "/container_file", "read_only": False}]
+    report, _ = looked({**WORKER, "SecurityOptions": options}, bind_mounts=mounts)
+    assert report["host_checks"]["bind_labels"] == denied
+
+
 def test_all_that_a_worker_says(looked):
     report, parts = looked(WORKER, image="x:1", stack="t", answers={"image inspect x:1": '[{"Id": "1"}]'})
     checks = report.pop("host_checks")
@@ -190,7 +199,7 @@ def test_all_that_a_worker_says(looked):
         "paths": {"host2": "192.0.2.2 1500", "manager9": "192.0.2.9 1500"}, "image": {"name": "x:1", "present": True},
         "nodes": [], "control_peers": [], "network": None, "left_over": None, "host_network": {},
         "silent_gossip": ["host2"], "error": "", "gateway_bridge": "172.18.0.0/16", "nat_rules": True,
-        "conntrack": {"count": 1, "max": 9}, "link": {"name": "of 192.0.2.7"}, "loners": [], "services_in_network": 0, "gpu_states": ["a GPU"], "xids": [],
+        "conntrack": {"count": 1, "max": 9}, "bind_labels": [], "link": {"name": "of 192.0.2.7"}, "loners": [], "services_in_network": 0, "gpu_states": ["a GPU"], "xids": [],
     }  # fmt: skip
     assert (parts["disk"], parts["asked"]) == (
         "/",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from .. import contract as code
 from ..contract import Json
 from ..observe.engine import RANK_LABEL
@@ -102,6 +104,8 @@ def judge_hosts(case: Case) -> None:
         tracked = checks.get("conntrack") or {}
         if tracked and tracked["count"] * 100 > CONNTRACK_PERCENT * tracked["max"]:
             case.fault(code.CONNTRACK_FULL, rank, percent=CONNTRACK_PERCENT, **tracked)
+        for mount in checks.get("bind_labels") or []:
+            case.fault(code.BIND_LABEL, rank, pattern=shlex.quote(f"{mount['path']}(/.*)?"), **mount)
         for port in checks.get("ports") or []:
             case.say(
                 3, rank, f"port {port['port']}", not port["error"], port["error"],

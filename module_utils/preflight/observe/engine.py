@@ -69,6 +69,7 @@ def engine_facts(docker: Any) -> Json:
         "node": swarm.get("NodeID") or "",
         "address": swarm.get("NodeAddr") or "",
         "default_runtime": info.get("DefaultRuntime") or "",
+        "selinux": "name=selinux" in (info.get("SecurityOptions") or []),
         "data_path_port": (swarm.get("Cluster") or {}).get("DataPathPort") or 0,
     }
 

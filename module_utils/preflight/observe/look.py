@@ -12,6 +12,7 @@ from ...docker.cli import DockerError
 from ...logs import settled
 from ...text import lines_of
 from ..contract import MARKER, Json
+from . import labels
 from .engine import (
     addresses_of_services,
     container_of,
@@ -117,10 +118,13 @@ def look_closer(params: Json, docker: Any, engine: Json) -> Json:
     if network and engine["manager"]:
         services = addresses_of_services(docker, str(network.get("Id")), params["own_stacks"])
     gpus = nvidia_gpus()
+    # An engine without selinux-enabled gives its containers no label of their own.
+    enforced = engine.get("selinux") and labels.is_enforcing()
     return {
         "gateway_bridge": subnet_of(bridge),
         "nat_rules": nat_of_gwbridge(bridge),
         "conntrack": conntrack(),
+        "bind_labels": labels.denied(params["bind_mounts"]) if enforced else [],
         "loners": loners(network),
         "services_in_network": services,
         "gpu_states": gpu_states() if gpus else [],
