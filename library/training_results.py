@@ -297,9 +297,7 @@ def main() -> None:
             with results(module, docker) as tree:
                 found = named(tree)
         else:
-            found = {"laid_out": laid_out, "set_aside": put_aside, "packed": packed}[state](
-                module, docker
-            )
+            found = {"laid_out": laid_out, "set_aside": put_aside, "packed": packed}[state](module, docker)
     except (DockerError, OSError) as error:
         module.fail_json(msg=f"The results cannot be read: {error}.")
     module.exit_json(**{"changed": False, **found})
