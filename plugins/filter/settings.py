@@ -64,6 +64,7 @@ SAMPLES = {
     "training_collect_from_each": "['metrics-rank*.jsonl']",
     "training_env": "{NCCL_DEBUG: WARN}",
     "training_hosts": "[host1, host2]",
+    "training_logging": "{driver: local, options: {max-size: 20m}}",
     "training_mounts": "[{type: volume, source: snapshots, target: /snapshots}]",
     "training_secret_env": "{WANDB_API_KEY: token}",
     "training_secrets": "{token: {file: token.txt}}",
