@@ -186,7 +186,8 @@ def renew(file: LeaseFile, swarm: SwarmLease, lease: Lease, now: float) -> dict[
 def release(file: LeaseFile, swarm: SwarmLease, lease: Lease) -> dict[str, Any]:
     with file.locked():
         there, found = file.read(), swarm.find()
-        if found and found.lease and found.lease.id == lease.id:
+        # One that began before this run's own came with the state of a backup, and binds nobody.
+        if found and found.lease and (found.lease.id == lease.id or found.lease.since < lease.since):
             swarm.remove(found)
         if there and there.id == lease.id:
             file.remove()

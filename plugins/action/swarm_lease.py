@@ -43,19 +43,28 @@ class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
         self.holds = self.place / "holds-the-lease"
         self.own = {"id": self.place.name, "path": given["path"]}
         if given.get("state") == "released":
-            held = self.holds.exists()
-            self.holds.unlink(missing_ok=True)
-            return {**result, **(self.ask("released") if held else {}), "changed": False}
-        if self.holds.exists():
+            since = self.noted()
+            if not since:
+                return {**result, "changed": False}
+            self.holds.write_text("")
+            return {**result, **self.ask("released", since=float(since))}
+        if self.noted():
             return {**result, "changed": False}
         self.own.update(who=who(), what=playbook(), expiry=int(given["expiry"]))
         told = self.wait(float(given["timeout"]), bool(given["break_it"]))
         if told.get("held"):
-            self.holds.touch()
+            self.holds.write_text(str(told["now"]))
             main = Main(os.getppid())
             if os.fork() == 0:
                 self.keep(main, float(told["now"]))
         return {**result, **told}
+
+    def noted(self) -> str | None:
+        """Since when this run has the lease; empty once it was given back, None where it never had it, or as Ansible ends and cleans up."""
+        try:
+            return self.holds.read_text()
+        except OSError:
+            return None
 
     def ask(self, state: str, **arguments: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self._execute_module(
@@ -88,12 +97,12 @@ class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
             signal.signal(number, signal.SIG_DFL)
         display.verbosity = 0
         try:
-            while not main.ended(self.own["expiry"] / SIGNS):
-                if not self.holds.exists():
+            while not main.ended(max(1.0, self.own["expiry"] / SIGNS)):
+                if self.noted() == "":
                     return
                 since = self.sign(main, since)
             for _ in range(ATTEMPTS):
-                if not self.quietly("released").get("failed"):
+                if not self.quietly("released", since=since).get("failed"):
                     break
         finally:
             # Ansible has put its directory there again for the last question, or was killed before it could remove it.
@@ -105,7 +114,7 @@ class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
         """One sign of life. Returns since when the run has the lease."""
         told = self.quietly("renewed", since=since)
         # A host that does not answer is asked again. A run that gave the lease back has not lost it.
-        if told.get("failed") or told["held"] or not self.holds.exists():
+        if told.get("failed") or told["held"] or not self.noted():
             return since
         by: dict[str, Any] = told["by"]
         if not by:

@@ -175,6 +175,14 @@ def test_a_lease_that_came_with_a_backup_binds_nobody_who_restored_it(swarm: Swa
     assert swarm.holder() == "anna"
 
 
+def test_what_came_with_a_backup_goes_with_the_run_that_restored_it(swarm: SwarmStandIn, file: LeaseFile) -> None:
+    SwarmLease(swarm).create(run_of("backup", 900))
+    release(file, SwarmLease(swarm), run_of("anna", 800))
+    assert swarm.holder() == "backup"
+    release(file, SwarmLease(swarm), run_of("anna", 1000))
+    assert swarm.configs == {}
+
+
 def test_what_was_released_is_not_renewed(swarm: SwarmStandIn, file: LeaseFile) -> None:
     take(file, SwarmLease(swarm), run_of("anna"), False)
     release(file, SwarmLease(swarm), run_of("anna"))
