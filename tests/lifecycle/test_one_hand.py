@@ -62,7 +62,6 @@ def pair() -> Iterator[Lab]:
 def play(lab: Lab, playbook: str, **variables: Any) -> Run:
     own = {
         "image_ref": IMAGE,
-        "training_script": "rank.sh",
         "training_started_pattern": "loss",
         "backup_dir": str(lab.directory / "backups"),
     }
@@ -191,7 +190,6 @@ def test_a_job_that_is_stopped_while_it_is_followed_is_not_started_again(pair: L
         pair,
         "playbooks/training.yml",
         image_ref=IMAGE,
-        training_script="rank.sh",
         training_wait_for="complete",
         training_artifacts_dir=str(pair.artifacts),
     )
