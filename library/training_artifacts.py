@@ -28,6 +28,14 @@ options:
     description: The name of the run whose results are about to come; empty if it is not known.
     type: str
     default: ""
+  keep_runs:
+    description: With O(state=begun), how many of the newest runs in C(runs) stay whatever their age. V(0) keeps all.
+    type: int
+    default: 0
+  keep_days:
+    description: Days after which the others of them are removed. They are as old as their directory.
+    type: int
+    default: 30
   source:
     description: The directory that holds the files that were fetched, under numbers.
     type: path
@@ -68,6 +76,11 @@ kept:
   description: The directory below O(path) that the results of an earlier run were moved to; empty where there were none.
   returned: O(state=begun)
   type: str
+removed:
+  description: The directories below O(path) of earlier runs that were removed.
+  returned: O(state=begun)
+  type: list
+  elements: str
 left_out:
   description: What was not taken, by its C(name), and C(why). What a terminal would obey in a name is spelled out.
   returned: O(state=placed)
@@ -77,6 +90,8 @@ left_out:
 
 import os
 import re
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +125,25 @@ def begun(path: Path, run: str) -> str:
     finally:
         os.close(own)
         os.close(root)
+
+
+def removed(path: Path, keep_runs: int, keep_days: int) -> list[str]:
+    """Removes earlier runs that are neither among the newest nor young. What has no run's name was put there by somebody else, and stays."""
+    found = {
+        entry.name: entry.stat(follow_symlinks=False).st_mtime
+        for entry in (
+            os.scandir(path / "runs")
+            if keep_runs and (path / "runs").is_dir() and not (path / "runs").is_symlink()
+            else ()
+        )
+        if is_name("run", entry.name) and entry.is_dir(follow_symlinks=False)
+    }
+    newest = sorted(found, key=lambda name: (found[name], name), reverse=True)[:keep_runs]
+    before = time.time() - keep_days * 86400
+    old = sorted(name for name, at in found.items() if name not in newest and at < before)
+    for name in old:
+        shutil.rmtree(path / "runs" / name)
+    return [f"runs/{name}" for name in old]
 
 
 def write_log(path: Path, rank: int) -> None:
@@ -158,6 +192,8 @@ def main() -> None:
             "state": {"type": "str", "required": True, "choices": ["begun", "placed"]},
             "path": {"type": "path", "required": True},
             "run": {"type": "str", "default": ""},
+            "keep_runs": {"type": "int", "default": 0},
+            "keep_days": {"type": "int", "default": 30},
             "source": {"type": "path"},
             "rank": {"type": "int"},
             "files": {"type": "list", "elements": "dict", "default": []},
@@ -169,7 +205,8 @@ def main() -> None:
     try:
         if module.params["state"] == "begun":
             kept = begun(Path(module.params["path"]), module.params["run"])
-            module.exit_json(changed=bool(kept), kept=kept)
+            gone = removed(Path(module.params["path"]), module.params["keep_runs"], module.params["keep_days"])
+            module.exit_json(changed=bool(kept or gone), kept=kept, removed=gone)
         module.exit_json(changed=False, left_out=placed(module.params))
     except OSError as error:
         module.fail_json(msg=f"Results cannot be written to {module.params['path']} on the controller: {error}.")

@@ -1,7 +1,9 @@
-"""Waits for the end of a stack and shows meanwhile what its first rank writes, for the hours in which a play would be silent.
+"""Waits for the end of a stack and shows meanwhile what its ranks write, for the hours in which a play would be silent.
 
-Arguments: `stack`, `pattern` (regular expression of the lines of service node0 to show; empty shows all), `timeout` (seconds),
-`interval` (seconds between two looks, default 5). It judges nothing: whoever wants to know how it ended asks swarm_stack.
+Arguments: `stack`, `pattern` (regular expression of the lines to show; empty shows all), `timeout` (seconds, without it for ever),
+`interval` (seconds between two looks, default 5), `patience` (how many looks in a row may fail, default 12), `every_rank` (the lines of all
+services node0, node1 and so on, each behind its name, instead of those of node0 alone). It changes nothing and judges nothing: whoever wants
+to know how it ended asks swarm_stack.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import time
 from typing import Any
 
 from ansible.errors import AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -20,9 +23,41 @@ from ..module_utils.text import printable
 display = Display()
 SHOWN_AT_ONCE = 20
 READ_AT_ONCE = 500
+BEFORE = 10  # lines of each rank to begin with, where all are shown
 SILENCE = 120.0  # seconds after which a sign of life is shown
 RANKS = 8  # of which a sign of life tells
 PATIENCE = 12  # looks in a row that may fail, as while the manager's engine restarts
+RANK = re.compile(r"node\d{1,5}", re.ASCII)
+
+
+class Lines:
+    """What one service writes, from the moment on at which one begins to look."""
+
+    def __init__(self, service: str, before: int = 1) -> None:
+        self.service, self.before = service, before
+        # The time of the last line, and what was shown of that time.
+        self.seen, self.said = "", set[str]()
+
+    @property
+    def command(self) -> list[str]:
+        # A bar that has run for hours is one line, of which each look would get all.
+        since = ["--since", self.seen, "--tail", str(READ_AT_ONCE)] if self.seen else ["--tail", str(self.before)]
+        return ["docker", "service", "logs", "--raw", "--timestamps", *since, self.service]
+
+    def new(self, stdout: str, stderr: str, pattern: re.Pattern[str]) -> list[tuple[str, str]]:
+        """Time and text of each line that is new or has grown, such as that of a progress bar, in the last state that is asked for."""
+        fresh: list[tuple[str, str]] = []
+        began = time_key(self.seen)
+        # Docker shows the tasks that a service has had side by side, not one after the other.
+        for stamp, text in sorted(stamped(stdout, stderr), key=lambda row: time_key(row[0])):
+            if not stamp or time_key(stamp) < began:
+                continue
+            if stamp != self.seen:
+                self.seen, self.said = stamp, set()
+            said = [state for state in matching(pattern, text)[-1:] if state not in self.said]
+            self.said.update(said)
+            fresh += [(stamp, state) for state in said]
+        return fresh
 
 
 class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
@@ -31,31 +66,32 @@ class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = self._task.args
-        self.service = f"{arguments['stack']}_node0"
+        self.stack, self.every_rank = str(arguments["stack"]), boolean(arguments.get("every_rank", False))
         self.pattern = re.compile(arguments.get("pattern", ""))
-        # The time of the last line, and what was shown of that time.
-        self.seen, self.said, self.failed_tasks = "", set[str](), set[str]()
+        self.ranks = {} if self.every_rank else {"node0": Lines(f"{self.stack}_node0")}
+        self.failed_tasks: set[str] | None = None
+        most = READ_AT_ONCE if self.every_rank else SHOWN_AT_ONCE
         began = spoke = time.monotonic()
         failures = ended = 0
         while True:
-            info = self.look("swarm_stack_info", {"name": arguments["stack"]}, task_vars)
+            info = self.look("swarm_stack_info", {"name": self.stack}, task_vars)
             failures = failures + 1 if info.get("failed") else 0
-            if failures > PATIENCE:
+            if failures > int(arguments.get("patience", PATIENCE)):
                 return {**result, **info}
-            lines = [] if failures else [*self.restarts(info), *self.new_lines(task_vars)]
-            for line in lines[-SHOWN_AT_ONCE:]:
+            lines = [] if failures else [*self.restarts(info), *self.new_lines(info, task_vars)]
+            for line in lines[-most:]:
                 display.display(f"  {printable(line)}")
             now = time.monotonic()
             if lines:
                 spoke = now
             elif now - spoke > SILENCE:
                 display.display(
-                    f"  {arguments['stack']} has run for {now - began:.0f} s, nothing new{self.silences(task_vars)}"
+                    f"  {self.stack} has run for {now - began:.0f} s, nothing new{self.silences(task_vars)}"
                 )
                 spoke = now
             # Twice, because between a failed task and its successor there is a moment in which it looks like the end.
             ended = ended + 1 if info.get("failed_for_good") or not info.get("exists", True) else 0
-            if info.get("complete") or ended > 1 or now - began > float(arguments["timeout"]):
+            if info.get("complete") or ended > 1 or now - began > float(arguments.get("timeout", "inf")):
                 return {**result, "changed": False, "seconds": round(now - began)}
             time.sleep(float(arguments.get("interval", 5)))
 
@@ -68,8 +104,7 @@ class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
 
     def silences(self, task_vars: dict[str, Any] | None) -> str:
         """Since when each rank has said nothing, by its host's clock; empty where nobody knows."""
-        names = [self.service.rpartition("_")[0]]
-        told = self.look("swarm_jobs_info", {"names": names, "lines": True, "history": 1}, task_vars)
+        told = self.look("swarm_jobs_info", {"names": [self.stack], "lines": True, "history": 1}, task_vars)
         ages = [
             f"{max(0.0, time.time() - moment_of(line['time'])):.0f} s ago by rank {rank['rank']} on {rank['host']}"
             for job in told.get("jobs", [])
@@ -84,26 +119,23 @@ class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
             task["id"]: task for task in info.get("tasks", []) if task["state"] in ("failed", "rejected", "orphaned")
         }
         known, self.failed_tasks = self.failed_tasks, set(failed)
-        fresh = [task for key, task in failed.items() if key not in known] if self.seen else []
+        fresh = [task for key, task in failed.items() if key not in known] if known is not None else []
         return [
             f"{task['service']} on {task['node']} {task['state']}: {task['error'] or 'no reason given'}"
             for task in fresh
         ]
 
-    def new_lines(self, task_vars: dict[str, Any] | None) -> list[str]:
-        """Of each line that is new or has grown, such as that of a progress bar, the last state that is asked for."""
-        # A bar that has run for hours is one line, of which each look would get all.
-        since = ["--since", self.seen, "--tail", str(READ_AT_ONCE)] if self.seen else ["--tail", "1"]
-        command = ["docker", "service", "logs", "--raw", "--timestamps", *since, self.service]
-        answer = self.look("ansible.legacy.command", {"_uses_shell": False, "argv": command}, task_vars)
-        fresh: list[str] = []
-        began = time_key(self.seen)
-        for stamp, text in stamped(str(answer.get("stdout", "")), str(answer.get("stderr", ""))):
-            if not stamp or time_key(stamp) < began:
-                continue
-            if stamp != self.seen:
-                self.seen, self.said = stamp, set()
-            said = [state for state in matching(self.pattern, text)[-1:] if state not in self.said]
-            self.said.update(said)
-            fresh += said
-        return list(settled(fresh))
+    def new_lines(self, info: dict[str, Any], task_vars: dict[str, Any] | None) -> list[str]:
+        for service in info.get("services", []) if self.every_rank else []:
+            if RANK.fullmatch(str(service["name"])):
+                self.ranks.setdefault(service["name"], Lines(f"{self.stack}_{service['name']}", BEFORE))
+        wide = max(map(len, self.ranks), default=0)
+        fresh: list[tuple[str, str, str]] = []
+        for name, lines in self.ranks.items():
+            arguments = {"_uses_shell": False, "argv": lines.command}
+            answer = self.look("ansible.legacy.command", arguments, task_vars)
+            new = lines.new(str(answer.get("stdout", "")), str(answer.get("stderr", "")), self.pattern)
+            fresh += [(time_key(stamp), name, text) for stamp, text in new]
+        if not self.every_rank:
+            return list(settled(text for _stamp, _name, text in fresh))
+        return [f"{name:{wide}} | {text}" for _stamp, name, text in sorted(fresh, key=lambda line: line[0])]

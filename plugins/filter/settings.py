@@ -21,13 +21,13 @@ from ansible.utils.vars import load_extra_vars
 from jinja2 import Undefined, UndefinedError, pass_context
 from jinja2.runtime import Context
 
-PREFIXES = ("docker_", "swarm_", "image_", "preflight_", "training_", "lab_")
+PREFIXES = ("docker_", "swarm_", "image_", "preflight_", "training_", "lab_", "lock_")
 # Given to playbooks, or handed from one role to the next.
 BESIDE = {
     "docker_upgradable", "image_ref", "lab_authorized_keys", "swarm_backup_dir", "swarm_backup_name", "swarm_busy",
     "swarm_lead", "swarm_leaving", "swarm_touched", "training_backup_dir", "training_pending", "training_probe_archive",
     "training_probe_env", "training_probe_stack", "training_running", "training_spares_gpus", "docker_changed", "docker_checked",
-    "docker_host_info", "image_wanted", "swarm_changed", "training_checked",
+    "docker_host_info", "image_wanted", "lock_wanted", "swarm_changed", "training_checked",
 }  # fmt: skip
 OTHERS = "ddp_others"
 UNKNOWN = object()
@@ -64,6 +64,7 @@ SAMPLES = {
     "training_collect_from_each": "['metrics-rank*.jsonl']",
     "training_env": "{NCCL_DEBUG: WARN}",
     "training_hosts": "[host1, host2]",
+    "training_logging": "{driver: local, options: {max-size: 20m}}",
     "training_mounts": "[{type: volume, source: snapshots, target: /snapshots}]",
     "training_secret_env": "{WANDB_API_KEY: token}",
     "training_secrets": "{token: {file: token.txt}}",

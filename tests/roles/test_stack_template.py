@@ -230,6 +230,18 @@ def test_what_a_user_sets() -> None:
     assert "hush" not in json.dumps(stack)
 
 
+def test_logs_are_bounded_unless_the_user_says_otherwise() -> None:
+    assert {json.dumps(service["logging"]) for service in rendered(3)["services"].values()} == {
+        json.dumps({"driver": "json-file", "options": {"max-size": "50m", "max-file": "3"}})
+    }
+    own = {"driver": "local", "options": {"max-size": "5m"}}
+    assert render(1, training_logging=own)["services"]["node0"]["logging"] == own
+    assert "logging" not in render(1, training_logging={})["services"]["node0"]
+    engines = {"log-opts": {"max-size": "9m"}}
+    assert "logging" not in render(1, docker_daemon_options=engines)["services"]["node0"]
+    assert "logging" in render(1, docker_daemon_options={"debug": True})["services"]["node0"]
+
+
 def test_caches_are_in_the_volume_of_the_results_unless_the_user_says_otherwise() -> None:
     environment = rendered(1)["services"]["node0"]["environment"]
     names = ["HF_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"]

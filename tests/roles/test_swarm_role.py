@@ -118,6 +118,7 @@ class Engine:
             "backup_dir": str(self.backups),
             "swarm_wait": 0,
             "_swarm_archives_dir": str(self.archives),
+            "_lock_path": str(self.directory / "run" / "lease.json"),
         } | variables
         return subprocess.run(
             [Path(sys.executable).parent / "ansible-playbook", ROOT / "playbooks" / playbook, "-i", inventory]

@@ -64,13 +64,13 @@ def started(swarm, call, *ends):
     call(compose=[definition()], later=0)
 
 
-def write(swarm, *lines):
+def write(swarm, *lines, rank=0):
     """Second from now on and text; one that begins with ! went to standard error."""
     stamped = []
     for second, text in lines:
         mark = "!" if text.startswith("!") else ""
         stamped.append(f"{mark}{stamp(swarm.clock.now + second)} {text.lstrip('!')}")
-    swarm.log("demo_node0.1", *stamped)
+    swarm.log(f"demo_node{rank}.1", *stamped)
 
 
 def test_each_line_is_shown_once_and_in_order(swarm, call, follow):
@@ -124,10 +124,8 @@ def test_a_container_gives_no_line_a_time(swarm, call, follow, end):
     "stamp", ["20;x", "2026-01-01T00:00:00", "2026-01-01T--help", "\u0662026-01-01T00:00:00Z", "2026-01-01T0Zx"]
 )
 def test_what_is_no_time_is_no_line(follow, stamp):
-    action = follow.plugin.ActionModule(*[None] * 6)
-    action.service, action.seen, action.said, action.pattern = "demo_node0", "", set(), re.compile("")
-    action.look = lambda *_: {"stdout": f"{stamp} text"}
-    assert (action.new_lines({}), action.seen) == ([], "")
+    lines = follow.plugin.Lines("demo_node0")
+    assert (lines.new(f"{stamp} text", "", re.compile("")), lines.seen) == ([], "")
 
 
 def test_a_progress_bar_is_shown_as_it_stands(swarm, call, follow):
@@ -284,3 +282,37 @@ def test_after_looks_at_a_stack_that_runs_the_end_takes_two_as_well(swarm, call,
     follow.instead = {number: {"failed_for_good": True, "exists": True, "tasks": []} for number in (3, 4)}
     assert not follow().get("failed")
     assert follow.looks == 4
+
+
+def test_of_every_rank_all_lines_are_told_apart_and_in_the_order_of_time(swarm, call, follow):
+    done = ("complete", 0, "", 40)
+    write(swarm, (-2, "old 0"), (6, "one"), (8, "three"), (30, "five"))
+    write(swarm, (-1, "old 1"), (7, "!two"), (14, "four"), rank=1)
+    started(swarm, call, done, done)
+    follow(every_rank=True, interval=5)
+    assert follow.shown == [
+        "  node0 | old 0", "  node1 | old 1", "  node0 | one", "  node1 | two", "  node0 | three", "  node1 | four", "  node0 | five",
+    ]  # fmt: skip
+
+
+def test_a_rank_that_is_started_anew_is_followed_further(swarm, call, follow):
+    compose = definition()
+    for service in compose["services"].values():
+        service["deploy"]["restart_policy"] = {"condition": "on-failure", "delay": "1s"}
+    swarm.outcomes = {
+        "demo_node0": ("complete", 0, "", 60),
+        "demo_node1": [("failed", 1, "task: non-zero exit (1)", 15), ("complete", 0, "", 30)],
+    }
+    write(swarm, (5, "before"), (30, "after"), rank=1)
+    call(compose=[compose], later=0)
+    follow(every_rank=True)
+    assert follow.shown == ["  node1 | before", "  node1 on host1 failed: task: non-zero exit (1)", "  node1 | after"]
+
+
+def test_who_follows_for_hours_is_patient(swarm, call, follow):
+    done = ("complete", 0, "", 3000)
+    started(swarm, call, done, done)
+    follow.instead = {number: AnsibleError("no connection") for number in range(2, 100)}
+    result = follow(patience=200, every_rank=True, timeout=10_000)
+    assert not result.get("failed")
+    assert result["seconds"] >= 3000

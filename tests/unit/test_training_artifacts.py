@@ -2,13 +2,14 @@
 
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.modules import training_artifacts
-from ansible_collections.ddp.swarm.plugins.modules.training_artifacts import begun, placed
+from ansible_collections.ddp.swarm.plugins.modules.training_artifacts import begun, placed, removed
 from docker_stand_in import run
 
 
@@ -155,6 +156,23 @@ def test_an_earlier_run_is_kept_with_its_logs(artifacts: Path) -> None:
     assert begun(artifacts, "third") == ""
 
 
+def test_earlier_runs_are_bounded_by_count_and_age(home: Path, artifacts: Path) -> None:
+    now = time.time()
+    for age, name in enumerate(["new", "young", "old", "older", "-older"]):
+        (artifacts / "runs" / name / "logs").mkdir(parents=True)
+        os.utime(artifacts / "runs" / name, (now - age * 20 * 86400, now - age * 20 * 86400))
+    (artifacts / "runs" / "my notes").mkdir()
+    (artifacts / "runs" / "link").symlink_to(home)
+    os.utime(artifacts / "runs" / "my notes", (1, 1))
+    assert removed(artifacts, 0, 30) == []
+    assert removed(artifacts, 2, 90) == []
+    assert removed(artifacts, 2, 50) == ["runs/-older", "runs/older"]
+    assert removed(artifacts, 4, 1) == []
+    assert removed(artifacts, 1, 30) == ["runs/old"]
+    assert sorted(path.name for path in (artifacts / "runs").iterdir()) == ["link", "my notes", "new", "young"]
+    assert home.exists()
+
+
 @pytest.mark.parametrize("run", ["../../x", "a/b", "..", ".x", "a\nb", "a b", "x" * 200])
 def test_a_run_that_is_no_name_moves_nothing(run: str, home: Path, artifacts: Path) -> None:
     place(artifacts, {"name": "snapshot.pt", "file": "00000"})
@@ -230,15 +248,19 @@ def test_the_module_says_what_it_kept_and_what_it_left_out(tmp_path: Path, capsy
     path, source = tmp_path / "artifacts", tmp_path / "incoming"
     source.mkdir()
     (source / "00000").write_text("weights")
-    assert call(capsys, state="begun", path=str(path), run="first") == {"changed": False, "kept": ""}
+    assert call(capsys, state="begun", path=str(path), run="first") == {"changed": False, "kept": "", "removed": []}
     where = {"state": "placed", "path": str(path), "source": str(source), "rank": 0}
     left_out = [{"name": "runs/x", "why": "the tool itself has a file of this name"}]
     files = [{"name": "snapshot.pt", "file": "00000"}, {"name": "runs/x", "file": "00001"}]
     assert call(capsys, **where, files=files) == {"changed": False, "left_out": left_out}
     assert call(capsys, **where) == {"changed": False, "left_out": []}
     assert (path / "snapshot.pt").read_text() == "weights"
-    assert call(capsys, state="begun", path=str(path)) == {"changed": False, "kept": ""}
-    assert call(capsys, state="begun", path=str(path), run="second") == {"changed": True, "kept": "runs/first"}
+    assert call(capsys, state="begun", path=str(path)) == {"changed": False, "kept": "", "removed": []}
+    assert call(capsys, state="begun", path=str(path), run="second") == {
+        "changed": True,
+        "kept": "runs/first",
+        "removed": [],
+    }
 
 
 @pytest.mark.parametrize(
