@@ -28,6 +28,22 @@ def written(tmp_path, text):
     return path
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "services:\t# all of them\n  s:\t\n    image:\ti\t# one\n    user:\t'me'\t\n",
+        "services:\n  s: {image: i,\tuser:\tme\t,\n\ttty:\ttrue}\n",
+        "services:\n  s:\n    image: i\n    command: [a,\n\t\tb\t]\n    user:\t&u me\n    hostname: *u\t\n",
+    ],
+)
+def test_tabs_between_tokens(tmp_path, text):
+    path = written(tmp_path, text)
+    assert read_file(str(path))["services"]["s"]["image"] == "i"
+    if docker_oracle.command():
+        theirs, ours = docker_oracle.both(path, directory=tmp_path, environment={})
+        assert ours == theirs
+
+
 @pytest.mark.parametrize(("lines", "user", "label"), MERGES)
 def test_of_what_is_merged_in_the_first_counts(tmp_path, lines, user, label):
     path = written(tmp_path, f"{ANCHORS}services:\n  s:\n    image: i\n    {lines}\n  t: {{<<: *a, image: i}}\n")

@@ -33,6 +33,14 @@ class Loader(yaml.SafeLoader):  # type: ignore[misc,unused-ignore]
         super().__init__(text)  # type: ignore[no-untyped-call,unused-ignore]
         self._known: dict[int, Pairs] = {}
 
+    def scan_to_next_token(self) -> None:
+        """Tabs separate where docker lets them: in flow style, and behind the first token of a line."""
+        while True:
+            super().scan_to_next_token()  # type: ignore[no-untyped-call,unused-ignore]
+            if self.peek() != "\t" or (self.allow_simple_key and not self.flow_level):
+                return
+            self.forward()
+
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
         plain = kind is yaml.ScalarNode and implicit[0] and value != "<<"
         return PLAIN if plain else super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call,unused-ignore]
