@@ -185,6 +185,8 @@ class Terminal:
         self.process = subprocess.Popen(
             [str(ROOT / "ddp"), *words, "-i", str(site.inventory)],
             cwd=ROOT, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+            # A shell lets what runs in the background ignore Ctrl-C, and so would these tests.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         os.close(theirs)
         self.reader = threading.Thread(target=self.reads, args=(ours,))
@@ -209,9 +211,11 @@ class Terminal:
             time.sleep(0.1)
 
     def ends(self) -> int:
-        code = self.process.wait(timeout=300)
-        self.reader.join()
-        return code
+        try:
+            return self.process.wait(timeout=300)
+        finally:
+            self.process.kill()
+            self.reader.join()
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (200, 50), (40, 24)])
