@@ -183,10 +183,9 @@ class Terminal:
         environment.pop("COLUMNS")
         self.read: list[bytes] = []
         self.process = subprocess.Popen(
-            [str(ROOT / "ddp"), *words, "-i", str(site.inventory)],
+            # What a shell has started in the background ignores Ctrl-C, as these tests may be.
+            ["env", "--default-signal=INT", str(ROOT / "ddp"), *words, "-i", str(site.inventory)],
             cwd=ROOT, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-            # A shell lets what runs in the background ignore Ctrl-C, and so would these tests.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         os.close(theirs)
         self.reader = threading.Thread(target=self.reads, args=(ours,))
