@@ -283,12 +283,14 @@ def test_secrets_as_variables_are_in_the_command_by_their_names() -> None:
 
 
 def test_a_command_of_ones_own() -> None:
-    stack = render(
-        2, training_command="start --rank {rank} 'a b' {master_addr}:{master_port}", training_script="none.py"
-    )
-    assert [service["command"] for service in stack["services"].values()] == [
-        ["start", "--rank", rank, "a b", "node0:12355"] for rank in ("0", "1")
-    ]
+    own = {"training_command": "start --rank {rank} 'a b' {master_addr}:{master_port}", "training_script": "none.py"}
+    started = [["start", "--rank", rank, "a b", "node0:12355"] for rank in ("0", "1")]
+    alone = render(2, **own, training_snapshots="none")["services"].values()
+    assert [service["command"] for service in alone] == started
+    # The ranks of a program that is not the project's have a launcher.
+    launched = [service["command"] for service in render(2, **own)["services"].values()]
+    assert [command[command.index("--") + 1 :] for command in launched] == started
+    assert all("--snapshots=shared" in command for command in launched)
 
 
 def offering(*counts: int) -> dict[str, Any]:
