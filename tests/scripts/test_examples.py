@@ -26,8 +26,13 @@ EXAMPLES = {
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab("examples", lab_releases={"host2": "bookworm"}).running("docker", "swarm") as lab:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    # The lab's hosts fetch no packages: they get the wheels of all examples.
+    wanted = tmp_path_factory.mktemp("wanted")
+    lines = {line for name in EXAMPLES for line in (ROOT / "examples" / name / "requirements.txt").read_text().split()}
+    (wanted / "requirements.txt").write_text("".join(f"{line}\n" for line in sorted(lines)))
+    settings = {"lab_training_dir": str(wanted), "lab_releases": {"host2": "bookworm"}}
+    with Lab("examples", **settings).running("docker", "swarm") as lab:
         yield lab
 
 
