@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=400)
+    parser.add_argument("--save_every", type=int, default=20)
     parser.add_argument("--directory", type=Path, default=Path("/snapshots"))
     args = parser.parse_args()
 
@@ -43,6 +44,8 @@ def main() -> None:
             accelerator.backward(loss)
             optimizer.step()
         accelerator.print(f"epoch {epoch + 1} of {args.epochs}: loss {loss.item():.4f}", flush=True)
+        if (epoch + 1) % args.save_every:
+            continue
         accelerator.save_state(str(args.directory / f"state-{epoch + 1}"))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:

@@ -21,7 +21,7 @@ EXAMPLES = {
         "rank 0 is at step 400",
     ),
     "lightning": ("last.ckpt", r"begins with (/snapshots/last.ckpt)", "rank 0 is at step 3200"),
-    "accelerate": ("newest.txt", r"begins at epoch (\d+)", "epoch 100 of 100"),
+    "accelerate": ("newest.txt", r"begins at epoch (\d+)", "epoch 400 of 400"),
 }
 
 
