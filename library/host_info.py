@@ -219,8 +219,7 @@ def main() -> None:
         "addresses": addresses.look(module),
     }
     asks = module.params["firewall"]
-    among_others = found["engine"]["swarm_address"] and found["engine"]["swarm_nodes"] != 1
-    if asks != "false" and (asks != "auto" or not among_others):
+    if asks != "false" and (asks != "auto" or not engine.among_others(found["engine"])):
         found["firewall"] = firewall.look(module)
     try:
         found["running"] = running(docker) if info else {"services": [], "containers": []}

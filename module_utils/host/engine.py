@@ -42,6 +42,11 @@ def look(module: Any, info: dict[str, Any], problem: str) -> dict[str, Any]:
     return {**engine, "unfit": unfit(module, command, engine, info)}
 
 
+def among_others(engine: dict[str, Any]) -> bool:
+    """Whether its swarm has other nodes. A worker counts none; it has a manager beside it."""
+    return bool(engine["swarm_address"]) and engine["swarm_nodes"] != 1
+
+
 def installed(module: Any) -> str:
     """The version that the daemon's program tells without an engine, empty if there is none."""
     program = module.get_bin_path("dockerd")

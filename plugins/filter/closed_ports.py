@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ..module_utils.host.engine import among_others
+
 
 def closed_ports(host: dict[str, Any], manager: bool, mode: Any, hosts: int, data_path_port: Any = 0) -> list[str]:
     """Such as 7946/tcp. If `mode`, docker_firewall, is true, those that are not open for sure; if it is auto, those that are closed for sure.
@@ -10,9 +12,7 @@ def closed_ports(host: dict[str, Any], manager: bool, mode: Any, hosts: int, dat
     """
     firewall, wanted = host["firewall"], str(mode).lower()
     # Of a host that is in a swarm with others it is known that it works; one alone needs no port.
-    engine = host["engine"]
-    works = engine["swarm_address"] != "" and engine["swarm_nodes"] != 1
-    nothing_to_name = firewall["unsure"] or works or hosts < 2
+    nothing_to_name = firewall["unsure"] or among_others(host["engine"]) or hosts < 2
     if not firewall["name"] or wanted == "false" or (wanted != "true" and nothing_to_name):
         return []
     needed = [*(["2377/tcp"] if manager else []), "7946/tcp", "7946/udp", f"{int(data_path_port) or 4789}/udp"]
