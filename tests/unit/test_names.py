@@ -1,7 +1,12 @@
 """What may be part of a path or of a command."""
 
 import pytest
+import yaml
+from ansible_collections.ddp.swarm.plugins.filter.training_launcher import SECRET
+from ansible_collections.ddp.swarm.plugins.module_utils import names
 from ansible_collections.ddp.swarm.plugins.module_utils.names import KINDS, is_name, refusal, shown
+from by_path import ROOT
+from ddp_launcher import files
 
 GOOD = {
     "stack": ["simple-training", "a", "A_1", "a" * 52],
@@ -86,3 +91,12 @@ def test_long_values_are_cut() -> None:
 def test_a_value_is_cut_beyond_its_limit(length: int, text: str) -> None:
     assert shown("x" * length) == text
     assert shown("x" * 9, 10) == "'xxxxxxxxx..."
+
+
+def test_the_launcher_lies_where_its_stack_puts_it_and_keeps_its_own_where_others_leave_it() -> None:
+    """It imports nothing of the project, and YAML cannot."""
+    assert files.OWN == names.LAUNCHER
+    assert {names.CACHES, names.LAUNCHER} <= set(files.ASIDE)
+    plan = yaml.safe_load((ROOT / "roles/training/vars/main.yml").read_text().replace("!unsafe ", ""))["_training_plan"]
+    assert plan["configs_target"] == {"launcher": names.LAUNCHED[1]}
+    assert f'"{SECRET}"' in (ROOT / "roles/training/templates/stack.yml.j2").read_text()
