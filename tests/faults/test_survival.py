@@ -18,6 +18,7 @@ STACK = "survival"
 VOLUME = f"/var/lib/docker/volumes/{STACK}_snapshots/_data"
 SETTINGS: dict[str, Any] = {
     "training_stack": STACK,
+    "training_snapshots": "rank0",
     "training_args": "12 1 --task digits --hidden 1024 --log_every 1 --snapshot_path /snapshots/snapshot.pt",
     "training_collective_timeout": 40,
     "training_rendezvous_timeout": 60,
