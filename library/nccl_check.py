@@ -94,7 +94,8 @@ options:
         default: [7946]
   bind_mounts:
     description:
-      - What the containers get of the host's files. Their SELinux labels are looked at where these are in force.
+      - What the containers get of the host's files. Each has to be there, and the user of O(image) has to be able to read it, and to
+        write to what is mounted at O(results). SELinux labels are looked at where these are in force.
     type: list
     elements: dict
     default: []
@@ -103,10 +104,18 @@ options:
         description: Path on the host.
         type: str
         required: true
+      target:
+        description: Path in the containers.
+        type: str
+        default: ""
       read_only:
         description: Whether the containers only read it.
         type: bool
         default: false
+  results:
+    description: Where the containers leave their results. Of O(bind_mounts), that with this target has to be writable.
+    type: str
+    default: ""
   host_network_port:
     description:
       - TCP port at which the hosts measure the bandwidth between each other, beside the training's network. Each listens
@@ -185,8 +194,7 @@ options:
     type: str
     default: ""
   master_port:
-    description:
-      - The port at which rank 0 will listen, for messages.
+    description: The port at which rank 0 will listen, for messages.
     type: int
     default: 12355
   backend:
@@ -196,13 +204,11 @@ options:
     choices: [auto, nccl, gloo]
     default: auto
   max_clock_skew:
-    description:
-      - Largest accepted difference between two hosts' clocks, in seconds.
+    description: Largest accepted difference between two hosts' clocks, in seconds.
     type: float
     default: 5
   min_disk:
-    description:
-      - Least free space under the engine's data directory, in bytes.
+    description: Least free space under the engine's data directory, in bytes.
     type: int
     default: 268435456
   min_shm:
@@ -211,8 +217,7 @@ options:
     type: int
     default: 67108864
   min_gpus:
-    description:
-      - Fewest GPUs that every rank must see.
+    description: Fewest GPUs that every rank must see.
     type: int
     default: 0
   min_bus_bandwidth:
@@ -262,17 +267,8 @@ EXAMPLES = r"""
     host: "{{ inventory_hostname }}"
     sent_at: "{{ now().timestamp() }}"
     control_peers:
-      - host: worker1
-        address: 192.0.2.12
-        ports: [7946]
+      - {host: worker1, address: 192.0.2.12, ports: [7946]}
   register: observed
-
-- name: Look at a host without a probe on it
-  nccl_check:
-    rank: 0
-    image: my-ddp-trainer:latest
-    network: ddp-net
-  register: looked
 
 - name: Judge what the hosts have reported
   nccl_check:
@@ -416,7 +412,11 @@ LIMITS = (
     "min_shm", "min_gpus", "min_bus_bandwidth", "min_pair_bandwidth", "min_speed_fraction", "min_network_fraction", "straggler_factor", "master_port", "backend",
     "run_id",
 )  # fmt: skip
-MOUNT = {"source": {"type": "str", "required": True}, "read_only": {"type": "bool", "default": False}}
+MOUNT = {
+    "source": {"type": "str", "required": True},
+    "target": {"type": "str", "default": ""},
+    "read_only": {"type": "bool", "default": False},
+}
 RANK = {"rank": {"type": "int", "required": True}, "host": {"type": "str", "required": True}}
 PEER = {"host": RANK["host"], "address": RANK["host"], "ports": {"type": "list", "elements": "int", "default": [7946]}}
 
@@ -434,6 +434,7 @@ def argument_spec() -> Json:
         "stack": {"type": "str", "default": ""},
         "own_stacks": {"type": "list", "elements": "str", "default": []},
         "bind_mounts": {"type": "list", "elements": "dict", "default": [], "options": MOUNT},
+        "results": {"type": "str", "default": ""},
         "host_network_port": {"type": "int", "default": 0},
         "control_peers": {"type": "list", "elements": "dict", "default": [], "options": PEER},
         "reports": {"type": "list", "elements": "dict"},

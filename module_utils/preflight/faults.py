@@ -31,6 +31,16 @@ FAULTS = {
         "{host} drops new connections once the table is full: raise its limit (sysctl net.netfilter.nf_conntrack_max), and "
         "look for what opens so many (conntrack -L)",
     ),
+    code.MOUNT_MISSING: Fault(
+        2, "bind mount", "{path} is not there", "a file or directory on the host of each rank",
+        "create {path} on {host} ('mkdir -p {path}') and put there what the others have, or name another source in training_mounts",
+    ),
+    code.MOUNT_DENIED: Fault(
+        2, "bind mount", "{path} belongs to {owner} with mode {mode}: user {uid} may not {lack} there",
+        "a path that the user of the container, {uid}, may {lack}",
+        "let user {uid}, as whom the container runs, {lack} it: run 'chown {uid}:{gid} {quoted}' on {host}, or, to keep its owner, run "
+        "'setfacl --modify u:{uid}:{rights} {quoted}' on {host}, or name another source in training_mounts",
+    ),
     code.BIND_LABEL: Fault(
         2, "SELinux label", "{path} has the type {type}", "a type that containers may use, such as container_file_t",
         "SELinux on {host} keeps {path} from the task, and Docker relabels nothing for a service: label it as "

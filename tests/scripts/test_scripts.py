@@ -167,9 +167,9 @@ def test_a_script_with_a_bar_a_key_and_a_cache(play: Play, lab: Lab) -> None:
     assert [str(path) for path in written if "extravars" not in path.name and KEY.encode() in path.read_bytes()] == []
     assert KEY not in lab.on("host1", "docker", "service", "inspect", "bars_node0")
     assert not (artifacts / ".ddp-caches").exists()
-    assert lab.on(
-        "host1", "docker", "run", "--rm", "-v", "bars_snapshots:/s", "my-ddp-trainer:latest", "ls", "-A", "/s"
-    ).split() == [".ddp-caches"]
+    # Beside the launcher's own, nothing but the caches has been written there.
+    listing = ["docker", "run", "--rm", "-v", "bars_snapshots:/s", "my-ddp-trainer:latest", "ls", "-A", "/s"]
+    assert lab.on("host1", *listing).split() == [".ddp-caches", ".ddp-launcher"]
 
 
 def test_a_failure_behind_a_bar(play: Play, lab: Lab) -> None:

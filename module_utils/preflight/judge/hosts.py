@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 from .. import contract as code
@@ -104,6 +105,8 @@ def judge_hosts(case: Case) -> None:
         tracked = checks.get("conntrack") or {}
         if tracked and tracked["count"] * 100 > CONNTRACK_PERCENT * tracked["max"]:
             case.fault(code.CONNTRACK_FULL, rank, percent=CONNTRACK_PERCENT, **tracked)
+        for mount in checks.get("bind_mounts") or []:
+            judge_mount(case, rank, mount)
         for mount in checks.get("bind_labels") or []:
             case.fault(code.BIND_LABEL, rank, pattern=shlex.quote(f"{mount['path']}(/.*)?"), **mount)
         for port in checks.get("ports") or []:
@@ -125,6 +128,16 @@ def judge_hosts(case: Case) -> None:
             " ".join(filter(None, [state, engine.get("swarm_error")])), "active",
             f"run playbooks/swarm.yml: {host} is not an active member of the swarm",
         )  # fmt: skip
+
+
+def judge_mount(case: Case, rank: int, mount: Json) -> None:
+    if mount["lack"] == "missing":
+        case.fault(code.MOUNT_MISSING, rank, path=mount["path"])
+        return
+    # As it stands within the quotes of a command, for a program that follows hints and for a person alike.
+    quoted = mount["path"] if shlex.quote(mount["path"]) == mount["path"] else json.dumps(mount["path"])
+    rights = "rwX" if mount["lack"] == "write" else "rX"
+    case.fault(code.MOUNT_DENIED, rank, quoted=quoted, rights=rights, **mount)
 
 
 def judge_engine(case: Case, rank: int, host: str, checks: Json) -> bool:

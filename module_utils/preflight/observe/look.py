@@ -12,7 +12,7 @@ from ...docker.cli import DockerError
 from ...logs import settled
 from ...text import lines_of
 from ..contract import MARKER, Json
-from . import labels
+from . import labels, mounts
 from .engine import (
     addresses_of_services,
     container_of,
@@ -124,6 +124,9 @@ def look_closer(params: Json, docker: Any, engine: Json) -> Json:
         "gateway_bridge": subnet_of(bridge),
         "nat_rules": nat_of_gwbridge(bridge),
         "conntrack": conntrack(),
+        "bind_mounts": mounts.unusable(docker, params["image"], params["bind_mounts"], params["results"])
+        if engine["ok"]
+        else [],
         "bind_labels": labels.denied(params["bind_mounts"]) if enforced else [],
         "loners": loners(network),
         "services_in_network": services,
