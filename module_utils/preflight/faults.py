@@ -48,6 +48,11 @@ FAULTS = {
         "relabelling: 'chcon -R -t container_file_t {path}'). Of a directory of the system, such as /home or /usr, name a part of its "
         "own in training_mounts instead",
     ),
+    code.ADDRESS_TWICE: Fault(
+        3, "host address", "the machine with the MAC address {mac} has {address} too", "one machine with that address",
+        "the address {address} of {host} is that of two machines on the network of {link}: give one of them another (look for {mac} among "
+        "the DHCP server's leases and at the switches' ports; 'tcpdump -e -n arp' on {host} shows both), and run site.yml",
+    ),
     code.SUBNET_TAKEN: Fault(
         6, "subnet", "{subnet} overlaps {network} of {interface}{way}", "a subnet that no host uses",
         "the subnet of {name} collides with a network of {host}: set swarm_network_subnet to {free}, remove the network "

@@ -4,7 +4,8 @@ import json
 
 import pytest
 from labs import Lab, Play
-from planting import QUICK, Fault
+from planted import QUICK
+from planting import Fault
 
 
 @pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.name)

@@ -8,7 +8,8 @@ import cures
 import pytest
 from conftest import COUNTS, Check, left_overs
 from labs import ROOT, Lab
-from planting import FAULTS, VXLAN, Fault, large_packets_dropped, network, wait_until
+from planted import FAULTS
+from planting import VXLAN, Fault, large_packets_dropped, network, wait_until
 
 
 def test_a_healthy_lab_passes(check: Check, lab: Lab) -> None:

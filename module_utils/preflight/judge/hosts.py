@@ -109,6 +109,14 @@ def judge_hosts(case: Case) -> None:
             judge_mount(case, rank, mount)
         for mount in checks.get("bind_labels") or []:
             case.fault(code.BIND_LABEL, rank, pattern=shlex.quote(f"{mount['path']}(/.*)?"), **mount)
+        for mac in checks.get("twins") or []:
+            case.fault(
+                code.ADDRESS_TWICE,
+                rank,
+                mac=mac,
+                address=engine.get("address"),
+                link=(checks.get("link") or {}).get("name"),
+            )
         for port in checks.get("ports") or []:
             case.say(
                 3, rank, f"port {port['port']}", not port["error"], port["error"],

@@ -33,6 +33,7 @@ from .engine import (
 from .gpus import gpu_states, recent_xids
 from .links import counters_of, interface_of, link_facts
 from .rules import conntrack, nat_of_gwbridge
+from .twins import Twins
 from .wire import HostNetwork, check_ports, local_networks, path_mtu, silent_gossip
 
 
@@ -69,6 +70,9 @@ def look(params: Json, docker: Any) -> Json:
     others = [peer for peer in peers if peer["host"] in ranks or not ranks]
     network = HostNetwork(params["host_network_port"], others) if params["host_network_port"] and others else None
     engine = engine_facts(docker)
+    link = interface_of(str(engine.get("address") or ""))
+    # A second time, beside the probe, it would say the same.
+    twins = None if params["service"] else Twins(link, str(engine.get("address") or ""))
     ports = check_ports(peers)
     paths = {peer["host"]: path_mtu(peer["address"], params["network_mtu"] or 1500) for peer in peers}
     try:
@@ -90,7 +94,8 @@ def look(params: Json, docker: Any) -> Json:
         "clock": {"epoch": arrived, "sent_at": params["sent_at"]} if params["sent_at"] else {},
         "disk_free_bytes": free,
         "networks": local_networks(),
-        "link": link_facts(interface_of(str(engine.get("address") or ""))),
+        "link": link_facts(link),
+        "twins": twins.result() if twins else [],
         "gpus": nvidia_gpus(),
         "nvidia_driver": nvidia_driver(),
         "ports": ports,
