@@ -24,7 +24,7 @@ def unusable(docker: Any, image: str, mounts: list[Json], results: str) -> list[
     `gid`, and the `owner` and `mode` of the path. Only what is mounted at `results` has to be writable: of other
     directories the script may want to read alone.
     """
-    found = []
+    found: list[Json] = []
     user: tuple[int, int, list[int]] | None = None
     for mount in mounts:
         path = str(mount["source"])
