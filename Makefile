@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help demo demo-clean lab test suites lint types unit roles mutants integration rounds e2e molecule molecule-all faults faults-clean lifecycle field distributions hardening scripts image console lock readmes bench bench-image gpu-stand-in test-gpu clean
+.PHONY: help demo demo-clean lab test suites lint types unit roles mutants labs integration corpus rounds e2e molecule molecule-all faults faults-clean lifecycle field distributions hardening scripts image console lock readmes bench bench-image gpu-stand-in test-gpu clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -38,7 +38,7 @@ demo-clean: .venv/.installed ## remove the lab's hosts, disks and network, and n
 	ansible-playbook -i localhost, playbooks/lab.yml -e lab_state=absent
 
 # What a landing need not see runs nightly (.github/workflows/test.yml).
-LABS := integration e2e
+LABS := labs
 BESIDE := lint unit roles molecule
 
 # Labs wait more than they compute. What needs no host runs beside them, and leaves them the cores; then molecule's own labs do.
@@ -74,8 +74,16 @@ roles: .venv/.tested ## roles and playbooks on this machine, with stand-ins for 
 mutants: .venv/.tested ## MUTANTS=300 small mistakes, one at a time: do the unit tests notice? FILES=, TESTS=, SEED=, MINUTES=60, JOBS=2
 	$(BIN)/python tests/mutants/run.py
 
+# The last of them hides a host's disk from its engine.
+labs: .venv/.tested ## e2e and integration, on one lab
+	$(BIN)/python -m pytest --durations 12 --durations-min 20 tests/e2e/test_site.py tests/e2e/test_site_again.py \
+	  tests/integration --ignore tests/integration/test_corpus.py tests/e2e/test_site_faults.py
+
 integration: .venv/.tested ## the module swarm_stack on a real swarm of two engines
-	$(BIN)/python -m pytest --durations 8 --durations-min 20 tests/integration
+	$(BIN)/python -m pytest --durations 8 --durations-min 20 --ignore tests/integration/test_corpus.py tests/integration
+
+corpus: .venv/.tested ## the stack files in tests/compose on a real swarm, deployed, the same again, and changed
+	$(BIN)/python -m pytest tests/integration/test_corpus.py
 
 rounds: .venv/.tested ## thirty times a stack deployed and removed, and nothing left
 	DDP_ROUNDS=30 $(BIN)/python -m pytest tests/integration -k rounds

@@ -1,15 +1,12 @@
-"""A lab for these tests alone: a Debian 13 manager and a Debian 12 worker."""
-
-from collections.abc import Iterator
+"""The playbooks on two bare hosts: a Debian 13 manager and a Debian 12 worker."""
 
 import pytest
 from labs import Lab, Play
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[Lab]:
-    with Lab("e2e", lab_releases={"host2": "bookworm"}).running() as lab:
-        yield lab
+def lab(pair: Lab) -> Lab:
+    return pair
 
 
 @pytest.fixture(scope="session")

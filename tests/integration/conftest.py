@@ -11,11 +11,11 @@ ALL_READY = "for i in $(seq 60); do test $(docker node ls | grep -c Ready) = 2 &
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[Lab]:
-    with Lab("integration", lab_releases={"host2": "bookworm"}).running("docker", "swarm") as lab:
-        for host in ("host1", "host2"):
-            import_shell(lab, host, "shell:1", "shell:2")
-        yield lab
+def lab(pair: Lab) -> Lab:
+    pair.run("docker", "swarm")
+    for host in pair.hosts:
+        import_shell(pair, host, "shell:1", "shell:2")
+    return pair
 
 
 @pytest.fixture(scope="session")
