@@ -33,8 +33,14 @@ options:
     type: list
     elements: str
     default: []
+  otherwise_max_mb:
+    description:
+      - Where nothing matches O(patterns) or, if there are any, O(copy_patterns), everything there is laid out instead, up to so many megabytes.
+        V(0) lays out none.
+    type: int
+    default: 0
   copy_patterns:
-    description: The same, of the second copy that the rank's launcher keeps beside its results.
+    description: The same as O(patterns), of the second copy that the rank's launcher keeps beside its results.
     type: list
     elements: str
     default: []
@@ -91,7 +97,9 @@ copied:
   returned: O(state=named)
   type: dict
 files:
-  description: What was laid out. Each has its C(name) among the results, the C(file) in O(stage), and C(public), whether others may read it.
+  description:
+    - What was laid out. Each has its C(name) among the results, the C(file) in O(stage), C(public), whether others may read it, and its C(size)
+      in bytes.
   returned: O(state=laid_out)
   type: list
   elements: dict
@@ -100,6 +108,22 @@ logs:
   returned: O(state=laid_out)
   type: list
   elements: dict
+missing:
+  description: Which O(patterns) nothing matches.
+  returned: O(state=laid_out)
+  type: list
+  elements: str
+unnamed:
+  description:
+    - What lies among the results and matches none of O(patterns), by its C(name), with the number of its C(files) and their C(size) in bytes.
+      Earlier runs, caches and hidden files are not told.
+  returned: O(state=laid_out)
+  type: list
+  elements: dict
+instead:
+  description: Whether nothing matched, and all was laid out (O(otherwise_max_mb)).
+  returned: O(state=laid_out)
+  type: bool
 left_out:
   description: What was not taken, by its C(name), and C(why). What a terminal would obey in a name is spelled out.
   returned: O(state=laid_out) and O(state=packed)
@@ -111,6 +135,7 @@ place:
   type: str
 """
 
+import glob
 import json
 import os
 import shutil
@@ -131,6 +156,8 @@ from ..module_utils.tree import FOLDER, NEW, STAYS, Tree, lay_out, pack, set_asi
 
 LAST_LINES = 65536  # bytes
 ID = "0123456789abcdef"
+UNNAMED = 50
+NOTHING_LAID_OUT: dict[str, Any] = {"files": [], "missing": [], "unnamed": [], "instead": False}
 
 
 @contextmanager
@@ -217,25 +244,46 @@ def lay_out_logs(module: Any, docker: DockerCli, stage: int, owner: int) -> list
 
 def laid_out(module: Any, docker: DockerCli) -> dict[str, Any]:
     if module.check_mode:
-        return {"files": [], "logs": [], "left_out": []}
-    path, owner = module.params["stage"], login_user()
+        return {**NOTHING_LAID_OUT, "logs": [], "left_out": []}
+    path, owner, patterns = module.params["stage"], login_user(), module.params["patterns"]
+    most = module.params["otherwise_max_mb"] * 1e6
     shutil.rmtree(path, ignore_errors=True)
     os.mkdir(path, 0o700)
     stage = os.open(path, FOLDER | os.O_NOFOLLOW)
     try:
         with results(module, docker) as tree:
-            files = lay_out(tree, module.params["patterns"], stage, owner) if tree else []
+            laid = taken_from(tree, patterns, stage, owner, 0, 0 if module.params["copy_patterns"] else most)
             left_out = tree.left_out if tree else []
             if tree and module.params["copy_patterns"]:
                 with copy_in(tree) as copy:
-                    if copy:
-                        files += lay_out(copy, module.params["copy_patterns"], stage, owner, len(files))
-                        left_out = left_out + copy.left_out
+                    copied = taken_from(copy, module.params["copy_patterns"], stage, owner, len(laid["files"]), most)
+                    laid = {**copied, "files": laid["files"] + copied["files"]}
+                    left_out = left_out + (copy.left_out if copy else [])
         logs = lay_out_logs(module, docker, stage, owner) if module.params["service"] else []
         os.fchown(stage, owner, -1)
     finally:
         os.close(stage)
-    return {"files": files, "logs": logs, "left_out": left_out}
+    return {**laid, "logs": logs, "left_out": left_out}
+
+
+def taken_from(
+    tree: Tree | None, patterns: list[str], stage: int, owner: int, first: int, most: float
+) -> dict[str, Any]:
+    """What matches; where nothing does, all there is, up to `most` bytes. And which patterns, and which results, found nothing."""
+    if tree is None or not patterns:
+        return dict(NOTHING_LAID_OUT)
+    files = lay_out(tree, patterns, stage, owner, first)
+    tops = {one["name"].split("/")[0] for one in files}
+    unnamed = [one for one in tree.contents() if one["name"] not in tops]
+    instead = bool(most and unnamed and not files)
+    if instead:
+        files = lay_out(tree, [glob.escape(one["name"]) for one in unnamed], stage, owner, first, most)
+    return {
+        "files": files,
+        "missing": [pattern for pattern in patterns if next(tree.files([pattern]), None) is None],
+        "unnamed": [] if instead else unnamed[:UNNAMED],
+        "instead": instead,
+    }
 
 
 def put_aside(module: Any, docker: DockerCli) -> dict[str, Any]:
@@ -276,6 +324,7 @@ def main() -> None:
             "volume": {"type": "str"},
             "path": {"type": "path"},
             "patterns": {"type": "list", "elements": "str", "default": []},
+            "otherwise_max_mb": {"type": "int", "default": 0},
             "copy_patterns": {"type": "list", "elements": "str", "default": []},
             "service": {"type": "str"},
             "stage": {"type": "path"},

@@ -7,6 +7,7 @@ judged, read and linked by its own descriptor. Standard library only, Python 3.9
 from __future__ import annotations
 
 import fnmatch
+import math
 import os
 import re
 import shutil
@@ -101,6 +102,19 @@ class Tree:
                     return
                 seen.add(found.name)
                 yield found
+
+    def contents(self) -> list[dict[str, Any]]:
+        """What lies right below the root, but the caches, the launcher's own and earlier runs: each `name`, with how many `files` and bytes (`size`)."""
+        found: dict[str, dict[str, Any]] = {}
+        for name in sorted(set(os.listdir(self.root)) - STAYS - ASIDE):
+            if not unfit(name) and not name.startswith("."):
+                found[name] = {"name": name, "files": 0, "size": 0}
+        for one in self.all():
+            top = found.get(one.name.split("/")[0])
+            if top and stat.S_ISREG(one.status.st_mode):
+                top["files"] += 1
+                top["size"] += one.status.st_size
+        return [top for top in found.values() if top["files"]]
 
     def all(self) -> Iterator[Found]:
         """Every directory, regular file and symbolic link below the root, whatever its name, a directory before what is in it."""
@@ -201,15 +215,23 @@ def folder_in(folder: int, name: str, mode: int = 0o755) -> int:
     return inner
 
 
-def lay_out(tree: Tree, patterns: list[str], stage: int, owner: int, first: int = 0) -> list[dict[str, Any]]:
-    """Put files that match into another directory, under numbers from `first` on, where their owner may read them. Returns `name` and `file` of each.
+def lay_out(
+    tree: Tree, patterns: list[str], stage: int, owner: int, first: int = 0, limit: float = math.inf
+) -> list[dict[str, Any]]:
+    """Put files that match into another directory, under numbers from `first` on, where their owner may read them, up to `limit` bytes together.
 
-    As hard links where others may read the file anyway, so that a large snapshot needs no second place on the disk.
+    As hard links where others may read the file anyway, so that a large snapshot needs no second place on the disk. Returns `name`, `file` and
+    `size` (bytes) of each.
     """
     laid: list[dict[str, Any]] = []
+    taken = 0
     for found in tree.files(patterns):
         if not found.status.st_size:
             continue
+        if taken + found.status.st_size > limit:
+            tree.leave_out(found.name, f"with it, it would be more than {limit / 1e6:g} MB")
+            continue
+        taken += found.status.st_size
         file = f"{first + len(laid):05}"
         public = bool(found.status.st_mode & stat.S_IROTH)
         try:
@@ -222,7 +244,7 @@ def lay_out(tree: Tree, patterns: list[str], stage: int, owner: int, first: int 
             with reading(found.descriptor) as source, open(copy, "wb") as target:
                 shutil.copyfileobj(source, target)
                 os.fchown(copy, owner, -1)
-        laid.append({"name": found.name, "file": file, "public": public})
+        laid.append({"name": found.name, "file": file, "public": public, "size": found.status.st_size})
     return laid
 
 

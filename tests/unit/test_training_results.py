@@ -17,6 +17,15 @@ from docker_stand_in import StandIn, run
 
 AGE = {"lineage": "", "counter": 0}
 NOTHING = {"changed": False, "run": "", "empty": True, "saved": AGE, "copied": AGE}
+NONE_LAID_OUT = {
+    "changed": False,
+    "files": [],
+    "logs": [],
+    "left_out": [],
+    "missing": [],
+    "unnamed": [],
+    "instead": False,
+}
 NEW, OLD = "0123456789ab" + "0" * 52, "ba9876543210" + "f" * 52
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files to somebody else")
 
@@ -95,7 +104,7 @@ def test_where_there_is_no_such_place_there_are_no_results(missing: str, host: H
         missing, {"path": None}
     )
     assert host.call("named", **where) == NOTHING
-    assert host.call("laid_out", patterns=["*"], **where) == {"changed": False, "files": [], "logs": [], "left_out": []}
+    assert host.call("laid_out", patterns=["*"], otherwise_max_mb=1, **where) == NONE_LAID_OUT
     assert host.call("set_aside", run="first", **where) == {"changed": False, "place": ""}
     assert host.call("set_aside", run="first", check=True, **where) == {"changed": False, "place": ""}
 
@@ -147,12 +156,56 @@ def test_results_are_laid_out_under_numbers(host: Host) -> None:
     found = host.call("laid_out", patterns=["b", "a", "link", "missing"])
     assert found == {
         "changed": False,
-        "files": [{"name": "b", "file": "00000", "public": True}, {"name": "a", "file": "00001", "public": True}],
+        "files": [
+            {"name": "b", "file": "00000", "public": True, "size": 1},
+            {"name": "a", "file": "00001", "public": True, "size": 1},
+        ],
         "logs": [],
         "left_out": [{"name": "link", "why": "it is a symbolic link"}],
+        "missing": ["link", "missing"],
+        "unnamed": [{"name": "c", "files": 1, "size": 1}],
+        "instead": False,
     }
     assert host.staged() == {"00000": "2", "00001": "1"}
     assert host.docker.calls() == []
+
+
+def test_where_nothing_matches_all_is_laid_out_instead(host: Host) -> None:
+    """But earlier runs, caches, the launcher's own and hidden files; nothing beyond the limit."""
+    host.put(
+        **{"last.ckpt": "x" * 400_000, "last[1].ckpt": "y" * 400_000, "empty": "", ".hidden": "h", "z": "z" * 400_000}
+    )
+    for folder in ("runs/first", ".ddp-caches", ".ddp-launcher", "out/deep"):
+        (host.results / folder).mkdir(parents=True)
+        (host.results / folder / "file").write_text("1")
+    found = host.call("laid_out", patterns=["snapshot.pt"], otherwise_max_mb=1)
+    assert [(one["name"], one["size"]) for one in found["files"]] == [
+        ("last.ckpt", 400_000),
+        ("last[1].ckpt", 400_000),
+        ("out/deep/file", 1),
+    ]
+    assert found["left_out"] == [{"name": "z", "why": "with it, it would be more than 1 MB"}]
+    assert (found["missing"], found["unnamed"], found["instead"]) == (["snapshot.pt"], [], True)
+    for params in ({"patterns": ["snapshot.pt"]}, {"patterns": []}, {"patterns": ["z"], "otherwise_max_mb": 1}):
+        again = host.call("laid_out", **params)
+        assert ([one["name"] for one in again["files"]], again["instead"]) == (
+            ["z"] if "z" in params["patterns"] else [],
+            False,
+        )
+
+
+def test_what_nobody_named_is_told_with_its_size(host: Host) -> None:
+    host.put(**{"a": "12", "empty": "", ".hidden": "h", "b": "123"})
+    (host.results / "logs" / "deep").mkdir(parents=True)
+    for name in ("one", "deep/two"):
+        (host.results / "logs" / name).write_text("12345")
+    found = host.call("laid_out", patterns=["a", "best.pt", "l*/nothing"])
+    assert found["missing"] == ["best.pt", "l*/nothing"]
+    assert found["unnamed"] == [
+        {"name": "b", "files": 1, "size": 3},
+        {"name": "empty", "files": 1, "size": 0},
+        {"name": "logs", "files": 2, "size": 10},
+    ]
 
 
 def test_without_patterns_no_file_is_laid_out(host: Host) -> None:
@@ -250,7 +303,7 @@ def test_a_stage_that_somebody_swaps_for_a_link_is_not_followed(host: Host, monk
 def test_check_mode_lays_nothing_out(host: Host) -> None:
     host.put(a="1")
     found = host.call("laid_out", check=True, patterns=["a"], service="job_node0")
-    assert found == {"changed": False, "files": [], "logs": [], "left_out": []}
+    assert found == NONE_LAID_OUT
     assert not host.stage.exists()
     assert host.docker.calls() == []
 

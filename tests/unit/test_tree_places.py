@@ -66,7 +66,7 @@ def test_what_cannot_be_linked_is_copied(root: Path, reason: str, monkeypatch: p
     else:
         monkeypatch.setattr(os, "link", lambda *_, **__: os.stat("/nowhere"))
     (entry,) = laid_out(root, "a")
-    assert entry == {"name": "a", "file": "00000", "public": reason != "private"}
+    assert entry == {"name": "a", "file": "00000", "public": reason != "private", "size": len(content)}
     copy = root.parent / "stage" / "00000"
     assert copy.read_bytes() == content
     assert not copy.samefile(root / "a")
