@@ -1,13 +1,16 @@
 """Filter: which volumes of a host are a stack's."""
 
+from __future__ import annotations
+
 from typing import Any
 
+from ..module_utils.names import CHECK
 
 def stack_volumes(lines: list[str], stack: str, sources: list[str]) -> list[str]:
     """The names of those that are.
 
-    `lines` have a volume's name and, after a tab, its label com.docker.stack.namespace, as `docker volume ls` prints them. A volume that
-    was restored by an earlier version of this project has no label: it counts if it is one of `sources`, the names of the stack's own
+    `lines` have a volume's name and, after a tab, its label com.docker.stack.namespace, as `docker volume ls` prints them. It is that of the
+    stack which used the volume first: of the preflight's probes, as a rule. A volume that was restored by an earlier version of this project has no label: it counts if it is one of `sources`, the names of the stack's own
     volumes in its definition. One of a stack called STACK_x begins with STACK_ as well. A name that does not begin so is no stack's: a
     backup of it could take the place of another host's.
     """
@@ -16,7 +19,7 @@ def stack_volumes(lines: list[str], stack: str, sources: list[str]) -> list[str]
     return [
         name
         for name, owner in named
-        if (owner == stack and name.startswith(f"{stack}_")) or (not owner and name in unlabelled)
+        if (owner in (stack, f"{stack}{CHECK}") and name.startswith(f"{stack}_")) or (not owner and name in unlabelled)
     ]
 
 

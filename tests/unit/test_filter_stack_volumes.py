@@ -9,6 +9,10 @@ from ansible_collections.ddp.swarm.plugins.filter.stack_volumes import stack_vol
     [
         ("demo_snapshots\tdemo", True),
         ("demo_old\tdemo", True),
+        # The probes use the volumes first, and their stack gives them its name.
+        ("demo_snapshots\tdemo-preflight", True),
+        ("demo-preflight_snapshots\tdemo-preflight", False),
+        ("demo_snapshots\tdemo-other", False),
         ("demo_x_snapshots\tdemo_x", False),
         ("demo_snapshots\tother", False),
         ("example.org.demo_snapshots\tdemo", False),
