@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any
 
 from ..masking import mask
@@ -55,6 +56,10 @@ def differences(before: Any, after: Any, path: str = "") -> list[str]:
 
 
 def shorten(paths: list[str], limit: int = 6) -> str:
+    """In a few words. Of a list that differs at several places its name says enough: command, and not command.0, command.1 and so on."""
+    lists = Counter(path.rpartition(".")[0] for path in paths if path.rpartition(".")[2].isdigit())
+    many = {name for name, places in lists.items() if name and places > 1}
+    paths = list(dict.fromkeys(path.rpartition(".")[0] if path.rpartition(".")[0] in many else path for path in paths))
     shown = ", ".join(paths[:limit])
     return shown if len(paths) <= limit else f"{shown} and {len(paths) - limit} more"
 

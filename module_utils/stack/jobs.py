@@ -49,6 +49,12 @@ class Hosts:
             identifier: str(own.get(NAME) or (node.get("Description") or {}).get("Hostname") or identifier)
             for identifier, own, node in labels
         }
+        # Of those that are not ready nothing is heard: what swarm says of their tasks is what it knew last.
+        self.silent = {
+            identifier: state
+            for identifier, _own, node in labels
+            if (state := str((node.get("Status") or {}).get("State") or "ready")) != "ready"
+        }
         self.by_rank = {str(own[RANK]): self.names[identifier] for identifier, own, _node in labels if RANK in own}
 
     def of(self, task: Task | None, rank: int) -> str:
@@ -95,13 +101,16 @@ def describe_rank(rank: int, state: ServiceState, live: Live, hosts: Hosts) -> d
     own = [task for task in live.tasks if task.service == state.name]
     placed = [task for task in own if task.node_id]
     task = placed[0] if placed else next(iter(own), None)
+    error = task.error if task else ""
+    if task and not error and task.state in ACTIVE_STATES and task.node_id in hosts.silent:
+        error = f"the node is {hosts.silent[task.node_id]}: nothing is heard of it, and this is what was known last"
     return {
         "rank": rank,
         "host": hosts.of(task, rank),
         "task": task.id if task and task.node_id else "",
         "state": task.state if task else "absent",
         "exit_code": task.exit_code if task else None,
-        "error": task.error if task else "",
+        "error": error,
         "since": task.updated if task else "",
         "restarts": max(0, len(placed) - 1),
         "failed": state.failed,

@@ -160,8 +160,12 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         return str(task.get_name()).strip() + (f" ({took:.0f} s)" if took >= LONG else "")
 
     def place(self, result: Any) -> str:
-        """The host on which it was done."""
-        return str(result.task.delegate_to or result.host.get_name())
+        """The host on which it was done. A loop may have been to several: then it counts as the host's for which it was done."""
+        results = [item for item in result.result.get("results") or [result.result] if isinstance(item, dict)]
+        places = {(item.get("_ansible_delegated_vars") or {}).get("ansible_delegated_host") for item in results}
+        place = places.pop() if len(places) == 1 else None
+        asked = str(result.task.delegate_to or "")
+        return str(place or (asked if "{{" not in asked else "") or result.host.get_name())
 
     def subject(self, result: Any) -> str:
         """The host for which it was done, and the other one on which, if there is one. A task for all is that of its place."""
@@ -203,9 +207,11 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
             texts = [value if isinstance(value, str) else self._dump_results({"value": value})]
         host = result.host.get_name()
         text = "\n".join(text.rstrip("\n") for text in texts)
+        if not text.strip():
+            return
         if not (result.task.run_once or host in text):
             text = f"{host}: {text}"
-        if text.strip() and (result.task._uuid, text) not in self.said:
+        if (result.task._uuid, text) not in self.said:
             self.said.add((result.task._uuid, text))
             self.emit(text)
 
@@ -260,10 +266,8 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         self._handle_warnings(result.result)
         said = brief(result.result)
         if ignored:
-            self.emit(
-                f"{self.subject(result)}: {self.done(result.task)}: {how}, and is left at that: {said[0]}",
-                C.COLOR_SKIP,
-            )
+            why = "" if "censored" in result.result else f", and is left at that: {said[0]}"
+            self.emit(f"{self.subject(result)}: {self.done(result.task)}: {how}{why}", C.COLOR_SKIP)
             return
         self.emit(f"{self.subject(result)}: {self.done(result.task)}: {how}", C.COLOR_ERROR)
         self.failed[result.host.get_name()] = (

@@ -54,14 +54,17 @@ def limit_refusals(limit: str, groups: Mapping[str, list[str]]) -> list[str]:
 
 
 def unreachable_refusals(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A sentence for each of these hosts that host_info could not reach over SSH."""
+    """A sentence for each of these hosts that host_info could not reach over SSH. Why is in `validate_reason`, as no secret is in that."""
     said = []
     for host in hosts:
         known = hostvars[host]
         looked = known.get("docker_host_info") or {}
         if looked.get("unreachable"):
+            reason = known.get("validate_reason") or {}
+            # A second try that succeeds has no reason.
+            why = str(reason.get("msg") or "it did not at first").strip().removeprefix("Task failed: ").rstrip(".")
             said.append(
-                f"{host} ({known.get('ansible_host', host)}) does not answer over SSH: {str(looked.get('msg', '')).strip()}. Check its address "
+                f"{host} ({known.get('ansible_host', host)}) does not answer over SSH: {why}. Check its address "
                 f"in the inventory, that it is switched on, and that '{ssh_command(known, host)}' works from here."
             )
     return said

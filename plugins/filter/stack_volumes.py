@@ -6,6 +6,7 @@ from typing import Any
 
 from ..module_utils.names import CHECK
 
+
 def stack_volumes(lines: list[str], stack: str, sources: list[str]) -> list[str]:
     """The names of those that are.
 

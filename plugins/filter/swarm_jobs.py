@@ -173,6 +173,9 @@ def missing_jobs(jobs: list[dict[str, Any]], names: list[str]) -> str:
     return f"There is no job {', '.join(unknown)} in the swarm, so there is nothing to stop."
 
 
+COMMAND = " (the command comes of training_script, training_args and training_command)"
+
+
 def _left_behind(compared: dict[str, Any]) -> str:
     """Which ranks of a failed run still run, and which have failed."""
     services = compared.get("services") or []
@@ -200,7 +203,7 @@ def training_way(stack: str, compared: dict[str, Any], replace: bool, fresh: boo
         if replace:
             return {**said, "ends": f"{stack} is training, and is ended in order (training_replace)."}
         what = (
-            f"what you ask for differs from what runs: {'; '.join(differs)}"
+            f"what you ask for differs from what runs: {'; '.join(differs)}{COMMAND if re.search(': command|, command', str(differs)) else ''}"
             if differs
             else "the check would share its names and its wire"
         )

@@ -44,7 +44,8 @@ def test_a_job_in_progress_is_refused_with_the_difference_and_the_variable() -> 
     said = way(compared(UPDATE, running=True))
     assert said["ends"] == ""
     assert said["refusal"].startswith(
-        f"job is training, and what you ask for differs from what runs: {UPDATE}. Let it finish, or replace it: training_replace=true"
+        f"job is training, and what you ask for differs from what runs: {UPDATE} (the command comes of training_script, training_args and "
+        "training_command). Let it finish, or replace it: training_replace=true"
     )
     assert "docker stack rm" not in said["refusal"]
     over = way(compared(running=True), fresh=True)["refusal"]

@@ -157,6 +157,11 @@ def test_no_log_hides_what_was_said(player: Player) -> None:
     assert "host1: Log in: failed" in shown
 
 
+def test_a_message_without_a_word_is_none(player: Player) -> None:
+    quiet = [{"ansible.builtin.debug": {"msg": empty}} for empty in ("", [], ["", " "])]
+    assert player.run([*quiet, CHANGE]).startswith("First\n  host1: Create it\n")
+
+
 def test_loops_and_items(player: Player) -> None:
     loops = [
         {**CHANGE, "loop": [1, 2]},
@@ -230,6 +235,12 @@ def test_a_host_for_which_another_one_does_it_is_named(player: Player) -> None:
     assert "Changed: host1 2" in shown
     shown = player.run([{**CHANGE, "delegate_to": "host2", "run_once": True}], hosts="host1,host2")
     assert shown.startswith("First\n  host2: Create it\n")
+    # By a variable, once and in a loop.
+    shown = player.run([{**CHANGE, "delegate_to": "{{ groups.all[1] }}", "run_once": True}], hosts="host1,host2")
+    assert shown.startswith("First\n  host2: Create it\n")
+    turns = {**CHANGE, "delegate_to": "{{ item }}", "run_once": True}
+    assert player.run([{**turns, "loop": ["host2"]}], hosts="host1,host2").startswith("First\n  host2: Create it\n")
+    assert "{{" not in player.run([{**turns, "loop": ["host1", "host2"]}], hosts="host1,host2")
 
 
 @pytest.mark.parametrize("guard", ["ddp.swarm.terminal_guard", "ansible.posix.timer"])

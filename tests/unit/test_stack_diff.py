@@ -51,6 +51,8 @@ class TestDiff:
 
     def test_many_paths_are_shortened(self):
         assert shorten(list("abcdefgh")) == "a, b, c, d, e, f and 2 more"
+        assert shorten(["command.0", "command.1", "command.12", "image"]) == "command, image"
+        assert shorten(["command.1", "ports.0.target", "ports.1.target"]) == "command.1, ports.0.target, ports.1.target"
 
     @pytest.mark.parametrize(
         ("before", "after", "paths"),

@@ -40,6 +40,19 @@ def test_the_name_of_the_inventory_and_a_host_that_was_installed_anew(swarm, cal
     assert jobs(swarm)[0]["ranks"][1]["host"] == "gpu-box"
 
 
+def test_of_a_node_that_is_down_it_is_said_that_nothing_is_heard(swarm, call):
+    call(compose=[definition()], wait_for="running")
+    assert [rank["error"] for rank in jobs(swarm)[0]["ranks"]] == ["", ""]
+    node = swarm.swarm.node("host1")
+    node["Status"]["State"] = "down"
+    swarm.outcomes = {}
+    docker = DockerCli(type("Module", (), {"params": {}, "get_bin_path": lambda self, name: f"/bin/{name}"})())
+    ranks = read_jobs(docker, [], False)[0]["ranks"]
+    assert [rank["error"] for rank in ranks] == [
+        "the node is down: nothing is heard of it, and this is what was known last"
+    ] * 2
+
+
 def test_stopped_and_failed_and_complete_are_told_apart(swarm, call):
     call(compose=[definition()], wait_for="running")
     call(state="stopped")
