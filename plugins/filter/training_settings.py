@@ -8,6 +8,7 @@ from typing import Any
 
 from .training_caches import KNOWN, results_volume, variables_of
 from .training_command import words
+from .training_without import host_names
 
 SOURCES = {"content", "file", "external"}
 CHOICES = {
@@ -63,6 +64,9 @@ def times(settings: Mapping[str, Any], _swarm: list[str]) -> str:
 
 def ranks(settings: Mapping[str, Any], swarm: list[str]) -> str:
     strangers = [host for host in settings["training_hosts"] if host not in swarm]
+    gone = [host for host in host_names(settings["training_without"]) if host in settings["training_hosts"]]
+    if gone:
+        return f"training_hosts and training_without both name {', '.join(gone)}: take it out of training_hosts."
     return f"training_hosts names {', '.join(strangers)}, which the group 'swarm' does not hold." if strangers else ""
 
 
