@@ -8,6 +8,7 @@ from typing import Any
 
 from .training_caches import KNOWN, results_volume, variables_of
 from .training_command import words
+from .training_notify import notify_refusals
 from .training_without import host_names
 
 SOURCES = {"content", "file", "external"}
@@ -24,7 +25,7 @@ def training_refusals(settings: Mapping[str, Any], swarm: list[str]) -> list[str
     """A sentence for each. `settings` are variables by their names, `swarm` the hosts of the group swarm."""
     return [
         sentence
-        for check in (processes, gpus, choices, times, ranks, secrets, secret_variables, caches, commands)
+        for check in (processes, gpus, choices, times, ranks, secrets, secret_variables, caches, commands, notify_refusals)
         if (sentence := check(settings, swarm))
     ]
 

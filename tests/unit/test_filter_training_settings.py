@@ -47,6 +47,8 @@ GOOD = {
     "training_rendezvous_timeout": 120,
     "training_collective_timeout": 0.5,
     "training_hosts": ["a", "b"],
+    "training_notify": "",
+    "training_notify_stall_minutes": 30,
     "training_without": "",
     "training_secrets": {},
     "training_secret_env": {},

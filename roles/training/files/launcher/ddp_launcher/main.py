@@ -9,6 +9,7 @@ import sys
 from .child import Child
 from .files import OWN, Unfit
 from .log import Log, say
+from .notify import Notifier, notifier_of
 from .peers import Peer, bound_server
 from .ranks import Bystander, First, Follower
 from .store import Store
@@ -27,23 +28,33 @@ def options(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--secret_file", default="", help="the file with the job's secret")
     parser.add_argument("--patience", type=float, default=120, help="seconds to wait for the other ranks")
     parser.add_argument("--log_max_mb", type=float, default=0, help="of this rank's logs in the volume; 0 keeps none")
+    parser.add_argument("--job", default="", help="the job's name, for who is told of it")
+    parser.add_argument("--notify_file", default="", help="a file with whom to tell how the job goes; none tells nobody")
+    parser.add_argument("--notify_stall", type=float, default=0, help="minutes without output after which it is told; 0 is never")
+    parser.add_argument("--restarts", type=int, default=0, help="how often swarm starts a rank again, for who is told of it")
     parser.add_argument("command", nargs="+")
     return parser.parse_args(words)
 
 
-def part(asked: argparse.Namespace) -> First | Follower | Bystander | None:
-    """What this rank does beside its command. None, where there is nobody to do it with."""
+def peers_of(asked: argparse.Namespace) -> list[Peer]:
+    """All ranks; none where there is nobody to talk to."""
     hosts = asked.hosts.split(",")
     if not asked.results or len(hosts) < 2:
-        return None
+        return []
     with open(asked.secret_file, "rb") as file:
         secret = file.read().strip()
     if len(secret) < 32:
         raise Unfit(f"the secret in {asked.secret_file} is shorter than 32 bytes")
-    peers, shared = (
-        [Peer(rank, host, asked.port, secret) for rank, host in enumerate(hosts)],
-        asked.snapshots == "shared",
-    )
+    return [Peer(rank, host, asked.port, secret) for rank, host in enumerate(hosts)]
+
+
+def part(
+    asked: argparse.Namespace, peers: list[Peer], notifier: Notifier | None
+) -> First | Follower | Bystander | None:
+    """What this rank does beside its command. None, where there is nobody to do it with."""
+    if not peers:
+        return None
+    shared = asked.snapshots == "shared"
     made: First | Follower | Bystander
     try:
         store = Store(asked.results)
@@ -54,7 +65,9 @@ def part(asked: argparse.Namespace) -> First | Follower | Bystander | None:
     except OSError as error:
         say(f"nothing is brought here from other ranks, or kept for them: {error.strerror}: {error.filename}")
         made = Bystander(asked.rank, peers[0])
-    bound_server((asked.listen, asked.port), secret, made)
+    server = bound_server((asked.listen, asked.port), peers[0].secret, made)
+    if notifier:
+        server.heard = notifier.heard
     return made
 
 
@@ -75,8 +88,13 @@ def main(words: list[str] | None = None) -> int:
     # The name server may take long to say that a rank is not there yet. Of the environment the command gets none of it.
     environment = dict(os.environ)
     os.environ["RES_OPTIONS"] = "timeout:1 attempts:2"
+    notifier = None
     try:
-        beside = part(asked)
+        peers = peers_of(asked)
+        notifier = notifier_of(asked, peers, child.output, os.path.join(asked.results, OWN))
+        if notifier:
+            notifier.began()
+        beside = part(asked, peers, notifier)
         while True:
             child.cancelled = False
             if isinstance(beside, Follower):
@@ -88,16 +106,24 @@ def main(words: list[str] | None = None) -> int:
                 break
             child.end_the_rest()
     except Unfit as error:
-        say(f"{error}.")
-        return EXIT_FAILED
+        return unable(f"{error}.", notifier)
     except OSError as error:
-        say(
-            f"rank {asked.rank} cannot begin: {error.strerror or error}"
-            + (f": {error.filename}" if error.filename else "")
-        )
-        return EXIT_FAILED
+        where = f": {error.filename}" if error.filename else ""
+        return unable(f"rank {asked.rank} cannot begin: {error.strerror or error}{where}", notifier)
     if log:
         log.close()
+    if notifier:
+        notifier.ended(code, child.stopping)
     if beside and (code == 0 or child.stopping):
         beside.end(child.stopping)
+    if notifier:
+        notifier.close()
     return code
+
+
+def unable(why: str, notifier: Notifier | None) -> int:
+    say(why)
+    if notifier:
+        notifier.unable(why)
+        notifier.close()
+    return EXIT_FAILED
