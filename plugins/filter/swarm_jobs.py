@@ -167,7 +167,12 @@ def stranger_refusals(jobs: list[dict[str, Any]], hosts: list[str]) -> list[str]
 def lost_snapshot(jobs: list[dict[str, Any]], stack: str, gone: str) -> str:
     """A sentence where a job has lost rank 0's host, and with it the only copy of what it saved; empty where it has not."""
     for job in jobs:
-        if job["name"] == stack and job["ranks"] and job["ranks"][0]["rank"] == 0 and job["ranks"][0]["host"] in host_names(gone):
+        if (
+            job["name"] == stack
+            and job["ranks"]
+            and job["ranks"][0]["rank"] == 0
+            and job["ranks"][0]["host"] in host_names(gone)
+        ):
             return (
                 f"Rank 0 of {stack} was on {job['ranks'][0]['host']}, and what it saved has no second copy, as training_snapshots is none: {stack} "
                 "would begin anew. If it may, say training_fresh=true; where there is a backup, playbooks/restore.yml brings it back first. For "

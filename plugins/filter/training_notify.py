@@ -51,7 +51,9 @@ def notify_refusals(settings: Mapping[str, Any], _swarm: list[str]) -> str:
         except ValueError:
             return "training_notify is a command with a quote that nothing closes: close it, or write it as a list of words."
         if own and "://" in own[0]:
-            return f"training_notify is no address that can be POSTed to: it begins with http:// or https://, {EXAMPLE}."
+            return (
+                f"training_notify is no address that can be POSTed to: it begins with http:// or https://, {EXAMPLE}."
+            )
         return ""
     try:
         parts = urlsplit(notify_address(setting))

@@ -25,7 +25,18 @@ def training_refusals(settings: Mapping[str, Any], swarm: list[str]) -> list[str
     """A sentence for each. `settings` are variables by their names, `swarm` the hosts of the group swarm."""
     return [
         sentence
-        for check in (processes, gpus, choices, times, ranks, secrets, secret_variables, caches, commands, notify_refusals)
+        for check in (
+            processes,
+            gpus,
+            choices,
+            times,
+            ranks,
+            secrets,
+            secret_variables,
+            caches,
+            commands,
+            notify_refusals,
+        )
         if (sentence := check(settings, swarm))
     ]
 

@@ -30,20 +30,22 @@ def without_refusals(named: Any, groups: Mapping[str, list[str]], typed: Iterabl
         return []
     unknown = [name for name in gone if name not in hosts]
     if unknown:
-        return [
+        why = (
             f"{VARIABLE} names {' and '.join(unknown)}, and the inventory's group 'swarm' has {', '.join(hosts)}. Correct the name; a host "
             "that is out of the inventory already need not be named."
-        ]
+        )
+        return [why]
     if VARIABLE not in (load_extra_vars(DataLoader()) if typed is None else typed):
         return [f"{VARIABLE} counts on the command line alone: say -e {VARIABLE}={','.join(gone)}."]
     if not without(hosts, named):
         return [f"{VARIABLE} names every host of the inventory, and nobody is left to train."]
     if not without(managers, named):
-        return [
+        why = (
             f"{VARIABLE} names every manager, and a swarm without one cannot be led any more. Take {' and '.join(gone)} out of the inventory, move "
             f"one of {', '.join(without(hosts, named))} into 'managers', and run site.yml -e swarm_rejoin=true: a new swarm is formed, and the "
             "volumes with snapshots stay."
-        ]
+        )
+        return [why]
     return []
 
 
@@ -56,4 +58,9 @@ def play_hosts(groups: Mapping[str, list[str]], named: Any) -> str:
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"host_names": host_names, "without": without, "play_hosts": play_hosts, "without_refusals": without_refusals}
+        return {
+            "host_names": host_names,
+            "without": without,
+            "play_hosts": play_hosts,
+            "without_refusals": without_refusals,
+        }

@@ -76,7 +76,9 @@ def count(lab: Lab, host: str) -> int:
 
 def began(lab: Lab, host: str) -> tuple[int, int, int]:
     """Of the newest container there: the number that it started at, its rank and how many ranks there are."""
-    said = lab.on(host, "sh", "-c", "docker logs $(docker ps -q --filter label=com.docker.swarm.service.name | head -1) 2>&1")
+    said = lab.on(
+        host, "sh", "-c", "docker logs $(docker ps -q --filter label=com.docker.swarm.service.name | head -1) 2>&1"
+    )
     found = re.search(r"starts at (\d+): .*--nnodes=(\d+) --node_rank=(\d+)", said)
     assert found, said[-2000:]
     return int(found[1]), int(found[3]), int(found[2])

@@ -33,7 +33,10 @@ def refusal(**other: Any) -> str:
 
 def test_an_address_and_a_command() -> None:
     assert (notify_address(HOOK), notify_command(HOOK)) == (HOOK, [])
-    assert (notify_address("mail -s 'the job' me"), notify_command("mail -s 'the job' me")) == ("", ["mail", "-s", "the job", "me"])
+    assert (notify_address("mail -s 'the job' me"), notify_command("mail -s 'the job' me")) == (
+        "",
+        ["mail", "-s", "the job", "me"],
+    )
     assert (notify_address(""), notify_command(None), notify_command(["a", 1])) == ("", [], ["a", "1"])
 
 

@@ -108,7 +108,10 @@ def test_settings_that_can_train(changes: dict[str, Any]) -> None:
         ({"training_collective_timeout": "nan"}, "training_collective_timeout is nan: "),
         ({"training_collective_timeout": 0}, "training_collective_timeout is 0: "),
         ({"training_collective_timeout": None}, "training_collective_timeout is None: "),
-        ({"training_without": "x, b"}, "training_hosts and training_without both name b: take it out of training_hosts."),
+        (
+            {"training_without": "x, b"},
+            "training_hosts and training_without both name b: take it out of training_hosts.",
+        ),
         ({"training_hosts": ["a", "x", "y"]}, "training_hosts names x, y, which the group 'swarm' does not hold."),
         ({"training_secrets": "S3CR3T"}, "external: true}; it is a text. Write, for example, "),
         ({"training_secrets": {"b": "S3CR3T"}}, "; these have none or several: b. Write"),

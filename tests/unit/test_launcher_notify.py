@@ -15,6 +15,7 @@ from ddp_launcher import notify
 from ddp_launcher.peers import Peer, bound_server
 from ddp_launcher.post import Receiver as Read
 from ddp_launcher.progress import Output
+from ddp_launcher.reports import duration
 from launchers import Job, Rank, free_port, says, until
 
 TOKEN = "/services/T000/B000/WEBHOOK-TOKEN"
@@ -373,7 +374,9 @@ def test_what_ranks_report_is_looked_at(monkeypatch: pytest.MonkeyPatch, receive
     one = ranks[0][0]
     for odd in ({}, {"rank": 2}, {"rank": True}, {"rank": "1"}, {"rank": -1}):
         assert one.heard({"kind": "failed", **odd}) == {"taken": False}
-    assert one.heard({"rank": 1, "kind": "failed", "code": "x", "lines": "text", "host": "h\x1b[2Jh", "at": "now"})["taken"]
+    assert one.heard({"rank": 1, "kind": "failed", "code": "x", "lines": "text", "host": "h\x1b[2Jh", "at": "now"})[
+        "taken"
+    ]
     one.heard({"rank": 1, "kind": "something"})
     until(lambda: receiver.events == ["failed"])
     assert "rank 1 on hh has said nothing" in receiver.texts()
@@ -396,11 +399,18 @@ def test_what_is_kept_for_a_receiver_is_bounded(monkeypatch: pytest.MonkeyPatch,
     one.again = time.monotonic() + 3600
     for number in range(notify.QUEUE + 5):
         one._queue("stalled", f"number {number}")
-    assert [entry["text"] for entry in one.record["queue"]][0] == "number 5"
+    assert next(entry["text"] for entry in one.record["queue"]) == "number 5"
     long = one.receiver.body({"text": "x" * 9000})
     assert len(json.loads(long)["content"]) <= 2000
     gone(one, server)
 
 
 def test_durations() -> None:
-    assert [notify.duration(s) for s in (0.4, 59, 61, 3599, 3600, 90061)] == ["0 s", "59 s", "1 min", "59 min", "1 h 0 min", "25 h 1 min"]
+    assert [duration(s) for s in (0.4, 59, 61, 3599, 3600, 90061)] == [
+        "0 s",
+        "59 s",
+        "1 min",
+        "59 min",
+        "1 h 0 min",
+        "25 h 1 min",
+    ]

@@ -9,7 +9,12 @@ TRACEBACK = """[rank1]: Traceback (most recent call last):
 [rank1]:     main()
 [rank1]: RuntimeError: the loss is nan
 """
-TORCHRUN = "E1129 ... failed (exitcode: 1)\n" + "Traceback (most recent call last):\n" + '  File "run.py"\n' * 40 + "ChildFailedError: \n"
+TORCHRUN = (
+    "E1129 ... failed (exitcode: 1)\n"
+    + "Traceback (most recent call last):\n"
+    + '  File "run.py"\n' * 40
+    + "ChildFailedError: \n"
+)
 
 
 def output(text: str, stream: int = 1) -> Output:

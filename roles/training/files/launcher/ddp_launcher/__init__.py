@@ -7,6 +7,7 @@ It needs Python 3.9 and no other file, runs as the container's user and asks no 
 - `store`: what a launcher keeps in the volume: the book of what lies there, and the second copy, whole or not at all.
 - `source`: rank 0 notices what is saved, and counts. The count, not a clock, says which copy is the newest.
 - `wire`, `peers`: how launchers talk: authenticated by a secret of the job, content verified by SHA-256.
-- `notify`: whom the job's user names is told how it goes (`post`), by what the launchers see (`progress`).
+- `notify`: whom the job's user names is told how it goes (`post`), by what they report
+  to each other (`reports`) and what a command writes (`progress`).
 - `ranks`: what rank 0 and the others do before the command starts, beside it, and at its end: who waits for whom.
 """

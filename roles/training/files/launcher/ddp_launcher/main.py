@@ -29,9 +29,15 @@ def options(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--patience", type=float, default=120, help="seconds to wait for the other ranks")
     parser.add_argument("--log_max_mb", type=float, default=0, help="of this rank's logs in the volume; 0 keeps none")
     parser.add_argument("--job", default="", help="the job's name, for who is told of it")
-    parser.add_argument("--notify_file", default="", help="a file with whom to tell how the job goes; none tells nobody")
-    parser.add_argument("--notify_stall", type=float, default=0, help="minutes without output after which it is told; 0 is never")
-    parser.add_argument("--restarts", type=int, default=0, help="how often swarm starts a rank again, for who is told of it")
+    parser.add_argument(
+        "--notify_file", default="", help="a file with whom to tell how the job goes; none tells nobody"
+    )
+    parser.add_argument(
+        "--notify_stall", type=float, default=0, help="minutes without output after which it is told; 0 is never"
+    )
+    parser.add_argument(
+        "--restarts", type=int, default=0, help="how often swarm starts a rank again, for who is told of it"
+    )
     parser.add_argument("command", nargs="+")
     return parser.parse_args(words)
 

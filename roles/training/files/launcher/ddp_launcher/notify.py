@@ -12,16 +12,15 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable
-from typing import Any, Callable, Optional
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from .log import say
-from .masking import hide, mask
 from .peers import ERRORS, Peer
 from .post import Receiver, Refused
 from .progress import Output
+from .reports import Masked, duration, known_secrets, sound
 from .store import write_whole
-from .text import printable
 
 LOOK = 0.2  # seconds between two looks at what there is to do
 ALIVE = 5.0  # between two signs of life
@@ -29,59 +28,20 @@ GONE = 60.0  # without one, after which a rank counts as gone
 GATHER = 3.0  # that other ranks have to report what may have failed before
 QUIET = 10.0  # after a restart, in which those of other ranks belong to it
 INCIDENT = 600.0  # in which a failure of another rank is a consequence of the first
-EXIT, LAST = 10.0, 60.0  # that a rank's end waits for the receiver: where swarm will start it again, and at the very end
+EXIT, LAST = (
+    10.0,
+    60.0,
+)  # that a rank's end waits for the receiver: where swarm will start it again, and at the very end
 SOONEST, LATEST = 1.0, 60.0  # between two attempts
-QUEUE, LINES, LINE, BYTES = 20, 15, 300, 2500  # most of what is kept, and of what a rank reports
+QUEUE, BYTES = 20, 2500  # most of what is kept, and of what a rank reports
 # How the others see that a rank is gone: what they write then is no reason.
-CONSEQUENCE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited", "NCCL watchdog")
-
-
-def duration(seconds: float) -> str:
-    minutes = int(seconds // 60)
-    if minutes < 1:
-        return f"{int(seconds)} s"
-    hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest} min" if hours else f"{minutes} min"
-
-
-def known_secrets(folder: str) -> set[str]:
-    """What lies beside the receiver's address: all secrets of the job."""
-    found = set()
-    for name in os.listdir(folder):
-        try:
-            with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
-                text = file.read(2**16)
-        except OSError:
-            continue
-        found |= {text.strip(), *(line.strip() for line in text.splitlines() if len(line.strip()) >= 8)}
-    return {text for text in found if text}
-
-
-class Masked:
-    """Lines without the job's secrets, and without what has the name or the form of one."""
-
-    def __init__(self, secrets: Iterable[str]) -> None:
-        self.secrets = set(secrets)
-
-    def __call__(self, lines: Iterable[Any]) -> list[str]:
-        text = "\n".join(printable(str(line))[:LINE] for line in list(lines)[-LINES:])
-        return str(mask(hide(text, self.secrets))).split("\n") if text else []
-
-
-def sound(report: Any, size: int) -> dict[str, Any]:
-    """What another rank reports, as far as it is of the right kind. ValueError if it is nobody's."""
-    rank = report.get("rank")
-    if type(rank) is not int or not 0 <= rank < size:
-        raise ValueError("a report of no rank")
-    code, lines, at = report.get("code"), report.get("lines"), report.get("at")
-    return {
-        "kind": report.get("kind"),
-        "rank": rank,
-        "host": printable(str(report.get("host", "")))[:64],
-        "code": code if type(code) is int else None,
-        "lines": [printable(str(line))[:LINE] for line in lines[-LINES:]] if isinstance(lines, list) else [],
-        "at": at if isinstance(at, (int, float)) else time.time(),
-    }
+CONSEQUENCE = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "remote process exited",
+    "NCCL watchdog",
+)
 
 
 class Notifier:
@@ -97,7 +57,7 @@ class Notifier:
         deployed: str = "",
         stall: float = 0,
         restarts: int = 0,
-        masked: Optional[Callable[[Iterable[Any]], list[str]]] = None,
+        masked: Callable[[Iterable[Any]], list[str]] | None = None,
     ) -> None:
         self.receiver, self.job, self.rank, self.peers, self.output = receiver, job, rank, peers, output
         self.path, self.stall, self.restarts, self.size = path, stall, restarts, max(1, len(peers))
@@ -116,7 +76,14 @@ class Notifier:
     # --- the record -------------------------------------------------------------------------------------
 
     def _read(self, deployed: str) -> dict[str, Any]:
-        new: dict[str, Any] = {"job": deployed, "starts": 0, "end": "", "began": time.time(), "stalled": False, "finished": False}
+        new: dict[str, Any] = {
+            "job": deployed,
+            "starts": 0,
+            "end": "",
+            "began": time.time(),
+            "stalled": False,
+            "finished": False,
+        }
         new.update(queue=[], failed={"at": 0.0, "ranks": []}, restarted={"at": 0.0, "ranks": []})
         try:
             with open(self.path) as file:
@@ -199,8 +166,15 @@ class Notifier:
 
     # --- what ranks report ------------------------------------------------------------------------------
 
-    def _report(self, kind: str, code: Optional[int] = None, lines: Iterable[Any] = ()) -> None:
-        report = {"kind": kind, "rank": self.rank, "host": self.host, "code": code, "lines": self.masked(lines), "at": time.time()}
+    def _report(self, kind: str, code: int | None = None, lines: Iterable[Any] = ()) -> None:
+        report: dict[str, Any] = {
+            "kind": kind,
+            "rank": self.rank,
+            "host": self.host,
+            "code": code,
+            "lines": self.masked(lines),
+            "at": time.time(),
+        }
         while len(json.dumps(report)) > BYTES and report["lines"]:
             report["lines"] = report["lines"][1:]
         if self.rank == 0:
@@ -245,7 +219,9 @@ class Notifier:
 
     def _take_failure(self, report: dict[str, Any]) -> None:
         new = self._incident("failed", report["rank"])
-        pending = next((entry for entry in self.record["queue"] if entry["event"] == "failed" and entry["due"] > time.time()), None)
+        pending = next(
+            (entry for entry in self.record["queue"] if entry["event"] == "failed" and entry["due"] > time.time()), None
+        )
         if new or (pending and self._weight(report) < pending["weight"]):
             if not new and pending:
                 self.record["queue"].remove(pending)
@@ -262,7 +238,9 @@ class Notifier:
         name = self._name(report["rank"])
         if report["code"] is None:
             return f"{self.job} failed: {name} has said nothing for {duration(GONE)}. Its container or its host is gone, or cut off from the others."
-        text = f"{self.job} failed: {name} ended with exit code {report['code']} in start {max(1, self.record['starts'])}."
+        text = (
+            f"{self.job} failed: {name} ended with exit code {report['code']} in start {max(1, self.record['starts'])}."
+        )
         if self.restarts:
             text += f" Swarm starts a rank again, {self.restarts} times at most."
         return text
@@ -283,7 +261,12 @@ class Notifier:
         return f"rank {rank} on {host}" if host else f"rank {rank}"
 
     def _queue(
-        self, event: str, text: str, due: float = 0.0, weight: Iterable[float] = (), about: Optional[dict[str, Any]] = None
+        self,
+        event: str,
+        text: str,
+        due: float = 0.0,
+        weight: Iterable[float] = (),
+        about: dict[str, Any] | None = None,
     ) -> None:
         about = about or {"rank": self.rank, "host": self.host, "code": None, "lines": []}
         lines = self.masked(about["lines"])
@@ -321,7 +304,7 @@ class Notifier:
                 if self._leads():
                     self._look()
                     self._post()
-            except Exception as error:  # telling is never a reason to end
+            except Exception as error:  # noqa: BLE001 - telling is never a reason to end
                 say(f"the notifier goes on after {type(error).__name__}")
                 time.sleep(LATEST)
 
@@ -349,7 +332,16 @@ class Notifier:
             silent.append(0)
         for rank in silent:
             self.heard_at.pop(rank, None)
-            self.take({"kind": "failed", "rank": rank, "host": self.hosts.get(rank, ""), "code": None, "lines": [], "at": time.time()})
+            self.take(
+                {
+                    "kind": "failed",
+                    "rank": rank,
+                    "host": self.hosts.get(rank, ""),
+                    "code": None,
+                    "lines": [],
+                    "at": time.time(),
+                }
+            )
         if not self.stall or self.rank or not self.running:
             return
         stalled = self.output.silent > self.stall
@@ -357,7 +349,9 @@ class Notifier:
             with self.lock:
                 self.record["stalled"] = stalled
                 if stalled:
-                    text = f"{self.job} makes no progress: {self._name(0)} has written nothing for {duration(self.stall)}."
+                    text = (
+                        f"{self.job} makes no progress: {self._name(0)} has written nothing for {duration(self.stall)}."
+                    )
                     about = {"rank": 0, "host": self.host, "code": None, "lines": self.output.lines()[-3:]}
                     self._queue("stalled", text, about=about)
                 self._keep()
@@ -391,7 +385,7 @@ class Notifier:
             self._keep()
 
 
-def notifier_of(asked: Any, peers: list[Peer], output: Output, folder: str) -> Optional[Notifier]:
+def notifier_of(asked: Any, peers: list[Peer], output: Output, folder: str) -> Notifier | None:
     """By the launcher's options; None where nobody is to be told, or nobody can be."""
     if not asked.notify_file:
         return None
@@ -421,5 +415,7 @@ def notifier_of(asked: Any, peers: list[Peer], output: Output, folder: str) -> O
         deployed=deployed,
         stall=asked.notify_stall * 60,
         restarts=asked.restarts,
-        masked=Masked([*secrets, receiver.address, *(value for key, value in receiver.proxies.items() if key != "no_proxy")]),
+        masked=Masked(
+            [*secrets, receiver.address, *(value for key, value in receiver.proxies.items() if key != "no_proxy")]
+        ),
     )

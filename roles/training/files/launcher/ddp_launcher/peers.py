@@ -37,7 +37,9 @@ class Server(socketserver.ThreadingTCPServer):
 
     def __init__(self, address: tuple[str, int], secret: bytes, answers: Answers) -> None:
         self.secret, self.answers = secret, answers
-        self.heard: Callable[[dict[str, Any]], dict[str, Any]] = lambda asked: {}  # what is told to whoever tells others
+        self.heard: Callable[[dict[str, Any]], dict[str, Any]] = (
+            lambda asked: {}
+        )  # what is told to whoever tells others
         self.free = threading.BoundedSemaphore(AT_ONCE)
         super().__init__(address, Handler)
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True).start()

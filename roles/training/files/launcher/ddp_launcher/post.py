@@ -8,7 +8,7 @@ import ssl
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 SECONDS = 10.0
@@ -46,7 +46,7 @@ class Receiver:
         return json.dumps(value).encode()
 
     def _opener(self, host: str) -> urllib.request.OpenerDirector:
-        proxies: Optional[dict[str, str]] = None
+        proxies: dict[str, str] | None = None
         if self.proxies:
             aside = {"no": self.proxies.get("no_proxy", "")}
             spared = urllib.request.proxy_bypass_environment(host, aside)  # type: ignore[attr-defined]
@@ -75,9 +75,11 @@ class Receiver:
             raise OSError(f"the receiver answers HTTP {error.code}") from None
         except urllib.error.URLError as error:
             why = error.reason
-            words = why.verify_message if isinstance(why, ssl.SSLCertVerificationError) else getattr(why, "strerror", None)
+            words = (
+                why.verify_message if isinstance(why, ssl.SSLCertVerificationError) else getattr(why, "strerror", None)
+            )
             raise OSError(f"the receiver cannot be reached: {words or type(why).__name__}") from None
         except OSError as error:
             raise OSError(f"the receiver cannot be reached: {error.strerror or type(error).__name__}") from None
-        except Exception as error:  # of http.client, whose words have the address in them
+        except Exception as error:  # noqa: BLE001 - of http.client, whose words have the address in them
             raise OSError(f"the receiver cannot be reached: {type(error).__name__}") from None
