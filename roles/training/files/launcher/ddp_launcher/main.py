@@ -10,6 +10,7 @@ from .child import Child
 from .files import OWN, Unfit
 from .log import Log, say
 from .notify import Notifier, notifier_of
+from .origin import container, deployment
 from .peers import Peer, bound_server
 from .ranks import Bystander, First, Follower
 from .store import Store
@@ -81,7 +82,8 @@ def log_of(asked: argparse.Namespace) -> Log | None:
     if not asked.results or not asked.log_max_mb:
         return None
     try:
-        return Log(os.path.join(asked.results, OWN, "logs"), int(asked.log_max_mb * 1e6))
+        about = {"container": container(), "deployed": deployment(asked.secret_file)}
+        return Log(os.path.join(asked.results, OWN, "logs"), int(asked.log_max_mb * 1e6), about)
     except OSError as error:
         say(f"there is no log in the volume: {error.strerror}: {error.filename}")
         return None

@@ -7,7 +7,6 @@ Whoever is to be told may be away: that holds up no training, and at the end of 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import threading
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .log import say
+from .origin import deployment
 from .peers import ERRORS, Peer
 from .post import Receiver, Refused
 from .progress import Output
@@ -392,10 +392,6 @@ def notifier_of(asked: Any, peers: list[Peer], output: Output, folder: str) -> N
     try:
         with open(asked.notify_file) as file:
             receiver = Receiver.read(file.read())
-        deployed = ""
-        if asked.secret_file and os.path.exists(asked.secret_file):
-            with open(asked.secret_file, "rb") as secret:
-                deployed = hashlib.sha256(secret.read()).hexdigest()[:16]
         secrets = known_secrets(os.path.dirname(asked.notify_file) or ".")
     except (OSError, ValueError, KeyError, TypeError) as error:
         say(f"nobody is told how the job goes: {asked.notify_file} cannot be read ({type(error).__name__})")
@@ -412,7 +408,7 @@ def notifier_of(asked: Any, peers: list[Peer], output: Output, folder: str) -> N
         peers,
         output,
         path=path,
-        deployed=deployed,
+        deployed=deployment(asked.secret_file),
         stall=asked.notify_stall * 60,
         restarts=asked.restarts,
         masked=Masked(
