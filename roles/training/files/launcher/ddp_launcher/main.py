@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from .child import Child
 from .files import OWN, Unfit
 from .log import Log, say
-from .notify import Notifier, notifier_of
 from .origin import container, deployment
 from .peers import Peer, bound_server
 from .ranks import Bystander, First, Follower
 from .store import Store
+
+if TYPE_CHECKING:
+    from .notify import Notifier
 
 EXIT_FAILED = 1
 
@@ -99,7 +102,10 @@ def main(words: list[str] | None = None) -> int:
     notifier = None
     try:
         peers = peers_of(asked)
-        notifier = notifier_of(asked, peers, child.output, os.path.join(asked.results, OWN))
+        if asked.notify_file:
+            from .notify import notifier_of  # with an HTTP client, which takes a moment to load
+
+            notifier = notifier_of(asked, peers, child.output, os.path.join(asked.results, OWN))
         if notifier:
             notifier.began()
         beside = part(asked, peers, notifier)

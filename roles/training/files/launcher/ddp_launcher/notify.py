@@ -386,9 +386,7 @@ class Notifier:
 
 
 def notifier_of(asked: Any, peers: list[Peer], output: Output, folder: str) -> Notifier | None:
-    """By the launcher's options; None where nobody is to be told, or nobody can be."""
-    if not asked.notify_file:
-        return None
+    """By the launcher's options; None where nobody can be told."""
     try:
         with open(asked.notify_file) as file:
             receiver = Receiver.read(file.read())
