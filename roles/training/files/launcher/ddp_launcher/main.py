@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from . import room
 from .child import Child
 from .files import OWN, Unfit
 from .log import Log, say
@@ -108,6 +109,8 @@ def main(words: list[str] | None = None) -> int:
             notifier = notifier_of(asked, peers, child.output, os.path.join(asked.results, OWN))
         if notifier:
             notifier.began()
+        if asked.results and asked.rank == 0 and room.is_full(asked.results):
+            raise Unfit(f"rank 0 does not start: {room.sentence(asked.results)}")
         beside = part(asked, peers, notifier)
         while True:
             child.cancelled = False
@@ -126,8 +129,12 @@ def main(words: list[str] | None = None) -> int:
         return unable(f"rank {asked.rank} cannot begin: {error.strerror or error}{where}", notifier)
     if log:
         log.close()
+    lines = child.output.last()
+    if asked.results and code and not child.stopping and room.ended_by(asked.results, lines):
+        lines = [*lines, f"rank {asked.rank} ended with exit code {code}: {room.sentence(asked.results)}."]
+        say(lines[-1])
     if notifier:
-        notifier.ended(code, child.stopping)
+        notifier.ended(code, child.stopping, lines)
     if beside and (code == 0 or child.stopping):
         beside.end(child.stopping)
     if notifier:

@@ -116,14 +116,14 @@ class Notifier:
         if before in ("", "failed"):
             self._report("restarted")
 
-    def ended(self, code: int, stopped: bool) -> None:
+    def ended(self, code: int, stopped: bool, lines: Iterable[str] = ()) -> None:
         """Whoever was told to end tells nothing."""
         self.running = False
         with self.lock:
             self.record["end"] = "stopped" if stopped else "failed" if code else "complete"
             self._keep()
         if not stopped:
-            self._report("failed" if code else "ended", code, self.output.last())
+            self._report("failed" if code else "ended", code, lines)
 
     def unable(self, why: str) -> None:
         """It could not begin."""

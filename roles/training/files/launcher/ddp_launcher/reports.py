@@ -10,7 +10,7 @@ from typing import Any
 from .masking import hide, mask
 from .text import printable
 
-LINES, LINE = 15, 300  # most of them, and characters of each
+LINES, LINE = 15, 400  # most of them, and characters of each
 
 
 def duration(seconds: float) -> str:
