@@ -107,6 +107,10 @@ options:
         description: Whether the containers only read it.
         type: bool
         default: false
+  results_volume:
+    description: The Docker volume in which the rank's launcher has measured how fast it grows.
+    type: str
+    default: ""
   host_network_port:
     description:
       - TCP port at which the hosts measure the bandwidth between each other, beside the training's network. Each listens
@@ -205,6 +209,11 @@ options:
       - Least free space under the engine's data directory, in bytes.
     type: int
     default: 268435456
+  min_disk_hours:
+    description:
+      - For how many hours there has to be room at the rate at which the job's ranks have filled O(results_volume), 0 for any.
+    type: float
+    default: 24
   min_shm:
     description:
       - Smallest accepted size of /dev/shm in the container, in bytes. The default is what engines give a container.
@@ -222,8 +231,8 @@ options:
     default: 0
   min_pair_bandwidth:
     description:
-      - Smallest accepted bandwidth of one connection between two ranks, the best of several tries, in MB/s. A wire of
-        100 Mbit/s cannot reach 12.5, one of 1 Gbit/s reaches more than 100. V(0) accepts any.
+      - Smallest accepted bandwidth of one connection between two ranks, the best of several tries, in MB/s. V(0) accepts any. A wire of 100 Mbit/s
+        cannot reach 12.5, one of 1 Gbit/s reaches more than 100.
     type: float
     default: 20
   min_speed_fraction:
@@ -234,15 +243,13 @@ options:
     default: 0.25
   min_network_fraction:
     description:
-      - Smallest accepted bandwidth of a connection over the training's network, as a fraction of what the same two hosts
-        reach without it. V(0) accepts any. A connection of 200 MB/s or more always passes, since the CPU bounds it, not
-        the network.
+      - Smallest accepted bandwidth of a connection over the training's network, as a fraction of what the same two hosts reach without it.
+        V(0) accepts any. A connection of 200 MB/s or more always passes, since the CPU bounds it, not the network.
     type: float
     default: 0.1
   straggler_factor:
     description:
-      - A rank is a straggler when its computing or its sending is this many times slower than the median of the
-        other ranks. V(0) switches the comparison off.
+      - A rank is a straggler when its computing or its sending is this many times slower than the median of the others. V(0) compares none.
     type: float
     default: 3
 attributes:
@@ -266,13 +273,6 @@ EXAMPLES = r"""
         address: 192.0.2.12
         ports: [7946]
   register: observed
-
-- name: Look at a host without a probe on it
-  nccl_check:
-    rank: 0
-    image: my-ddp-trainer:latest
-    network: ddp-net
-  register: looked
 
 - name: Judge what the hosts have reported
   nccl_check:
@@ -306,8 +306,7 @@ report:
       returned: always
     host_checks:
       description:
-        - What the host itself says about its engine, kernel, clock, disk, ports and the probe's container, and a manager
-          about the nodes and the network.
+        - What the host says about its engine, kernel, clock, disk, ports and the probe's container, and a manager about nodes and network.
       type: dict
       returned: always
 ok:
@@ -412,7 +411,7 @@ from ..module_utils.preflight.observe.look import observe
 from ..module_utils.preflight.verdict import judge
 
 LIMITS = (
-    "network", "network_mode", "network_mtu", "expected_mtu", "training_interface", "max_clock_skew", "min_disk",
+    "network", "network_mode", "network_mtu", "expected_mtu", "training_interface", "max_clock_skew", "min_disk", "min_disk_hours",
     "min_shm", "min_gpus", "min_bus_bandwidth", "min_pair_bandwidth", "min_speed_fraction", "min_network_fraction", "straggler_factor", "master_port", "backend",
     "run_id",
 )  # fmt: skip
@@ -434,6 +433,7 @@ def argument_spec() -> Json:
         "stack": {"type": "str", "default": ""},
         "own_stacks": {"type": "list", "elements": "str", "default": []},
         "bind_mounts": {"type": "list", "elements": "dict", "default": [], "options": MOUNT},
+        "results_volume": {"type": "str", "default": ""},
         "host_network_port": {"type": "int", "default": 0},
         "control_peers": {"type": "list", "elements": "dict", "default": [], "options": PEER},
         "reports": {"type": "list", "elements": "dict"},
@@ -451,6 +451,7 @@ def argument_spec() -> Json:
         "backend": {"type": "str", "choices": ["auto", "nccl", "gloo"], "default": "auto"},
         "max_clock_skew": {"type": "float", "default": 5},
         "min_disk": {"type": "int", "default": 268435456},
+        "min_disk_hours": {"type": "float", "default": 24},
         "min_shm": {"type": "int", "default": 67108864},
         "min_gpus": {"type": "int", "default": 0},
         "min_bus_bandwidth": {"type": "float", "default": 0},

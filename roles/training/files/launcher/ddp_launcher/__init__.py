@@ -3,7 +3,7 @@
 It needs Python 3.9 and no other file, runs as the container's user and asks no engine.
 
 - `child`: the command, its signals, its exit code, and what it writes, also into a log in the volume (`log`).
-- `room`: whether there is room where results lie.
+- `room`, `growth`: whether there is room where results lie, and how fast it goes.
 - `origin`: which container this is, and of which deployment of the job.
 - `files`: names and content of what a script saves, as a manifest. Nothing in it leads out of the results directory.
 - `store`: what a launcher keeps in the volume: the book of what lies there, and the second copy, whole or not at all.

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from . import room
+from . import growth, room
 from .child import Child
 from .files import OWN, Unfit
 from .log import Log, say
@@ -112,6 +112,8 @@ def main(words: list[str] | None = None) -> int:
         if asked.results and asked.rank == 0 and room.is_full(asked.results):
             raise Unfit(f"rank 0 does not start: {room.sentence(asked.results)}")
         beside = part(asked, peers, notifier)
+        if asked.results:
+            growth.watch(asked.results, os.path.join(asked.results, OWN))
         while True:
             child.cancelled = False
             if isinstance(beside, Follower):
