@@ -1,13 +1,18 @@
 """Long days: who is to be told is told, with no controller around, and what a rank wrote is there when the engine has it no longer."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from labs import Lab, Run
+from labs import ROOT, Lab, Run
 from python_image import import_python
 
 IMAGE = "rank:1"
@@ -129,6 +134,59 @@ def test_a_receiver_that_is_down_hears_of_a_failure_when_it_is_back(pair: Lab) -
     assert (said["rank"], said["host"], said["exit_code"]) == (1, "host2", 3)
     assert "ValueError: the loss is nan" in said["text"]
     assert SECRET not in json.dumps(told(pair))
+
+
+def test_a_rank_that_writes_much_goes_on(pair: Lab) -> None:
+    order(pair, "host1", "write")
+    until(
+        lambda: (
+            "loss" in pair.on("host1", "sh", "-c", "docker logs --tail 1 $(docker ps -q --filter name=told_node0) 2>&1")
+        )
+    )
+
+
+def follow(lab: Lab) -> subprocess.Popen[str]:
+    command = [Path(sys.executable).parent / "ansible-playbook", "-i", lab.inventory, "playbooks/follow.yml"]
+    return subprocess.Popen(
+        [*command, "-e", "training_stack=told"],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def shows(process: subprocess.Popen[str], *words: str, timeout: float = 90) -> str:
+    """What it has written, once each of these is among it."""
+    assert process.stdout
+    said, end = "", time.monotonic() + timeout
+    while not all(word in said for word in words):
+        assert time.monotonic() < end, said
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    return said
+
+
+def test_who_follows_sees_every_rank_through_a_restart_of_the_engine_and_disturbs_nobody(pair: Lab) -> None:
+    first = follow(pair)
+    said = shows(first, "node0", "node1", "loss")
+    assert "Ctrl-C ends this and leaves the job alone" in said
+    os.killpg(first.pid, signal.SIGINT)
+    first.communicate(timeout=60)
+    assert pair.on("host1", "docker", "stack", "ps", "told", "--filter", "desired-state=running", "-q").split()
+    second = follow(pair)
+    shows(second, "node0", "node1", "loss")
+    # The manager's connection goes away for a moment.
+    pair.on("host1", "sh", "-c", "kill -STOP $(pidof dockerd); sleep 8; kill -CONT $(pidof dockerd)")
+    for host in pair.hosts:
+        order(pair, host, "end")
+    rest = second.communicate(timeout=120)[0]
+    assert second.returncode == 0, rest
+    assert rest.count("the last line") == 2
+    assert "told: complete" in rest
 
 
 def test_a_log_that_the_engine_has_rotated_has_its_beginning_and_its_end(pair: Lab) -> None:
