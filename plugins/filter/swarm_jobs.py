@@ -16,6 +16,7 @@ DISTURB = (
     "Wait for the end, stop the job in order with playbooks/stop.yml and an inventory that has all of its hosts, or say "
     "swarm_disturb_training=true"
 )
+OWN = "if it is the job of this run, training_replace=true ends it in order first"
 RANK_SERVICE = re.compile(r"(.+)_node(\d+)", re.ASCII)
 
 
@@ -144,7 +145,7 @@ def jobs_at_stake(infos: dict[str, dict[str, Any]], rank_hosts: list[str], hosts
             found = job_and_rank(service)
             if found and found[1] != wanted:
                 becomes = "no rank" if wanted is None else f"rank {wanted}"
-                why = f"{service} runs on {host}, which would get {becomes} in place of rank {found[1]}: that would end it. {DISTURB}."
+                why = f"{service} runs on {host}, which would get {becomes} in place of rank {found[1]}: that would end it. {DISTURB}; {OWN}."
                 moves.append({"job": found[0], "sentence": why})
     return {"ask": lead if lead and nodes[lead] > ours else "", "moves": moves}
 

@@ -160,3 +160,17 @@ def test_a_host_that_is_added_while_it_runs_is_refused_and_joins_once_it_was_sto
     starts = [began(three, host) for host in HOSTS]
     assert [start[1:] for start in starts] == [(0, 3), (1, 3), (2, 3)]
     assert {start[0] for start in starts} == {reached}, "not from what host2 had when it went"
+
+
+def test_ranks_that_move_are_replaced_where_that_is_allowed(three: Lab) -> None:
+    reached = until(lambda: (n := count(three, "host2")) > began(three, "host2")[0] + 5 and n)
+    order = ["host3", "host1", "host2"]
+    refused = site(three, training_hosts=order)
+    assert "training_replace=true ends it in order first" in flat(refused.failure())
+    run = site(three, training_hosts=order, training_replace=True)
+    assert run.rc == 0, run.stdout[-6000:]
+    starts = [began(three, host) for host in order]
+    assert [start[1:] for start in starts] == [(0, 3), (1, 3), (2, 3)]
+    assert len({start[0] for start in starts}) == 1
+    assert starts[0][0] >= reached, "rank 0 goes on from what host2 had"
+    assert "saved at" in (three.artifacts / "node0.log").read_text()
