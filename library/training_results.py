@@ -215,7 +215,7 @@ def containers_of(docker: DockerCli, service: str) -> dict[str, str]:
 
 def lay_out_log(command: list[str], stage: int, log: IO[str]) -> list[str]:
     """What the engine has of a container. Returns its first lines."""
-    head = []
+    head: list[str] = []
     with lines_in(stage) as out, lines_in(stage) as err:
         with streamed(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err):
             pass
