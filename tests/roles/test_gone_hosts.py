@@ -79,3 +79,11 @@ def test_where_it_is_forgotten_already_there_is_nothing_to_say(engine: Engine) -
     assert done.returncode == 0, said
     assert "leaves the swarm" not in said
     assert "None of" not in said
+
+
+def test_wrong_names_are_refused_by_the_sites_first_play(engine: Engine) -> None:
+    for wrong, why in (("host7", "training_without names host7"), ("host1", "training_without names every manager")):
+        done = engine.play("../site.yml", training_without=wrong)
+        assert done.returncode != 0
+        assert why in " ".join(done.stdout.split())
+    assert not (engine.directory / "asked").exists()
