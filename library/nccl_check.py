@@ -116,6 +116,10 @@ options:
     description: Where the containers leave their results. Of O(bind_mounts), that with this target has to be writable.
     type: str
     default: ""
+  results_volume:
+    description: The Docker volume in which the rank's launcher has measured how fast it grows.
+    type: str
+    default: ""
   host_network_port:
     description:
       - TCP port at which the hosts measure the bandwidth between each other, beside the training's network. Each listens
@@ -211,6 +215,11 @@ options:
     description: Least free space under the engine's data directory, in bytes.
     type: int
     default: 268435456
+  min_disk_hours:
+    description:
+      - For how many hours there has to be room at the rate at which the job's ranks have filled O(results_volume), 0 for any.
+    type: float
+    default: 24
   min_shm:
     description:
       - Smallest accepted size of /dev/shm in the container, in bytes. The default is what engines give a container.
@@ -227,8 +236,8 @@ options:
     default: 0
   min_pair_bandwidth:
     description:
-      - Smallest accepted bandwidth of one connection between two ranks, the best of several tries, in MB/s. A wire of
-        100 Mbit/s cannot reach 12.5, one of 1 Gbit/s reaches more than 100. V(0) accepts any.
+      - Smallest accepted bandwidth of one connection between two ranks, the best of several tries, in MB/s. V(0) accepts any. A wire of 100 Mbit/s
+        cannot reach 12.5, one of 1 Gbit/s reaches more than 100.
     type: float
     default: 20
   min_speed_fraction:
@@ -239,15 +248,13 @@ options:
     default: 0.25
   min_network_fraction:
     description:
-      - Smallest accepted bandwidth of a connection over the training's network, as a fraction of what the same two hosts
-        reach without it. V(0) accepts any. A connection of 200 MB/s or more always passes, since the CPU bounds it, not
-        the network.
+      - Smallest accepted bandwidth of a connection over the training's network, as a fraction of what the same two hosts reach without it.
+        V(0) accepts any. A connection of 200 MB/s or more always passes, since the CPU bounds it, not the network.
     type: float
     default: 0.1
   straggler_factor:
     description:
-      - A rank is a straggler when its computing or its sending is this many times slower than the median of the
-        other ranks. V(0) switches the comparison off.
+      - A rank is a straggler when its computing or its sending is this many times slower than the median of the others. V(0) compares none.
     type: float
     default: 3
 attributes:
@@ -302,8 +309,7 @@ report:
       returned: always
     host_checks:
       description:
-        - What the host itself says about its engine, kernel, clock, disk, ports and the probe's container, and a manager
-          about the nodes and the network.
+        - What the host says about its engine, kernel, clock, disk, ports and the probe's container, and a manager about nodes and network.
       type: dict
       returned: always
 ok:
@@ -316,42 +322,15 @@ findings:
   type: list
   elements: dict
   contains:
-    layer:
-      description: Number of the layer, 1 to 14.
-      type: int
-      returned: always
-    layer_name:
-      description: Name of the layer.
-      type: str
-      returned: always
-    rank:
-      description: The rank that saw it.
-      type: int
-      returned: always
-    host:
-      description: The host of that rank.
-      type: str
-      returned: always
-    peer:
-      description: The host towards which it failed, or null.
-      type: str
-      returned: always
-    check:
-      description: What was checked.
-      type: str
-      returned: always
-    observed:
-      description: What was seen.
-      type: str
-      returned: always
-    expected:
-      description: What would have been right.
-      type: str
-      returned: always
-    hint:
-      description: What to change.
-      type: str
-      returned: always
+    layer: {type: int, returned: always, description: "Number of the layer, 1 to 14."}
+    layer_name: {type: str, returned: always, description: "Name of the layer."}
+    rank: {type: int, returned: always, description: "The rank that saw it."}
+    host: {type: str, returned: always, description: "The host of that rank."}
+    peer: {type: str, returned: always, description: "The host towards which it failed, or null."}
+    check: {type: str, returned: always, description: "What was checked."}
+    observed: {type: str, returned: always, description: "What was seen."}
+    expected: {type: str, returned: always, description: "What would have been right."}
+    hint: {type: str, returned: always, description: "What to change."}
 layers:
   description: For every layer, its number, its name and a mapping from rank to V(ok), V(fail) or V(not reached).
   returned: with O(reports)
@@ -408,7 +387,7 @@ from ..module_utils.preflight.observe.look import observe
 from ..module_utils.preflight.verdict import judge
 
 LIMITS = (
-    "network", "network_mode", "network_mtu", "expected_mtu", "training_interface", "max_clock_skew", "min_disk",
+    "network", "network_mode", "network_mtu", "expected_mtu", "training_interface", "max_clock_skew", "min_disk", "min_disk_hours",
     "min_shm", "min_gpus", "min_bus_bandwidth", "min_pair_bandwidth", "min_speed_fraction", "min_network_fraction", "straggler_factor", "master_port", "backend",
     "run_id",
 )  # fmt: skip
@@ -435,6 +414,7 @@ def argument_spec() -> Json:
         "own_stacks": {"type": "list", "elements": "str", "default": []},
         "bind_mounts": {"type": "list", "elements": "dict", "default": [], "options": MOUNT},
         "results": {"type": "str", "default": ""},
+        "results_volume": {"type": "str", "default": ""},
         "host_network_port": {"type": "int", "default": 0},
         "control_peers": {"type": "list", "elements": "dict", "default": [], "options": PEER},
         "reports": {"type": "list", "elements": "dict"},
@@ -452,6 +432,7 @@ def argument_spec() -> Json:
         "backend": {"type": "str", "choices": ["auto", "nccl", "gloo"], "default": "auto"},
         "max_clock_skew": {"type": "float", "default": 5},
         "min_disk": {"type": "int", "default": 268435456},
+        "min_disk_hours": {"type": "float", "default": 24},
         "min_shm": {"type": "int", "default": 67108864},
         "min_gpus": {"type": "int", "default": 0},
         "min_bus_bandwidth": {"type": "float", "default": 0},

@@ -101,6 +101,11 @@ options:
     type: list
     elements: str
     default: []
+  gone:
+    description:
+      - The hosts of O(remove) are gone for good. One whose node is Ready is refused, and where there is no swarm there is nothing to do.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -173,7 +178,7 @@ from ..module_utils.swarm.cluster import Cluster, Settings
 from ..module_utils.swarm.plan.hosts import diagnose, unwise
 from ..module_utils.swarm.plan.removal import plan_removal
 
-SWITCHES = ("waited", "rejoin", "rebuild", "force_new_cluster", "disturb_training", "unlock_key")
+SWITCHES = ("waited", "rejoin", "rebuild", "force_new_cluster", "disturb_training", "unlock_key", "gone")
 # What a swarm has from its beginning.
 SETTLED = ("data_path_port", "default_addr_pool", "subnet_size")
 ARGUMENTS: dict[str, dict[str, Any]] = {

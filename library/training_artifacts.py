@@ -156,6 +156,13 @@ def write_log(path: Path, rank: int) -> None:
     part.replace(path / f"node{rank}.log")
 
 
+def forget_former(logs: Path, rank: int, name: str) -> None:
+    """The same container's log under another time, as it was fetched from the engine before and now from its launcher."""
+    for former in logs.glob(f"node{rank}.*.{name.split('.')[1]}.log"):
+        if former.name != f"node{rank}.{name}":
+            former.unlink()
+
+
 def placed(params: dict[str, Any]) -> list[dict[str, str]]:
     path, source, rank = Path(params["path"]), Path(params["source"]), params["rank"]
     left_out = []
@@ -171,6 +178,8 @@ def placed(params: dict[str, Any]) -> list[dict[str, str]]:
                     raise ValueError("the tool itself has a file of this name")
                 if folder == own and not LOG.fullmatch(name):
                     raise ValueError("it is not the name of a container's log")
+                if folder == own:
+                    forget_former(path / OWN / "logs", rank, name)
                 mode = 0o644 if entry.get("public") or folder == own else 0o600
                 place(folder, name if folder == root else f"logs/node{rank}.{name}", source / entry["file"], mode)
             except (ValueError, OSError) as error:

@@ -47,6 +47,12 @@ options:
   service:
     description: The Docker service whose containers' logs are laid out as well.
     type: str
+  log_max_mb:
+    description:
+      - The engine removes what is old of a long log, and the whole log with its container. In its place is laid out what the rank's launcher
+        has kept of it among the results, of all containers of the newest deployment, so many megabytes at most.
+    type: float
+    default: 100
   stage:
     description: The directory that is made for what is laid out. What an interrupted run has left in it is removed.
     type: path
@@ -144,6 +150,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
+from ..module_utils import launcher_logs
 from ..module_utils.docker.cli import DockerCli, DockerError
 from ..module_utils.image_layers import streamed
 from ..module_utils.kept import NOTHING, age_of, newest_copy, opened, saved_here
@@ -158,6 +165,8 @@ LAST_LINES = 65536  # bytes
 ID = "0123456789abcdef"
 UNNAMED = 50
 NOTHING_LAID_OUT: dict[str, Any] = {"files": [], "missing": [], "unnamed": [], "instead": False}
+# Lines among which the first is looked for that a launcher has kept: before it stands what the launcher itself says.
+HEAD = 400
 
 
 @contextmanager
@@ -219,27 +228,74 @@ def lines_in(stage: int, name: str = "") -> IO[str]:
     return open(descriptor, "w+", encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
-def lay_out_logs(module: Any, docker: DockerCli, stage: int, owner: int) -> list[dict[str, Any]]:
-    """On the host itself, because `docker service logs` of a manager can lose and reorder lines (moby#33183)."""
-    label = f"label=com.docker.swarm.service.name={module.params['service']}"
-    command = [str(module.get_bin_path("docker")), "logs", "--timestamps"]
-    laid: list[dict[str, Any]] = []
+def containers_of(docker: DockerCli, service: str) -> dict[str, str]:
+    """By its ID, when a container of the service was made; the newest first."""
+    label = f"label=com.docker.swarm.service.name={service}"
+    found = {}
     for container in docker.run("ps", "--all", "--no-trunc", "--quiet", "--filter", label).stdout.split():
         created = docker.run("inspect", "--format", "{{.Created}}", container, check=False)
         if created.rc or set(container) - set(ID):  # it was removed meanwhile
             continue
-        name = "".join(letter for letter in created.stdout[:19] if letter.isdigit() or letter == "T")
-        file = f"log{len(laid):05}"
-        with lines_in(stage) as out, lines_in(stage) as err, lines_in(stage, file) as log:
-            os.fchown(log.fileno(), owner, -1)
-            with streamed([*command, container], stdin=subprocess.DEVNULL, stdout=out, stderr=err):
-                pass
-            for stream in (out, err):
-                stream.seek(0)
-            streams = ((line.removesuffix("\n") for line in stream) for stream in (out, err))
-            log.writelines(f"{text}\n" for _stamp, text in merged(*streams))
-        laid.append({"name": f"{name}.{container[:12]}.log", "file": file})
+        found[container] = "".join(letter for letter in created.stdout[:19] if letter.isdigit() or letter == "T")
+    return found
+
+
+def lay_out_log(command: list[str], stage: int, log: IO[str]) -> list[str]:
+    """What the engine has of a container. Returns its first lines."""
+    head: list[str] = []
+    with lines_in(stage) as out, lines_in(stage) as err:
+        with streamed(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err):
+            pass
+        for stream in (out, err):
+            stream.seek(0)
+        streams = ((line.removesuffix("\n") for line in stream) for stream in (out, err))
+        for _stamp, text in merged(*streams):
+            if len(head) < HEAD:
+                head.append(text.rstrip("\r"))
+            log.write(f"{text}\n")
+    return head
+
+
+def lay_out_logs(module: Any, docker: DockerCli, tree: Tree | None, stage: int, owner: int) -> list[dict[str, Any]]:
+    """On the host itself, because `docker service logs` of a manager can lose and reorder lines (moby#33183).
+
+    The engine removes what is old of a long log, and a container's log with the container: what the rank's launcher has kept takes its place.
+    """
+    command = [str(module.get_bin_path("docker")), "logs", "--timestamps"]
+    kept = {start.container: start for start in launcher_logs.starts(tree)} if tree else {}
+    laid: list[dict[str, Any]] = []
+
+    def new_log(name: str, container: str) -> IO[str]:
+        laid.append({"name": f"{name}.{container[:12]}.log", "file": f"log{len(laid):05}"})
+        log = lines_in(stage, laid[-1]["file"])
+        os.fchown(log.fileno(), owner, -1)
+        return log
+
+    left = int(module.params["log_max_mb"] * 1e6)
+    for container, created in containers_of(docker, module.params["service"]).items():
+        start = kept.pop(container, None)
+        with new_log(created, container) as log:
+            head = lay_out_log([*command, container], stage, log)
+            if tree and start and launcher_logs.first_line(tree, start) not in head:
+                left -= take_kept(tree, start, log, left)
+    for container, start in kept.items():
+        if tree and launcher_logs.size_of(tree, start) <= left:
+            with new_log(start.at, container) as log:
+                left -= take_kept(tree, start, log, left)
     return laid
+
+
+def take_kept(tree: Tree, start: launcher_logs.Start, log: IO[str], most: int) -> int:
+    """The launcher's log in place of what the file has, if it is not too large. Returns its size."""
+    size = launcher_logs.size_of(tree, start)
+    if not 0 < size <= most:
+        return 0
+    log.flush()
+    os.ftruncate(log.fileno(), 0)
+    os.lseek(log.fileno(), 0, os.SEEK_SET)
+    with open(log.fileno(), "wb", closefd=False) as target:
+        launcher_logs.copy(tree, start, target)
+    return size
 
 
 def laid_out(module: Any, docker: DockerCli) -> dict[str, Any]:
@@ -252,6 +308,8 @@ def laid_out(module: Any, docker: DockerCli) -> dict[str, Any]:
     stage = os.open(path, FOLDER | os.O_NOFOLLOW)
     try:
         with results(module, docker) as tree:
+            # Logs first: what launchers have kept lies among the results.
+            logs = lay_out_logs(module, docker, tree, stage, owner) if module.params["service"] else []
             laid = taken_from(tree, patterns, stage, owner, 0, 0 if module.params["copy_patterns"] else most)
             left_out = tree.left_out if tree else []
             if tree and module.params["copy_patterns"]:
@@ -259,7 +317,6 @@ def laid_out(module: Any, docker: DockerCli) -> dict[str, Any]:
                     copied = taken_from(copy, module.params["copy_patterns"], stage, owner, len(laid["files"]), most)
                     laid = {**copied, "files": laid["files"] + copied["files"]}
                     left_out = left_out + (copy.left_out if copy else [])
-        logs = lay_out_logs(module, docker, stage, owner) if module.params["service"] else []
         os.fchown(stage, owner, -1)
     finally:
         os.close(stage)
@@ -327,6 +384,7 @@ def main() -> None:
             "otherwise_max_mb": {"type": "int", "default": 0},
             "copy_patterns": {"type": "list", "elements": "str", "default": []},
             "service": {"type": "str"},
+            "log_max_mb": {"type": "float", "default": 100},
             "stage": {"type": "path"},
             "archive": {"type": "path"},
             "run": {"type": "str"},

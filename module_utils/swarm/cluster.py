@@ -21,6 +21,7 @@ class Settings:
     force_new_cluster: bool = False
     disturb_training: bool = False
     unlock_key: bool = False
+    gone: bool = False
     check: bool = False
     data_path_port: int = 0
     default_addr_pool: list[str] = field(default_factory=list)

@@ -8,6 +8,7 @@ from typing import Any
 from ..module_utils.masking import mask
 from ..module_utils.names import CHECK
 from ..module_utils.text import printable_all
+from .training_without import host_names
 
 ALLOW = "training_replace=true ends it in order first: its ranks get the time to save, and their logs are collected"
 
@@ -15,6 +16,7 @@ DISTURB = (
     "Wait for the end, stop the job in order with playbooks/stop.yml and an inventory that has all of its hosts, or say "
     "swarm_disturb_training=true"
 )
+OWN = "if it is the job of this run, training_replace=true ends it in order first"
 RANK_SERVICE = re.compile(r"(.+)_node(\d+)", re.ASCII)
 
 
@@ -129,24 +131,23 @@ def busy_jobs(jobs: list[dict[str, Any]], hosts: list[str] | None = None) -> lis
 def jobs_at_stake(infos: dict[str, dict[str, Any]], rank_hosts: list[str], hosts: list[str]) -> dict[str, Any]:
     """What an inventory would do to the jobs that run, of what host_info said (`infos`, by host) of those of its `hosts` that were asked.
 
-    `ask` is a manager that has more nodes than the inventory has hosts, so that jobs may run on others; `refusals` are about ranks that
-    would move.
+    `ask` is a manager that has more nodes than the inventory has hosts, so that jobs may run on others; `moves` are ranks that would move:
+    the `job`, and a `sentence` that refuses it.
     """
     engines = {host: info.get("engine") or {} for host, info in infos.items()}
     nodes = {host: int(engine.get("swarm_nodes") or 0) for host, engine in engines.items()}
     lead = max(nodes, key=lambda host: nodes[host], default="")
     ours = sum(bool(engine.get("swarm_address")) for engine in engines.values()) + len(set(hosts) - set(infos))
-    refusals = []
+    moves = []
     for host, info in infos.items():
         wanted = rank_hosts.index(host) if host in rank_hosts else None
         for service in (info.get("running") or {}).get("services") or []:
             found = job_and_rank(service)
             if found and found[1] != wanted:
                 becomes = "no rank" if wanted is None else f"rank {wanted}"
-                refusals.append(
-                    f"{service} runs on {host}, which would get {becomes} in place of rank {found[1]}: that would end it. {DISTURB}."
-                )
-    return {"ask": lead if lead and nodes[lead] > ours else "", "refusals": refusals}
+                why = f"{service} runs on {host}, which would get {becomes} in place of rank {found[1]}: that would end it. {DISTURB}; {OWN}."
+                moves.append({"job": found[0], "sentence": why})
+    return {"ask": lead if lead and nodes[lead] > ours else "", "moves": moves}
 
 
 def stranger_refusals(jobs: list[dict[str, Any]], hosts: list[str]) -> list[str]:
@@ -162,6 +163,23 @@ def stranger_refusals(jobs: list[dict[str, Any]], hosts: list[str]) -> list[str]
                 f"{has} only been forgotten. {DISTURB}."
             )
     return said
+
+
+def lost_snapshot(jobs: list[dict[str, Any]], stack: str, gone: str) -> str:
+    """A sentence where a job has lost rank 0's host, and with it the only copy of what it saved; empty where it has not."""
+    for job in jobs:
+        if (
+            job["name"] == stack
+            and job["ranks"]
+            and job["ranks"][0]["rank"] == 0
+            and job["ranks"][0]["host"] in host_names(gone)
+        ):
+            return (
+                f"Rank 0 of {stack} was on {job['ranks'][0]['host']}, and what it saved has no second copy, as training_snapshots is none: {stack} "
+                "would begin anew. If it may, say training_fresh=true; where there is a backup, playbooks/restore.yml brings it back first. For "
+                "another time: training_snapshots=rank0 keeps a second copy on the next rank's host."
+            )
+    return ""
 
 
 def missing_jobs(jobs: list[dict[str, Any]], names: list[str]) -> str:
@@ -230,6 +248,7 @@ class FilterModule:
             "job_status": job_status,
             "job_words": job_words,
             "jobs_at_stake": jobs_at_stake,
+            "lost_snapshot": lost_snapshot,
             "missing_jobs": missing_jobs,
             "running_jobs": running_jobs,
             "stranger_refusals": stranger_refusals,

@@ -7,8 +7,10 @@ from typing import Any
 
 from ..module_utils.names import LAUNCHED
 from .training_caches import results_volume
+from .training_notify import notify_address
 
 SECRET = "ddp-launcher"
+NOTIFY = "ddp-notify"
 
 
 def training_launcher(settings: Mapping[str, Any], size: int) -> dict[str, Any]:
@@ -19,7 +21,8 @@ def training_launcher(settings: Mapping[str, Any], size: int) -> dict[str, Any]:
     used = settings["training_snapshots"] != "none" and results_volume(
         settings["training_mounts"], str(settings["training_results_dir"])
     )
-    return {"used": used, "secret": f"{settings['training_stack']}.launcher" if used and size > 1 else ""}
+    told = notify_address(settings["training_notify"])
+    return {"used": used, "secret": f"{settings['training_stack']}.launcher" if used and (size > 1 or told) else ""}
 
 
 def launched(command: list[str], settings: Mapping[str, Any], size: int, rank: int) -> list[str]:
@@ -36,6 +39,13 @@ def launched(command: list[str], settings: Mapping[str, Any], size: int, rank: i
         "patience": settings["training_rendezvous_timeout"],
         "log_max_mb": settings["training_log_max_mb"],
     }
+    if notify_address(settings["training_notify"]):
+        options |= {
+            "job": settings["training_stack"],
+            "notify_file": f"/run/secrets/{NOTIFY}",
+            "notify_stall": settings["training_notify_stall_minutes"],
+            "restarts": settings["training_max_restarts"],
+        }
     return [*LAUNCHED, *(f"--{name}={value}" for name, value in options.items()), "--", *command]
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from .training_caches import KNOWN, results_volume, variables_of
 from .training_command import words
+from .training_notify import notify_refusals
+from .training_without import host_names
 
 SOURCES = {"content", "file", "external"}
 CHOICES = {
@@ -23,7 +25,18 @@ def training_refusals(settings: Mapping[str, Any], swarm: list[str]) -> list[str
     """A sentence for each. `settings` are variables by their names, `swarm` the hosts of the group swarm."""
     return [
         sentence
-        for check in (processes, gpus, choices, times, ranks, secrets, secret_variables, caches, commands)
+        for check in (
+            processes,
+            gpus,
+            choices,
+            times,
+            ranks,
+            secrets,
+            secret_variables,
+            caches,
+            commands,
+            notify_refusals,
+        )
         if (sentence := check(settings, swarm))
     ]
 
@@ -63,6 +76,9 @@ def times(settings: Mapping[str, Any], _swarm: list[str]) -> str:
 
 def ranks(settings: Mapping[str, Any], swarm: list[str]) -> str:
     strangers = [host for host in settings["training_hosts"] if host not in swarm]
+    gone = [host for host in host_names(settings["training_without"]) if host in settings["training_hosts"]]
+    if gone:
+        return f"training_hosts and training_without both name {', '.join(gone)}: take it out of training_hosts."
     return f"training_hosts names {', '.join(strangers)}, which the group 'swarm' does not hold." if strangers else ""
 
 

@@ -124,6 +124,20 @@ def test_launcher(size: int) -> None:
     assert len(content.data) < 500_000, "swarm takes no larger config"
 
 
+def test_who_is_told_is_a_secret(tmp_path: Path) -> None:
+    """Of the address the definition has the name of a file; the project's own trainer gets launchers for it."""
+    hook = "https://hooks.example.org/services/S3CR3T"
+    stack = render(2, training_notify=hook)
+    assert "S3CR3T" not in json.dumps(stack)
+    for service in stack["services"].values():
+        assert service["secrets"] == ["ddp-launcher", "ddp-notify"]
+        assert options(service)["notify_file"] == "/run/secrets/ddp-notify"
+        assert options(service)["snapshots"] == "rank0"
+    # The alias without a prefix.
+    assert "ddp-notify" in render(1, notify=hook)["services"]["node0"]["secrets"]
+    assert "secrets" not in render(1, training_notify="notify-send done")["services"]["node0"]
+
+
 def test_whose_launchers_share_snapshots() -> None:
     shared = {"training_snapshots": "shared"}
     secrets = {"training_secrets": {"token": {"content": "hush"}}, "training_secret_env": {"API_KEY": "token"}}

@@ -36,6 +36,10 @@ while True:
             os.replace(new, path)
         elif what[0] == "exit":
             sys.exit(int(value))
+        elif what[0] == "raise":
+            raise RuntimeError(value)
+        elif what[0] == "print":
+            print(value, flush=True)
 """
 
 
@@ -97,7 +101,9 @@ class Rank:
 
 
 class Job:
-    def __init__(self, folder: Path, size: int, snapshots: str = "shared", patience: float = 20) -> None:
+    def __init__(
+        self, folder: Path, size: int, snapshots: str = "shared", patience: float = 20, more: tuple[str, ...] = ()
+    ) -> None:
         self.folder, self.python = folder, os.environ.get("LAUNCHER_PYTHON", sys.executable)
         self.archive = folder / "launcher"
         self.archive.write_bytes(archive(str(LAUNCHER)))
@@ -110,7 +116,7 @@ class Job:
             f"--snapshots={snapshots}",
             f"--secret_file={secret}",
         ]
-        self.options += [f"--patience={patience}", "--log_max_mb=1"]
+        self.options += [f"--patience={patience}", "--log_max_mb=1", *more]
         self.ranks = [Rank(self, rank) for rank in range(size)]
 
     def start(self) -> Job:

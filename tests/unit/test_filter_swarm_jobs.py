@@ -10,6 +10,7 @@ from ansible_collections.ddp.swarm.plugins.filter.swarm_jobs import (
     job_status,
     job_words,
     jobs_at_stake,
+    lost_snapshot,
     missing_jobs,
     running_jobs,
     stranger_refusals,
@@ -125,12 +126,12 @@ PAIR = {"host1": info("job_node0", nodes=2), "host2": info("job_node1")}
 
 
 def test_an_inventory_with_all_hosts_puts_nothing_at_stake() -> None:
-    assert jobs_at_stake(PAIR, ["host1", "host2"], ["host1", "host2"]) == {"ask": "", "refusals": []}
+    assert jobs_at_stake(PAIR, ["host1", "host2"], ["host1", "host2"]) == {"ask": "", "moves": []}
     # Under --limit the others are not asked.
     assert jobs_at_stake({"host1": PAIR["host1"]}, ["host1", "host2"], ["host1", "host2"])["ask"] == ""
-    assert jobs_at_stake({}, [], []) == {"ask": "", "refusals": []}
+    assert jobs_at_stake({}, [], []) == {"ask": "", "moves": []}
     check = {"host1": info("job-preflight_node7", "web", nodes=1)}
-    assert jobs_at_stake(check, ["host1"], ["host1"]) == {"ask": "", "refusals": []}
+    assert jobs_at_stake(check, ["host1"], ["host1"]) == {"ask": "", "moves": []}
 
 
 def test_a_manager_that_knows_more_nodes_is_asked() -> None:
@@ -141,14 +142,24 @@ def test_a_manager_that_knows_more_nodes_is_asked() -> None:
 
 
 def test_a_rank_that_would_move_is_refused() -> None:
-    said = jobs_at_stake(PAIR, ["host2", "host1"], ["host1", "host2"])["refusals"]
-    assert [sentence.split(":")[0] for sentence in said] == [
+    said = jobs_at_stake(PAIR, ["host2", "host1"], ["host1", "host2"])["moves"]
+    assert {move["job"] for move in said} == {"job"}
+    assert [move["sentence"].split(":")[0] for move in said] == [
         "job_node0 runs on host1, which would get rank 1 in place of rank 0",
         "job_node1 runs on host2, which would get rank 0 in place of rank 1",
     ]
-    (gone,) = jobs_at_stake(PAIR, ["host1"], ["host1", "host2"])["refusals"]
-    assert "host2, which would get no rank in place of rank 1" in gone
-    assert "swarm_disturb_training=true" in gone
+    (gone,) = jobs_at_stake(PAIR, ["host1"], ["host1", "host2"])["moves"]
+    assert "host2, which would get no rank in place of rank 1" in gone["sentence"]
+    assert "swarm_disturb_training=true" in gone["sentence"]
+
+
+def test_a_snapshot_without_a_second_copy_is_lost_with_its_host() -> None:
+    """JOB has rank 0 on host1."""
+    said = lost_snapshot([JOB], "job", "host2, host1")
+    assert said.startswith("Rank 0 of job was on host1, and what it saved has no second copy")
+    assert "training_fresh=true" in said
+    assert lost_snapshot([JOB], "job", "host2") == lost_snapshot([JOB], "other", "host1") == ""
+    assert lost_snapshot([{**JOB, "ranks": []}], "job", "host1") == ""
 
 
 def test_a_job_on_hosts_that_the_inventory_lacks_is_refused_by_name() -> None:

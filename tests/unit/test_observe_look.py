@@ -194,7 +194,7 @@ def test_all_that_a_worker_says(looked):
     engine = checks.pop("engine")
     assert (engine["ok"], engine["manager"]) == (True, False)
     assert checks == {
-        "kernel": "6.1", "vxlan": "vxlan of 6.1", "clock": {"epoch": 77.0, "sent_at": 1.0}, "disk_free_bytes": 12345,
+        "kernel": "6.1", "vxlan": "vxlan of 6.1", "clock": {"epoch": 77.0, "sent_at": 1.0}, "disk_free_bytes": 12345, "growth": {},
         "networks": ["the networks"], "gpus": 2, "nvidia_driver": "535", "ports": ["host2", "manager9"],
         "paths": {"host2": "192.0.2.2 1500", "manager9": "192.0.2.9 1500"}, "image": {"name": "x:1", "present": True},
         "nodes": [], "control_peers": [], "network": None, "left_over": None, "host_network": {},

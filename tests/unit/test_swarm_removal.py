@@ -133,3 +133,33 @@ def test_without_a_manager_that_can_change_the_swarm_nobody_leaves(unreachable: 
             f"No manager that answers can change the swarm{why}: there is none, or it has lost its quorum. playbooks/swarm.yml says which."
         ],
     }
+
+
+def test_a_host_that_is_gone_for_good_is_forgotten_and_one_that_is_there_is_not() -> None:
+    seen = swarm(*TRIO)
+    gone(seen, "host4")
+    plan = remove(seen, "host4", gone=True)
+    assert plan == remove(seen, "host4")
+    # A second run finds nothing, also where the inventory's groups are given without it.
+    for other in seen.values():
+        other["nodes"] = [n for n in other["nodes"] if n["hostname"] != "host4"]
+    cluster = Cluster(["host1", "host2", "host3"], [], seen, {}, {})
+    assert plan_removal(cluster, ["host4"], Settings(gone=True)) == {"lead": "host1", "removals": [], "refusals": []}
+    (refusal,) = remove(swarm(*TRIO), "host4", gone=True)["refusals"]
+    assert refusal.startswith("host4 is not gone: the swarm has it as Ready")
+    assert "playbooks/remove.yml -e host=host4" in refusal
+
+
+def test_where_no_swarm_is_yet_there_is_nothing_to_forget() -> None:
+    seen = swarm(*TRIO)
+    for host in list(seen):
+        bare(seen, host)
+    nothing: dict[str, Any] = {"lead": "", "removals": [], "refusals": []}
+    assert remove(seen, "host4", gone=True) == nothing
+    assert remove(seen, "host4")["refusals"] != []
+    # One without its quorum is not "no swarm".
+    seen = swarm(*TRIO)
+    for host in ("host2", "host3"):
+        gone(seen, host)
+    headless(seen, "host1")
+    assert "it has lost its quorum" in remove(seen, "host2", "host3", gone=True)["refusals"][0]

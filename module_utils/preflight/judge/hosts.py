@@ -9,6 +9,7 @@ from .. import contract as code
 from ..contract import Json
 from ..observe.engine import RANK_LABEL
 from .case import TRANSIT_SECONDS, Case
+from .disk import judge_disk
 
 # A table as full as this is one burst of connections from dropping some.
 CONNTRACK_PERCENT = 95
@@ -92,13 +93,7 @@ def judge_hosts(case: Case) -> None:
             2, rank, "vxlan", works, f"kernel {checks.get('kernel')}", "a kernel with vxlan",
             f"load the vxlan module on {host} (modprobe vxlan), or boot a kernel that has it",
         )  # fmt: skip
-        free = checks.get("disk_free_bytes")
-        if free is not None:
-            case.say(
-                2, rank, "disk", free >= case.limits["min_disk"],
-                f"{free / 1e6:.0f} MB free under {engine.get('root')}", f"{case.limits['min_disk'] / 1e6:.0f} MB",
-                f"free space on {host} (docker system df, docker image prune), or lower preflight_min_disk",
-            )  # fmt: skip
+        judge_disk(case, rank, host, checks)
         # None where that cannot be told; on the hosts' own network no task needs it.
         if checks.get("nat_rules") is False and case.limits["network_mode"] == "overlay":
             case.fault(code.NAT_RULES_GONE, rank, subnet=checks.get("gateway_bridge"))

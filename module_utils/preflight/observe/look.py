@@ -31,6 +31,7 @@ from .engine import (
     vxlan_support,
 )
 from .gpus import gpu_states, recent_xids
+from .growth import growth
 from .links import counters_of, interface_of, link_facts
 from .rules import conntrack, nat_of_gwbridge
 from .twins import Twins
@@ -93,6 +94,7 @@ def look(params: Json, docker: Any) -> Json:
         "vxlan": vxlan_support(kernel),
         "clock": {"epoch": arrived, "sent_at": params["sent_at"]} if params["sent_at"] else {},
         "disk_free_bytes": free,
+        "growth": growth(docker, params["results_volume"]) if params["results_volume"] and engine["ok"] else {},
         "networks": local_networks(),
         "link": link_facts(link),
         "twins": twins.result() if twins else [],

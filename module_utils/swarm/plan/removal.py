@@ -9,7 +9,12 @@ from .hosts import in_the_way
 
 
 def plan_removal(cluster: Cluster, remove: list[str], settings: Settings) -> dict[str, Any]:
-    """How hosts leave: those that are up are drained first, managers are demoted, and quorum is never broken."""
+    """How hosts leave: those that are up are drained first, managers are demoted, and quorum is never broken.
+
+    With `settings.gone` they are gone for good: none of them may be up, and where there is no swarm yet there is nothing to leave.
+    """
+    if not cluster.lead and settings.gone and not any(cluster.swarm(host)["node_id"] for host in cluster.managers):
+        return {"lead": "", "removals": [], "refusals": []}
     if not cluster.lead:
         why = "; ".join(
             f"{host}: {cluster.unreachable[host]}" for host in cluster.managers if host in cluster.unreachable
@@ -22,7 +27,9 @@ def plan_removal(cluster: Cluster, remove: list[str], settings: Settings) -> dic
     removals, refusals = [], []
     for name in remove:
         nodes = nodes_of(cluster, name)
-        if not nodes and name not in cluster.names:
+        if settings.gone:
+            refusals += [still_there(name) for node in nodes if node["status"] == "ready"]
+        elif not nodes and name not in cluster.names:
             known = [node["labels"].get(NAME) or node["hostname"] for node in cluster.nodes]
             refusals.append(
                 f"'{name}' is neither a host of the inventory nor a node of the swarm, whose nodes are {join_names(known)}."
@@ -45,6 +52,13 @@ def plan_removal(cluster: Cluster, remove: list[str], settings: Settings) -> dic
         )
     lead = next((host for host in cluster.names if host not in remove and cluster.swarm(host)["quorum"]), cluster.lead)
     return {"lead": lead, "removals": removals, "refusals": refusals}
+
+
+def still_there(name: str) -> str:
+    return (
+        f"{name} is not gone: the swarm has it as Ready, and notices within half a minute if a host is. If it is to train no more, let it leave "
+        f"with playbooks/remove.yml -e host={name}, or name the others in training_hosts."
+    )
 
 
 def removal(cluster: Cluster, name: str, node: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 
 from .log import Log, say
+from .progress import Output
 
 PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGCONT", "SIGWINCH")
 GRACE = 35.0  # seconds between SIGTERM and SIGKILL where the launcher itself ends the command: torchrun takes 30
@@ -20,7 +21,7 @@ class Child:
     """Signals that come before the command runs end the launcher, with the code that the command would have had."""
 
     def __init__(self, log: Log | None) -> None:
-        self.log = log
+        self.log, self.output = log, Output()
         self.pid = 0
         self.stopping = self.cancelled = False
         for name in PASSED_ON:
@@ -80,6 +81,7 @@ class Child:
                     view = view[os.write(target, view) :]
             except OSError:  # nobody reads it any more; the command need not notice
                 pass
+            self.output.add(index, data)
             if self.log:
                 self.log.write(index, data)
 

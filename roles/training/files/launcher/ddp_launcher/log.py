@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -24,7 +25,7 @@ class Log:
     Half of `limit` bytes are this start's; the starts before share the other half, and the oldest go first.
     """
 
-    def __init__(self, folder: str, limit: int) -> None:
+    def __init__(self, folder: str, limit: int, about: dict[str, str] | None = None) -> None:
         self.limit, self.lock, self.failed = limit, threading.Lock(), False
         self.lines = [b"", b""]  # what has no end yet, of each stream
         self.written = self.left_out = 0
@@ -33,6 +34,8 @@ class Log:
         name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(3)
         self.folder = os.path.join(folder, name)
         os.mkdir(self.folder)
+        with open(os.path.join(self.folder, "about.json"), "w") as file:
+            json.dump(about or {}, file)
         self.parts = ["000000"]
         self.file = self._open(self.parts[0])
 

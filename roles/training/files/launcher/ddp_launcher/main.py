@@ -5,13 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import TYPE_CHECKING
 
+from . import growth, room
 from .child import Child
 from .files import OWN, Unfit
 from .log import Log, say
+from .origin import container, deployment
 from .peers import Peer, bound_server
 from .ranks import Bystander, First, Follower
 from .store import Store
+
+if TYPE_CHECKING:
+    from .notify import Notifier
 
 EXIT_FAILED = 1
 
@@ -27,23 +33,39 @@ def options(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--secret_file", default="", help="the file with the job's secret")
     parser.add_argument("--patience", type=float, default=120, help="seconds to wait for the other ranks")
     parser.add_argument("--log_max_mb", type=float, default=0, help="of this rank's logs in the volume; 0 keeps none")
+    parser.add_argument("--job", default="", help="the job's name, for who is told of it")
+    parser.add_argument(
+        "--notify_file", default="", help="a file with whom to tell how the job goes; none tells nobody"
+    )
+    parser.add_argument(
+        "--notify_stall", type=float, default=0, help="minutes without output after which it is told; 0 is never"
+    )
+    parser.add_argument(
+        "--restarts", type=int, default=0, help="how often swarm starts a rank again, for who is told of it"
+    )
     parser.add_argument("command", nargs="+")
     return parser.parse_args(words)
 
 
-def part(asked: argparse.Namespace) -> First | Follower | Bystander | None:
-    """What this rank does beside its command. None, where there is nobody to do it with."""
+def peers_of(asked: argparse.Namespace) -> list[Peer]:
+    """All ranks; none where there is nobody to talk to."""
     hosts = asked.hosts.split(",")
     if not asked.results or len(hosts) < 2:
-        return None
+        return []
     with open(asked.secret_file, "rb") as file:
         secret = file.read().strip()
     if len(secret) < 32:
         raise Unfit(f"the secret in {asked.secret_file} is shorter than 32 bytes")
-    peers, shared = (
-        [Peer(rank, host, asked.port, secret) for rank, host in enumerate(hosts)],
-        asked.snapshots == "shared",
-    )
+    return [Peer(rank, host, asked.port, secret) for rank, host in enumerate(hosts)]
+
+
+def part(
+    asked: argparse.Namespace, peers: list[Peer], notifier: Notifier | None
+) -> First | Follower | Bystander | None:
+    """What this rank does beside its command. None, where there is nobody to do it with."""
+    if not peers:
+        return None
+    shared = asked.snapshots == "shared"
     made: First | Follower | Bystander
     try:
         store = Store(asked.results)
@@ -54,7 +76,9 @@ def part(asked: argparse.Namespace) -> First | Follower | Bystander | None:
     except OSError as error:
         say(f"nothing is brought here from other ranks, or kept for them: {error.strerror}: {error.filename}")
         made = Bystander(asked.rank, peers[0])
-    bound_server((asked.listen, asked.port), secret, made)
+    server = bound_server((asked.listen, asked.port), peers[0].secret, made)
+    if notifier:
+        server.heard = notifier.heard
     return made
 
 
@@ -62,7 +86,8 @@ def log_of(asked: argparse.Namespace) -> Log | None:
     if not asked.results or not asked.log_max_mb:
         return None
     try:
-        return Log(os.path.join(asked.results, OWN, "logs"), int(asked.log_max_mb * 1e6))
+        about = {"container": container(), "deployed": deployment(asked.secret_file)}
+        return Log(os.path.join(asked.results, OWN, "logs"), int(asked.log_max_mb * 1e6), about)
     except OSError as error:
         say(f"there is no log in the volume: {error.strerror}: {error.filename}")
         return None
@@ -75,8 +100,20 @@ def main(words: list[str] | None = None) -> int:
     # The name server may take long to say that a rank is not there yet. Of the environment the command gets none of it.
     environment = dict(os.environ)
     os.environ["RES_OPTIONS"] = "timeout:1 attempts:2"
+    notifier = None
     try:
-        beside = part(asked)
+        peers = peers_of(asked)
+        if asked.notify_file:
+            from .notify import notifier_of  # with an HTTP client, which takes a moment to load
+
+            notifier = notifier_of(asked, peers, child.output, os.path.join(asked.results, OWN))
+        if notifier:
+            notifier.began()
+        if asked.results and asked.rank == 0 and room.is_full(asked.results):
+            raise Unfit(f"rank 0 does not start: {room.sentence(asked.results)}")
+        beside = part(asked, peers, notifier)
+        if asked.results:
+            growth.watch(asked.results, os.path.join(asked.results, OWN))
         while True:
             child.cancelled = False
             if isinstance(beside, Follower):
@@ -88,16 +125,28 @@ def main(words: list[str] | None = None) -> int:
                 break
             child.end_the_rest()
     except Unfit as error:
-        say(f"{error}.")
-        return EXIT_FAILED
+        return unable(f"{error}.", notifier)
     except OSError as error:
-        say(
-            f"rank {asked.rank} cannot begin: {error.strerror or error}"
-            + (f": {error.filename}" if error.filename else "")
-        )
-        return EXIT_FAILED
+        where = f": {error.filename}" if error.filename else ""
+        return unable(f"rank {asked.rank} cannot begin: {error.strerror or error}{where}", notifier)
     if log:
         log.close()
+    lines = child.output.last()
+    if asked.results and code and not child.stopping and room.ended_by(asked.results, lines):
+        lines = [*lines, f"rank {asked.rank} ended with exit code {code}: {room.sentence(asked.results)}."]
+        say(lines[-1])
+    if notifier:
+        notifier.ended(code, child.stopping, lines)
     if beside and (code == 0 or child.stopping):
         beside.end(child.stopping)
+    if notifier:
+        notifier.close()
     return code
+
+
+def unable(why: str, notifier: Notifier | None) -> int:
+    say(why)
+    if notifier:
+        notifier.unable(why)
+        notifier.close()
+    return EXIT_FAILED

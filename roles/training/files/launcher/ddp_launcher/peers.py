@@ -7,7 +7,7 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any, Protocol
 
@@ -37,6 +37,9 @@ class Server(socketserver.ThreadingTCPServer):
 
     def __init__(self, address: tuple[str, int], secret: bytes, answers: Answers) -> None:
         self.secret, self.answers = secret, answers
+        self.heard: Callable[[dict[str, Any]], dict[str, Any]] = (
+            lambda asked: {}
+        )  # what is told to whoever tells others
         self.free = threading.BoundedSemaphore(AT_ONCE)
         super().__init__(address, Handler)
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True).start()
@@ -67,6 +70,8 @@ class Handler(socketserver.BaseRequestHandler):
             channel.send(answers.manifest().shown())
         elif what == "content":
             self.send_content(channel, asked)
+        elif what == "event":
+            channel.send(self.server.heard(asked))
         else:
             raise WireError("a question that nobody asks")
 

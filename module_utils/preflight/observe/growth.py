@@ -1,0 +1,56 @@
+"""How fast a rank of the job has filled its volume, as its launcher has measured it twice, and what is free there."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from typing import Any
+
+from ...kept import opened
+from ...names import LAUNCHER
+from ...tree import Tree
+from ..contract import Json
+
+NAME, BYTES = "growth.json", 4096
+# Two measurements that are closer tell of one save, and not of a rate.
+APART = 240.0
+
+
+def growth(docker: Any, volume: str) -> Json:
+    """`per_hour` and `free` in bytes, `hours` between the measurements; empty where the job was not measured, or does not grow."""
+    done = docker.run("volume", "inspect", "--format", "{{.Mountpoint}}", volume, check=False)
+    path = done.stdout.strip()
+    if done.rc or not os.path.isdir(path):
+        return {}
+    with Tree(path) as tree:
+        measured = _measured(tree)
+        disk = os.statvfs(path)
+    if not measured:
+        return {}
+    seconds, grown = measured
+    if seconds < APART or grown <= 0:
+        return {}
+    return {"per_hour": grown / seconds * 3600, "hours": seconds / 3600, "free": disk.f_bavail * disk.f_frsize}
+
+
+def _measured(tree: Tree) -> tuple[float, float] | None:
+    """Seconds between the two, and bytes. A container wrote them."""
+    folder = opened(tree, LAUNCHER)
+    if folder is None:
+        return None
+    try:
+        descriptor = os.open(NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except OSError:
+        return None
+    finally:
+        os.close(folder)
+    with open(descriptor, "rb") as file:
+        try:
+            value = json.loads(file.read(BYTES))
+            numbers = [float(number) for number in (*value["first"], *value["last"])]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+            return None
+    if len(numbers) != 4 or not all(math.isfinite(number) and 0 <= number < 2**63 for number in numbers):
+        return None
+    return numbers[2] - numbers[0], numbers[3] - numbers[1]
