@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from . import stacks
 from .child import Child
 from .files import OWN, Unfit
 from .log import Log, say
@@ -27,6 +28,9 @@ def options(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--secret_file", default="", help="the file with the job's secret")
     parser.add_argument("--patience", type=float, default=120, help="seconds to wait for the other ranks")
     parser.add_argument("--log_max_mb", type=float, default=0, help="of this rank's logs in the volume; 0 keeps none")
+    parser.add_argument(
+        "--stacks", default="", help="a directory in memory, by which the ranks' processes can be asked where they are"
+    )
     parser.add_argument("command", nargs="+")
     return parser.parse_args(words)
 
@@ -69,11 +73,15 @@ def log_of(asked: argparse.Namespace) -> Log | None:
 
 
 def main(words: list[str] | None = None) -> int:
-    asked = options(sys.argv[1:] if words is None else words)
+    words = sys.argv[1:] if words is None else words
+    if len(words) == 2 and words[0] == "--dump":
+        return stacks.dump(words[1])
+    asked = options(words)
     log = log_of(asked)
     child = Child(log)
     # The name server may take long to say that a rank is not there yet. Of the environment the command gets none of it.
     environment = dict(os.environ)
+    stacks.try_to_prepare(asked.stacks, environment)
     os.environ["RES_OPTIONS"] = "timeout:1 attempts:2"
     try:
         beside = part(asked)
