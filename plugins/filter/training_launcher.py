@@ -36,6 +36,7 @@ def launched(command: list[str], settings: Mapping[str, Any], size: int, rank: i
         "patience": settings["training_rendezvous_timeout"],
         "log_max_mb": settings["training_log_max_mb"],
         "stacks": STACKS,
+        "stall_minutes": settings["training_stall_minutes"],
     }
     return [*LAUNCHED, *(f"--{name}={value}" for name, value in options.items()), "--", *command]
 

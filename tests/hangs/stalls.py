@@ -1,4 +1,4 @@
-"""Scripts of the examples, each with one stall planted on rank 1, and nothing else changed."""
+"""Scripts of the examples, each with one stall planted on rank 1 and nothing else changed."""
 
 from __future__ import annotations
 
@@ -12,30 +12,36 @@ STEP = 12  # by then every rank trains
 
 @dataclass(frozen=True)
 class Stall:
-    """`before` is a line of the script, in front of which `planted` stands, indented as it is. `line` is what the verdict has to name."""
+    """`planted` stands in front of the line `before` of the script, indented as that is; `instead` takes its place.
+
+    The verdict has to name the line with the text `line`, of rank 1 and its host, and to say `says`.
+    """
 
     name: str
     before: str
     planted: str
-    line: str  # the text of the source line in the planted script
+    line: str
     kind: str
-    example: str = "char_gpt"
     says: str = ""
-    args: tuple[str, ...] = ()
-    after: str = ""  # what is done to rank 1 from outside: "stop", "cut"
-    replaces: bool = False
+    example: str = "char_gpt"
+    instead: bool = False
+    stopped: bool = False  # rank 1 gets SIGSTOP, from outside
+    torchrun: bool = False  # needs its part in it
 
     def plant(self, folder: Path) -> Path:
-        source = (ROOT / "examples" / self.example / "train.py").read_text()
-        if not self.before:
-            planted = source
-        else:
-            assert source.count(self.before + "\n") == 1, f"{self.before!r} is not one line of the example"
-            indent = self.before[: len(self.before) - len(self.before.lstrip())]
-            lines = "".join(f"{indent}{line}\n" for line in self.planted.splitlines())
-            planted = source.replace(self.before + "\n", lines + ("" if self.replaces else self.before + "\n"))
+        lines = []
+        found = 0
+        for line in (ROOT / "examples" / self.example / "train.py").read_text().splitlines():
+            if self.before and line.strip() == self.before:
+                found += 1
+                indent = line[: len(line) - len(line.lstrip())]
+                lines += [indent + planted for planted in self.planted.splitlines()]
+                if self.instead:
+                    continue
+            lines.append(line)
+        assert found == (1 if self.before else 0), f"{self.before!r} is {found} lines of the example"
         path = folder / "train.py"
-        path.write_text(planted)
+        path.write_text("\n".join(lines) + "\n")
         return path
 
     def number(self, script: Path) -> int:
@@ -44,14 +50,28 @@ class Stall:
         return found[0]
 
 
-LOSS = "        loss = functional.cross_entropy(ddp(inputs).flatten(0, 1), targets.flatten())"
+LOSS = "loss = functional.cross_entropy(ddp(inputs).flatten(0, 1), targets.flatten())"
+DRAW = "inputs, targets = (part.to(device) for part in batch(text, step, rank, args))"
 HERE = f"if rank == 1 and step == {STEP}:"
 
 STALLS = [
     Stall("a rank sleeps", LOSS, f"{HERE}\n    time.sleep(86400)", "time.sleep(86400)", "behind"),
-    Stall("endless loop", LOSS, f"{HERE}\n    while True: pass", "while True: pass", "behind", says="keeps a processor busy"),
-    Stall(
-        "a collective that one rank skips", "        optimizer.step()",
-        f"if not (rank == 1 and step == {STEP}):\n    dist.all_reduce(loss.detach().clone())  # the mean", "if not (rank", "order",
-    ),
+    Stall("a loop without an end", LOSS, f"{HERE}\n    while True: pass  # without an end", "# without an end", "behind", "keeps a processor busy"),
+    Stall("a lock that nobody gives back", LOSS, f"{HERE}\n    import threading\n    lock = threading.Lock()\n    lock.acquire()\n    lock.acquire(timeout=86400)", "lock.acquire(timeout", "behind"),
+    Stall("a file that does not answer (a pipe stands in for it)", LOSS, f"{HERE}\n    os.mkfifo('/tmp/pipe-' + str(os.getpid()))\n    open('/tmp/pipe-' + str(os.getpid())).read()", ").read()", "behind"),
+    Stall("a program that is waited for", LOSS, f"{HERE}\n    import subprocess\n    subprocess.run(['sleep', '86400'])", "subprocess.run(", "behind"),
+    Stall("a server that does not answer", LOSS, f"{HERE}\n    import socket\n    pair = socket.socketpair()\n    pair[0].recv(1)", "pair[0].recv(1)", "behind"),
+    Stall("a collective that one rank skips", "optimizer.step()", f"if not (rank == 1 and step == {STEP}):\n    dist.all_reduce(loss.detach().clone())", "loss.backward()", "order"),
+    Stall("collectives in another order", "optimizer.step()", f"if {HERE[3:-1]}:\n    dist.barrier()  # first\nelse:\n    dist.all_reduce(torch.zeros(3))", "dist.barrier()  # first", "order", "barrier"),
+    Stall("other sizes", "optimizer.step()", f"dist.all_reduce(torch.zeros(3 + ({HERE[3:-1]})))  # sizes", "# sizes", "order", "of [[4]]"),
+    Stall("fewer steps on one rank", "for step in range(first, args.steps):", f"for step in range(first, args.steps if rank == 0 else {STEP}):", "dist.barrier()", "order", "barrier", instead=True),
+    Stall("an exception that is swallowed", "loss.backward()", f"try:\n    if {HERE[3:-1]}:\n        raise ValueError\n    loss.backward()\nexcept ValueError:\n    time.sleep(86400)  # swallowed", "# swallowed", "behind", instead=True),
+    Stall("a rank that exits with 0", LOSS, f"{HERE}\n    import sys\n    sys.exit(0)", "sys.exit(0)", "ended", "sys.exit(0)", torchrun=True),
+    Stall("a rank that waits for a thread", LOSS, f"{HERE}\n    import threading\n    thread = threading.Thread(target=time.sleep, args=(86400,), daemon=True)\n    thread.start()\n    thread.join()", "thread.join()", "behind"),
+    Stall("a rank that never joins", 'dist.init_process_group("nccl" if cuda else "gloo")', "if os.environ['RANK'] == '1':\n    time.sleep(86400)  # never joins", "# never joins", "behind"),
+    Stall("a rank that waits in another group", LOSS, f"group = globals().setdefault('group', None) or dist.new_group([0, 1])\nglobals()['group'] = group\n{HERE}\n    dist.barrier(group=group)  # alone", "# alone", "behind", "barrier"),
+    Stall("a rank that is stopped", "", "", "", "stopped", "SIGSTOP", stopped=True),
+    Stall("a data loader that waits for a file (a pipe stands in for it)", "file, label = self.files[index]", "if os.environ['RANK'] == '1' and index % 8 == 3:\n    os.mkfifo(f'/tmp/pipe-{os.getpid()}')\n    open(f'/tmp/pipe-{os.getpid()}').read()", "').read()", "behind", "data loader's process", example="images"),
+    Stall("a data loader that deadlocks", "file, label = self.files[index]", "if os.environ['RANK'] == '1' and index % 8 == 3:\n    import threading\n    lock = threading.Lock()\n    lock.acquire()\n    lock.acquire()  # again", "# again", "behind", "data loader's process", example="images"),
+    Stall("fewer batches on one rank", "loss = functional.cross_entropy(ddp(images.to(device)), labels.to(device))", "if rank == 1 and epoch == 1:\n    break", "dist.all_reduce(counts)", "order", example="images"),
 ]  # fmt: skip

@@ -115,6 +115,7 @@ def test_launcher(size: int) -> None:
             "patience": "120",
             "log_max_mb": "100",
             "stacks": "/dev/shm/.ddp-launcher",
+            "stall_minutes": "10",
         }
         assert service["configs"] == [{"source": "launcher", "target": "/ddp-launcher"}]
         assert service.get("secrets", []) == (["ddp-launcher"] if size > 1 else [])

@@ -2,7 +2,7 @@
 
 It needs Python 3.9 and no other file, runs as the container's user and asks no engine.
 
-- `inside`, `stacks`: where each process of the rank is, and its collectives; `verdict`: one sentence of what all ranks told.
+- `inside`, `stacks`: where each process of the rank is, and its collectives; `verdict`: one sentence of what all ranks told; `stall`: when nothing moves.
 - `child`: the command, its signals, its exit code, and what it writes, also into a log in the volume (`log`).
 - `files`: names and content of what a script saves, as a manifest. Nothing in it leads out of the results directory.
 - `store`: what a launcher keeps in the volume: the book of what lies there, and the second copy, whole or not at all.

@@ -23,6 +23,7 @@ class Child:
         self.log = log
         self.pid = 0
         self.stopping = self.cancelled = False
+        self.spoke = time.monotonic()
         for name in PASSED_ON:
             signal.signal(getattr(signal, name), self.on_signal)
 
@@ -74,6 +75,7 @@ class Child:
             data = os.read(source, 2**16)
             if not data:
                 return
+            self.spoke = time.monotonic()
             view = memoryview(data)
             try:
                 while view:

@@ -12,6 +12,7 @@ from .files import OWN, Unfit
 from .log import Log, say
 from .peers import Peer, bound_server
 from .ranks import Bystander, First, Follower
+from .stall import Watch
 from .store import Store
 
 EXIT_FAILED = 1
@@ -31,23 +32,33 @@ def options(words: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--stacks", default="", help="a directory in memory, by which the ranks' processes can be asked where they are"
     )
+    parser.add_argument(
+        "--stall_minutes",
+        type=float,
+        default=0,
+        help="without progress, after which rank 0 says who hangs; 0 never does",
+    )
     parser.add_argument("command", nargs="+")
     return parser.parse_args(words)
 
 
-def part(asked: argparse.Namespace) -> First | Follower | Bystander | None:
-    """What this rank does beside its command. None, where there is nobody to do it with."""
+def peers_of(asked: argparse.Namespace) -> list[Peer]:
+    """One for each rank. None, where there is nobody to talk to."""
     hosts = asked.hosts.split(",")
     if not asked.results or len(hosts) < 2:
-        return None
+        return []
     with open(asked.secret_file, "rb") as file:
         secret = file.read().strip()
     if len(secret) < 32:
         raise Unfit(f"the secret in {asked.secret_file} is shorter than 32 bytes")
-    peers, shared = (
-        [Peer(rank, host, asked.port, secret) for rank, host in enumerate(hosts)],
-        asked.snapshots == "shared",
-    )
+    return [Peer(rank, host, asked.port, secret) for rank, host in enumerate(hosts)]
+
+
+def part(asked: argparse.Namespace, peers: list[Peer]) -> First | Follower | Bystander | None:
+    """What this rank does beside its command. None, where there is nobody to do it with."""
+    if not peers:
+        return None
+    secret, shared = peers[0].secret, asked.snapshots == "shared"
     made: First | Follower | Bystander
     try:
         store = Store(asked.results)
@@ -84,7 +95,10 @@ def main(words: list[str] | None = None) -> int:
     stacks.try_to_prepare(asked.stacks, environment)
     os.environ["RES_OPTIONS"] = "timeout:1 attempts:2"
     try:
-        beside = part(asked)
+        peers = peers_of(asked)
+        beside = part(asked, peers)
+        if asked.stacks and asked.stall_minutes > 0:
+            Watch(asked.stacks, asked.stall_minutes * 60, child, peers[1:], asked.rank == 0, asked.results)
         while True:
             child.cancelled = False
             if isinstance(beside, Follower):

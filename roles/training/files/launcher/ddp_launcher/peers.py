@@ -7,7 +7,7 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any, Protocol
 
@@ -19,6 +19,8 @@ CONNECT_SECONDS = 2.0
 AT_ONCE = 64  # connections
 
 ERRORS = (OSError, WireError, Unfit)
+# What another launcher may ask for besides, by its name.
+MORE: dict[str, Callable[[], dict[str, Any]]] = {}
 
 
 class Answers(Protocol):
@@ -67,6 +69,8 @@ class Handler(socketserver.BaseRequestHandler):
             channel.send(answers.manifest().shown())
         elif what == "content":
             self.send_content(channel, asked)
+        elif isinstance(what, str) and what in MORE:
+            channel.send(MORE[what]())
         else:
             raise WireError("a question that nobody asks")
 

@@ -11,6 +11,7 @@ import pkgutil
 import re
 import shutil
 import signal
+import socket
 import time
 from contextlib import suppress
 from typing import Any
@@ -250,7 +251,8 @@ def look(folder: str) -> dict[str, Any]:
         # Where others want the processor too, it may get little of it.
         one["runs"] = process.state == "R" and process.pid in later and later[process.pid].state == "R"
     exits = [read_json(os.path.join(folder, name)) for name in sorted(os.listdir(folder)) if name.endswith(".exit")]
-    return {"schema": 1, "time": time.time(), "processes": shown, "exits": exits[-16:]}
+    host = socket.gethostname()
+    return {"schema": 1, "time": time.time(), "host": host, "processes": shown, "exits": exits[-16:]}
 
 
 def dump(folder: str) -> int:
