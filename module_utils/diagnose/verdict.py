@@ -13,7 +13,9 @@ from typing import Any
 
 LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python3", "/lib64/python3", "<frozen", "<string>")
 WAITS_FOR_RANKS = ("/torch/distributed/", "/torch/nn/parallel/distributed.py")
-LOADER = "/torch/utils/data/dataloader.py"
+LOADER, LOADER_LOOP = "/torch/utils/data/dataloader.py", "/torch/utils/data/_utils/worker.py"
+# What starts ranks, and waits for them.
+AGENTS = ("/torch/distributed/run.py", "/torch/distributed/elastic/", "/accelerate/commands/", "/deepspeed/launcher/")
 # What the kernel's functions in which a process waits are about.
 KERNEL = (
     (r"nfs|rpc_", "NFS"),
@@ -60,9 +62,13 @@ def places(frames: Any) -> list[Place]:
     return found
 
 
+def is_library(place: Place) -> bool:
+    return any(part in place.file for part in LIBRARIES)
+
+
 def own(stack: list[Place]) -> Place | None:
     """The innermost line of the user's own code, or of any where there is none."""
-    mine = [place for place in stack if not any(part in place.file for part in LIBRARIES)]
+    mine = [place for place in stack if not is_library(place)]
     return next(iter(mine or stack), None)
 
 
@@ -153,23 +159,31 @@ class Worker:
 
     def loader(self) -> str:
         """Of the processes that load data, the first that does something else than wait for work."""
-        loaders = [(one, places(fields((items(one.get("threads")) or [{}])[0]).get("frames"))) for one in self.helpers]
-        for one, stack in loaders:
-            place = own(stack)
-            idle = any("multiprocessing/queues.py" in place.file for place in stack[:4]) and "worker.py" in str(place)
-            if one.get("state") in ("T", "t") or (place and not idle):
+        for one in self.helpers:
+            place = own(loads(one))
+            if one.get("state") in ("T", "t") or place:
                 at = f"is in {place}" if place else "gives no stacks"
                 return f". Its data loader's process {plain(one.get('pid'), 12)} {at}{doing(one)}"
-        return ", and waits for its data loader" + ("" if loaders else ", of which no process is there")
+        return ", and waits for its data loader" + ("" if self.helpers else ", of which no process is there")
 
     def line(self) -> dict[str, Any]:
         """For programs."""
-        place = self.place
-        for one in self.helpers if any(LOADER in place.file for place in self.stack) else []:
-            inner = own(places(fields((items(one.get("threads")) or [{}])[0]).get("frames")))
-            if inner and not any(part in inner.file for part in LIBRARIES):
-                place = inner
+        loaders = self.helpers if any(LOADER in place.file for place in self.stack) else []
+        place = next((found for one in loaders if (found := own(loads(one)))), self.place)
         return {"file": place.file, "line": place.line, "function": place.function} if place else {}
+
+
+def main_stack(process: dict[str, Any]) -> list[Place]:
+    return places(fields(next(iter(items(process.get("threads"))), None)).get("frames"))
+
+
+def loads(process: dict[str, Any]) -> list[Place]:
+    """What a data loader's process has called. Empty while it waits for work: what it was forked from has a stack, too."""
+    stack = main_stack(process)
+    loop = next((index for index, place in enumerate(stack) if LOADER_LOOP in place.file), len(stack))
+    called = stack[:loop]
+    waits = loop < len(stack) and any("/multiprocessing/queues.py" in place.file for place in called)
+    return [] if waits and all(is_library(place) for place in called) else called
 
 
 def doing(process: dict[str, Any]) -> str:
@@ -196,6 +210,10 @@ class Node:
     started: bool = False
 
 
+def is_agent(process: dict[str, Any]) -> bool:
+    return any(part in place.file for place in main_stack(process) for part in AGENTS)
+
+
 def node_of(given: dict[str, Any], index: int) -> Node:
     record, host = fields(given.get("record")), plain(given.get("host"), 80)
     node = Node(index, host, plain(given.get("why") or record.get("why") or "", 300))
@@ -209,7 +227,8 @@ def node_of(given: dict[str, Any], index: int) -> Node:
             node.workers.append(Worker(rank, host, first, others))
     else:
         # A command that tells its processes no rank: those that have talked to others, else the one that began it.
-        talked = [one for one in processes if fields(one.get("collectives")).get("groups")] or processes[:1]
+        talked = [one for one in processes if fields(one.get("collectives")).get("groups")]
+        talked = talked or [one for one in processes if not is_agent(one)]
         for one in talked[:1]:
             node.workers.append(Worker(index, host, one, [other for other in processes if other is not one]))
     return node
