@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import modules  # noqa: F401
+import modules
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
