@@ -35,6 +35,22 @@ def diagnosis(job: Mapping[str, Any], answers: Mapping[str, Any], at: str) -> di
     return {"schema": 1, "job": str(job["name"]), "time": at, **shown, "given": given}
 
 
+def host_events(hosts: list[str], answers: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What hosts said of themselves, each with its `host`. `answers` has by host what host_events_info returned."""
+    found = []
+    for host in hosts:
+        answer = answers.get(host)
+        for event in (answer.get("events") or [])[:12] if isinstance(answer, Mapping) else []:
+            found.append(
+                {"host": host, **{name: str(printable(str(event.get(name, "")))) for name in ("time", "what", "line")}}
+            )
+    return found
+
+
+def event_words(event: Mapping[str, str]) -> str:
+    return f"{event['host']} says of itself, at {event['time']}: {event['what']} ({event['line']})"
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"diagnosis": diagnosis}
+        return {"diagnosis": diagnosis, "host_events": host_events, "event_words": event_words}

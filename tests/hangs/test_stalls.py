@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from launchers import Job, Rank, free_port
 from stalls import STALLS, Stall
 
 SMALL = ["--width=16", "--layers=1", "--heads=2", "--length=8", "--batch_size=4", "--steps=100000", "--sleep=0.05"]
-SECONDS = 120
+SECONDS = 300  # many cores would need a tenth of it
 
 
 def below(rank: Rank) -> list[int]:
@@ -28,7 +29,8 @@ def below(rank: Rank) -> list[int]:
 def end(job: Job) -> None:
     for rank in job.ranks:
         for pid in below(rank):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     job.end()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.filter.diagnosis import diagnosis
+from ansible_collections.ddp.swarm.plugins.filter.diagnosis import diagnosis, event_words, host_events
 from ansible_collections.ddp.swarm.plugins.module_utils.diagnose import ask
 from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import DockerCli, DockerError
 
@@ -115,3 +115,11 @@ def test_a_rank_of_which_nobody_tells(answer: dict[str, Any], why: str) -> None:
     )
     assert (made["ranks"], made["hosts"], made["kind"]) == ([1], ["host2"], "absent")
     assert made["given"][0]["record"] == waits(7)
+
+
+def test_what_hosts_say_of_themselves() -> None:
+    event = {"time": "T", "what": "a disk failed", "line": "sda\x1b[2J", "more": 1}
+    told = host_events(
+        ["host1", "host2", "host3"], {"host1": {}, "host2": {"events": [event]}, "host3": {"unreachable": True}}
+    )
+    assert [event_words(one) for one in told] == ["host2 says of itself, at T: a disk failed (sda)"]
