@@ -170,7 +170,11 @@ class Worker:
         """For programs."""
         loaders = self.helpers if any(LOADER in place.file for place in self.stack) else []
         place = next((found for one in loaders if (found := own(loads(one)))), self.place)
-        return {"file": place.file, "line": place.line, "function": place.function} if place else {}
+        return shown_place(place) if place else {}
+
+
+def shown_place(place: Place) -> dict[str, Any]:
+    return {"file": place.file, "line": place.line, "function": place.function}
 
 
 def main_stack(process: dict[str, Any]) -> list[Place]:
@@ -276,26 +280,39 @@ def judge(given: list[dict[str, Any]]) -> Verdict:
 
 
 def absent(nodes: list[Node], workers: list[Worker]) -> Verdict | None:
+    others = waiting([worker for worker in workers if worker.open or worker.waits_for_ranks], " for it")
+    then = f". {others[0].upper()}{others[1:]}." if others else "."
+    several_here = any(len(node.workers) > 1 for node in nodes)
     for node in nodes:
         if node.workers:
             continue
-        name = f"rank {node.number} on {node.host}"
-        others = waiting([worker for worker in workers if worker.open or worker.waits_for_ranks], " for it")
-        ended = node.exits[-1] if node.exits and node.started else {}
-        at = own(places(ended.get("frames")))
-        if at:
-            status = plain(ended.get("status"), 80)
-            sentence = f"{name} has ended by itself: sys.exit({status}) in {at}"
-        elif node.started:
-            sentence = f"{name} has ended, and its launcher waits for the others"
-        else:
-            sentence = f"{name} cannot be asked: {node.why or 'it has no process'}"
-        place = {"file": at.file, "line": at.line, "function": at.function} if at else {}
-        return Verdict(
-            "ended" if node.started else "absent", sentence + (f". {others[0].upper()}{others[1:]}" if others else "") + ".",
-            place=place, ranks=[node.number], hosts=[node.host],
-        )  # fmt: skip
+        name = f"each rank on {node.host}" if several_here else f"rank {node.number} on {node.host}"
+        if node.started:
+            return ended(name, node.number, node, node.exits, then)
+        sentence = f"{name} cannot be asked: {node.why or 'it has no process'}{then}"
+        return Verdict("absent", sentence, ranks=[node.number], hosts=[node.host])
+    # One of several on a host.
+    here = {worker.rank for worker in workers}
+    for node in nodes:
+        for note in node.exits:
+            rank = str(note.get("rank"))[:6]
+            if rank.isdecimal() and int(rank) not in here and several_here:
+                return ended(f"rank {int(rank)} on {node.host}", int(rank), node, [note], then)
     return None
+
+
+def ended(name: str, rank: int, node: Node, exits: list[dict[str, Any]], then: str) -> Verdict:
+    noted = [(one, own(places(one.get("frames")))) for one in exits]
+    for note, place in noted[-1:]:
+        if place:
+            sentence = f"{name} has ended by itself: sys.exit({plain(note.get('status'), 80)}) in {place}{then}"
+            return Verdict("ended", sentence, place=shown_place(place), ranks=[rank], hosts=[node.host])
+    return Verdict(
+        "ended",
+        f"{name} has ended, and what has started it waits for the others{then}",
+        ranks=[rank],
+        hosts=[node.host],
+    )
 
 
 def stopped(workers: list[Worker]) -> Verdict | None:

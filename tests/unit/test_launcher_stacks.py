@@ -127,17 +127,28 @@ def test_a_sitecustomize_of_the_user_that_fails_does_so_as_ever(start: Start, tm
 
 
 def test_where_sys_exit_was_called(start: Start) -> None:
-    script = "import subprocess, sys\ndef leave():\n    sys.exit(0)\nleave()\n"
-    rank = start(
-        "import os, sys, time\nif os.fork() == 0:\n    os.execv(sys.executable, [sys.executable, '-c', CODE])\nos.wait()\nprint('gone', flush=True)\ntime.sleep(600)\n".replace(
-            "CODE", repr(script)
-        ),
-        RANK="1",
+    """As under torchrun, which goes on."""
+    code = "import sys\ndef leave():\n    sys.exit(0)\nleave()\n"
+    script = (
+        f"import os, subprocess, sys, time\nsubprocess.run([sys.executable, '-c', {code!r}], env={{**os.environ, 'RANK': '1'}})\n"
+        "print('gone', flush=True)\ntime.sleep(600)\n"
     )
+    rank = start(script)
     says(rank, "gone")
     (note,) = rank.dump()["exits"]
     assert (note["rank"], note["status"]) == ("1", "0")
     assert note["frames"][0][1:] == [3, "leave"]
+
+
+def test_a_program_of_a_rank_is_no_rank(start: Start) -> None:
+    """Such as a data loader's process. What it leaves would be taken for the rank's end."""
+    code = "import sys; sys.exit(3)"
+    rank = start(
+        f"import subprocess, sys, time\nsubprocess.run([sys.executable, '-c', {code!r}])\nprint('gone', flush=True)\ntime.sleep(600)\n",
+        RANK="1",
+    )
+    says(rank, "gone")
+    assert rank.dump()["exits"] == []
 
 
 def test_exit_codes_stay(start: Start) -> None:

@@ -204,12 +204,24 @@ def test_an_end_by_itself() -> None:
     given = job([INSIDE], [agent])
     assert (
         judge(given).sentence
-        == "rank 1 on host2 has ended, and its launcher waits for the others. Rank 0 on host1 waits for it (train.py:50 main())."
+        == "rank 1 on host2 has ended, and what has started it waits for the others. Rank 0 on host1 waits for it (train.py:50 main())."
     )
     given[1]["record"]["exits"] = [{"rank": "1", "status": "0", "frames": [["/app/train.py", 37, "main"]]}]
     verdict = judge(given)
     assert verdict.sentence.startswith("rank 1 on host2 has ended by itself: sys.exit(0) in train.py:37 main().")
     assert verdict.shown()["places"] == [{"file": "/app/train.py", "line": 37, "function": "main"}]
+
+
+def test_one_of_several_ranks_of_a_host_ends() -> None:
+    given = job([INSIDE, {**INSIDE, "rank": 1}], [{**INSIDE, "rank": 2}])
+    given[1]["record"]["exits"] = [
+        {"rank": rank, "status": "0", "frames": [["/app/train.py", 37, "main"]]} for rank in ("3", "x")
+    ]
+    verdict = judge(given)
+    assert verdict.sentence.startswith("rank 3 on host2 has ended by itself: sys.exit(0) in train.py:37 main().")
+    assert (verdict.ranks, verdict.hosts) == ([3], ["host2"])
+    given[1]["record"]["processes"] = []
+    assert judge(given).sentence.startswith("each rank on host2 cannot be asked: it has no process.")
 
 
 def test_ranks_that_tell_no_number() -> None:

@@ -43,11 +43,19 @@ def take_signal(folder: str) -> None:
     faulthandler.register(number, file=high, all_threads=True, chain=False)
 
 
+def is_helper(parent: int) -> bool:
+    """Whether a rank has started this process: then it is none itself."""
+    with Quiet(), open(f"/proc/{parent}/environ", "rb") as file:
+        return any(entry.startswith(b"RANK=") for entry in file.read().split(b"\0"))
+    return False
+
+
 def note_exit(folder: str) -> None:
     """Where a rank calls sys.exit: nobody could tell afterwards."""
     import os
 
-    if "RANK" not in os.environ:
+    rank = os.environ.get("RANK", "")
+    if not rank.isdecimal() or is_helper(os.getppid()):
         return
     leave, own = sys.exit, os.getpid()
 
@@ -59,18 +67,18 @@ def note_exit(folder: str) -> None:
                 while frame and len(frames) < 60:
                     frames.append([frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name])
                     frame = frame.f_back  # type: ignore[assignment]
-                put(folder, "exit", {"rank": os.environ.get("RANK"), "status": repr(status)[:80], "frames": frames})
+                put(folder, f"{rank}.exit", {"rank": rank, "status": repr(status)[:80], "frames": frames})
         leave(status)
 
     exit.__doc__ = leave.__doc__
     sys.exit = exit  # type: ignore[assignment]
 
 
-def put(folder: str, what: str, value: Any) -> None:
+def put(folder: str, name: str, value: Any) -> None:
     import json
     import os
 
-    path = os.path.join(folder, f"{os.getpid()}.{what}")
+    path = os.path.join(folder, name)
     with open(path + ".new", "w") as file:
         json.dump(value, file)
     os.rename(path + ".new", path)
@@ -123,7 +131,7 @@ def answer(folder: str) -> None:
             said = {"why": "torch's recorder cannot be read"}
             with Quiet():
                 said = recorded()
-            put(folder, "trace", said)
+            put(folder, f"{os.getpid()}.trace", said)
 
 
 class AtTorch:

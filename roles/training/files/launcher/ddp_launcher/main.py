@@ -97,7 +97,7 @@ def main(words: list[str] | None = None) -> int:
     try:
         peers = peers_of(asked)
         beside = part(asked, peers)
-        if asked.stacks and asked.stall_minutes > 0:
+        if asked.stacks:
             Watch(asked.stacks, asked.stall_minutes * 60, child, peers[1:], asked.rank == 0, asked.results)
         while True:
             child.cancelled = False

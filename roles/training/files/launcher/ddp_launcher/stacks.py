@@ -5,6 +5,7 @@ A process answers by what `inside` has put into it. All of it lies in a director
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pkgutil
@@ -13,7 +14,8 @@ import shutil
 import signal
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from .inside import SIGNAL_BELOW_LAST
@@ -33,6 +35,7 @@ FRAME = re.compile(r'  File "(.{0,600})", line (\d{1,9}|\?\?\?) in (.{0,600})')
 
 def prepare(folder: str, environment: dict[str, str]) -> None:
     """What is started with this environment can be asked afterwards."""
+    folder = os.path.realpath(folder)
     source = pkgutil.get_data(__package__, "inside.py")
     assert source
     shutil.rmtree(folder, ignore_errors=True)
@@ -74,10 +77,13 @@ class Process:
         self.pid, self.name, self.state, self.parent = pid, head.partition("(")[2], fields[0], int(fields[1])
         self.ticks = int(fields[11]) + int(fields[12])
 
-    def is_asked(self) -> bool:
-        """Whether it has taken the signal, which would kill it otherwise."""
+    def is_asked(self, path: str) -> bool:
+        """Whether it has taken the signal, which would kill it otherwise, and has where to write still open, as no other program has."""
         found = re.search(r"^SigCgt:\s*([0-9a-f]+)", text_of(f"/proc/{self.pid}/status"), re.MULTILINE)
-        return bool(found and int(found[1], 16) >> (SIGNAL - 1) & 1)
+        if not found or not int(found[1], 16) >> (SIGNAL - 1) & 1:
+            return False
+        folder = f"/proc/{self.pid}/fd"
+        return any(os.readlink(f"{folder}/{number}") == path for number in sorted(os.listdir(folder), key=int)[-64:])
 
     def variable(self, name: str) -> int | None:
         found = re.search(rf"(?:^|\0){name}=(\d{{1,6}})(?:\0|$)", text_of(f"/proc/{self.pid}/environ"))
@@ -225,13 +231,24 @@ def clear(folder: str) -> None:
 # --- all of it ----------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def one_asks(folder: str) -> Iterator[int]:
+    """Not two at once, whose answers would be mixed. Gives the launcher's process."""
+    with open(os.path.join(folder, "launcher"), encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield int(file.read(20))
+
+
 def look(folder: str) -> dict[str, Any]:
     """A record of the rank. OSError where no launcher has prepared this folder."""
-    with open(os.path.join(folder, "launcher"), encoding="ascii") as file:
-        top = int(file.read(20))
+    with one_asks(folder) as top:
+        return look_below(folder, top)
+
+
+def look_below(folder: str, top: int) -> dict[str, Any]:
     clear(folder)
     began, processes = time.monotonic(), below(top)
-    path = os.path.join(folder, "stacks")
+    path = os.path.join(os.path.realpath(folder), "stacks")
     os.truncate(path, 0)
     recorded = traces(folder, processes)
     shown = []
@@ -239,7 +256,7 @@ def look(folder: str) -> dict[str, Any]:
         one = process.shown()
         one["threads"] = []
         with suppress(OSError):
-            if process.is_asked():
+            if process.is_asked(path):
                 one["threads"] = parsed(ask(process, path), folder)
         one["collectives"] = recorded.get(process.pid, {})
         shown.append(one)

@@ -18,7 +18,7 @@ from .child import Child
 from .files import OWN
 from .log import say
 from .peers import ERRORS, MORE, Peer
-from .stacks import below, look, traces
+from .stacks import below, clear, look, one_asks, traces
 from .verdict import groups_of, judge
 
 ASK_TIMEOUT = 60.0
@@ -34,7 +34,6 @@ class Watch:
         self.folder, self.seconds, self.child, self.peers, self.first = folder, seconds, child, peers, first
         self.results = os.path.join(results, OWN, "stalls") if results else ""
         self.entered, self.moved, self.reported = -1, time.monotonic(), False
-        self.lock = threading.Lock()
         MORE.update(quiet=lambda: {"seconds": self.quiet()}, stacks=self.record)
         threading.Thread(target=self.watch, daemon=True).start()
 
@@ -43,16 +42,18 @@ class Watch:
         return time.monotonic() - max(self.moved, self.child.spoke)
 
     def record(self) -> dict[str, Any]:
-        with self.lock:
-            try:
-                return look(self.folder)
-            except (OSError, ValueError) as error:
-                return {"why": f"it cannot be asked: {error}"}
+        try:
+            return look(self.folder)
+        except (OSError, ValueError) as error:
+            return {"why": f"it cannot be asked: {error}"}
 
     def watch(self) -> None:
-        tick = min(30.0, max(0.5, self.seconds / 8))
+        tick = min(30.0, max(0.5, (self.seconds or 240) / 8))
         while True:
             time.sleep(tick)
+            clear(self.folder)
+            if not self.seconds:
+                continue
             with suppress(OSError, ValueError):
                 if not self.child.pid:
                     self.moved = time.monotonic()
@@ -66,8 +67,8 @@ class Watch:
 
     def count(self) -> None:
         """How many collectives were entered: asked for only where nothing is written."""
-        with self.lock:
-            said = traces(self.folder, below(os.getpid()))
+        with one_asks(self.folder) as top:
+            said = traces(self.folder, below(top))
         entered = sum(group.entered for one in said.values() for group in groups_of(one).values())
         if entered != self.entered:
             self.entered, self.moved = entered, time.monotonic()
