@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help demo demo-clean lab test suites lint types unit roles mutants labs integration corpus rounds e2e molecule molecule-all faults faults-clean lifecycle field distributions hardening scripts image console lock readmes bench bench-image gpu-stand-in test-gpu clean
+.PHONY: help demo demo-clean lab test suites lint types unit roles mutants labs integration corpus rounds e2e molecule molecule-all faults faults-clean hangs lifecycle field distributions hardening scripts image console lock readmes bench bench-image gpu-stand-in test-gpu clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -103,6 +103,9 @@ molecule-all: ## every scenario, also with all hosts on Debian 12, all on 13, an
 
 faults: .venv/.tested ## plant faults on a lab of their own, one at a time: is each one named?
 	$(BIN)/python -m pytest tests/faults
+
+hangs: .venv/.tested ## plant stalls in the examples, on this machine and on a lab of their own: is rank, host and line named?
+	$(BIN)/python -m pytest tests/hangs
 
 faults-clean: .venv/.tested ## RUNS=50 checks of a healthy lab in a row: is there a false alarm?
 	RUNS=$(or $(RUNS),50) $(BIN)/python -m pytest tests/faults -k clean_runs

@@ -173,6 +173,12 @@ def logs(
     return looking.EXIT[looking.outcome(told)]
 
 
+@subcommand("ddp diagnose simple-training")
+def diagnose(settings: Settings, job: Job = "") -> int:
+    """Say which rank of a job hangs, and on which line (playbooks/diagnose.yml)."""
+    return play(settings, "playbooks/diagnose.yml", named(job))
+
+
 @subcommand("ddp stop simple-training")
 def stop(
     settings: Settings,

@@ -36,6 +36,8 @@ CACHES = ".ddp-caches"
 LAUNCHER = ".ddp-launcher"
 # How a rank's command begins where the launcher starts it: its options come then, --, and what it starts.
 LAUNCHED = ["python3", "/ddp-launcher"]
+# Where in a rank's memory its launcher keeps what its processes are asked by.
+STACKS = "/dev/shm/.ddp-launcher"
 # What the stack of a job's check is called, after the job's name.
 CHECK = "-preflight"
 

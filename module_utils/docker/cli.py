@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from ..text import lines_of
 
@@ -109,6 +110,39 @@ class DockerCli:
             done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
         )
 
+    def limited(self, *args: str, limit: int, timeout: float) -> tuple[int, bytes, str]:
+        """Exit code, output and complaint of a command in a container, which may write without an end: what passes `limit` ends it."""
+        command = [*self._base_command(), *args]
+        self.calls += 1
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self._environment(),
+            )
+        except OSError as error:
+            raise DockerError(f"{_title(args)}: {error}") from error
+        late = threading.Timer(timeout, process.kill)
+        late.start()
+        assert process.stdout and process.stderr
+        complaints: list[bytes] = []
+        beside = threading.Thread(target=_drain, args=(process.stderr, complaints), daemon=True)
+        beside.start()
+        try:
+            said = process.stdout.read(limit)
+            if len(said) >= limit:
+                process.kill()
+            rc = process.wait()
+        finally:
+            expired = not late.is_alive()
+            late.cancel()
+        beside.join(5)
+        if expired and rc:
+            raise DockerError(f"{_title(args)}: no answer within {timeout:g} s")
+        return rc, said, b"".join(complaints).decode("utf-8", "replace").strip()
+
     def json_lines(self, *args: str) -> list[dict[str, Any]]:
         """Run a listing command (`ls`, `ps`) and return its rows, one mapping for each."""
         return parse_json_lines(self.run(*args, "--format", "{{json .}}", timeout=ANSWER_TIMEOUT).stdout)
@@ -167,6 +201,13 @@ def parse_json_lines(text: str) -> list[dict[str, Any]]:
             raise DockerError(f"docker printed a line that is not a JSON object: {line[:200]}")
         rows.append(row)
     return rows
+
+
+def _drain(stream: IO[bytes], into: list[bytes]) -> None:
+    """All of it is read, and the beginning is kept."""
+    while data := stream.read1(2**16):  # type: ignore[attr-defined]
+        if sum(map(len, into)) < 2**16:
+            into.append(data)
 
 
 def _title(args: tuple[str, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..module_utils.names import LAUNCHED
+from ..module_utils.names import LAUNCHED, STACKS
 from .training_caches import results_volume
 from .training_notify import notify_address
 
@@ -38,6 +38,8 @@ def launched(command: list[str], settings: Mapping[str, Any], size: int, rank: i
         "secret_file": f"/run/secrets/{SECRET}",
         "patience": settings["training_rendezvous_timeout"],
         "log_max_mb": settings["training_log_max_mb"],
+        "stacks": STACKS,
+        "stall_minutes": settings["training_stall_minutes"],
     }
     if notify_address(settings["training_notify"]):
         options |= {

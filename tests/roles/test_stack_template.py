@@ -114,6 +114,8 @@ def test_launcher(size: int) -> None:
             "secret_file": "/run/secrets/ddp-launcher",
             "patience": "120",
             "log_max_mb": "100",
+            "stacks": "/dev/shm/.ddp-launcher",
+            "stall_minutes": "10",
         }
         assert service["configs"] == [{"source": "launcher", "target": "/ddp-launcher"}]
         assert service.get("secrets", []) == (["ddp-launcher"] if size > 1 else [])

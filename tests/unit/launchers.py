@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.ddp.swarm.plugins.filter.zipapp import archive
 from by_path import ROOT
@@ -54,13 +56,20 @@ class Rank:
         self.job, self.rank = job, rank
         self.volume = job.folder / f"volume{rank}"
         self.output = job.folder / f"output{rank}"
+        self.stacks = job.folder / f"stacks{rank}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, command: list[str] | None = None) -> Rank:
         self.volume.mkdir(exist_ok=True)
         own = command or [sys.executable, "-c", SCRIPT, str(self.volume), str(self.rank)]
         launcher = [self.job.python, str(self.job.archive), f"--rank={self.rank}", *self.job.options]
-        launcher += [f"--listen=127.0.1.{self.rank + 1}", f"--results={self.volume}", "--", *own]
+        launcher += [
+            f"--listen=127.0.1.{self.rank + 1}",
+            f"--results={self.volume}",
+            f"--stacks={self.stacks}",
+            "--",
+            *own,
+        ]
         with open(self.output, "ab") as file:
             self.process = subprocess.Popen(launcher, stdout=file, stderr=subprocess.STDOUT)
         return self
@@ -82,6 +91,12 @@ class Rank:
     def wait(self, timeout: float = 30) -> int:
         assert self.process
         return self.process.wait(timeout)
+
+    def dump(self) -> dict[str, Any]:
+        """What somebody learns who asks in the rank's container."""
+        asked = [self.job.python, str(self.job.archive), "--dump", str(self.stacks)]
+        said: dict[str, Any] = json.loads(subprocess.run(asked, capture_output=True, check=False).stdout)
+        return said
 
     def exit(self, code: int) -> int:
         self.order("exit", code)

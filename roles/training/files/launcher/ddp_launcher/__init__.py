@@ -2,6 +2,7 @@
 
 It needs Python 3.9 and no other file, runs as the container's user and asks no engine.
 
+- `inside`, `stacks`: where each process of the rank is, and its collectives; `verdict`: one sentence of what all ranks told; `stall`: when nothing moves.
 - `child`: the command, its signals, its exit code, and what it writes, also into a log in the volume (`log`).
 - `room`, `growth`: whether there is room where results lie, and how fast it goes.
 - `origin`: which container this is, and of which deployment of the job.

@@ -7,13 +7,14 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from . import growth, room
+from . import growth, room, stacks
 from .child import Child
 from .files import OWN, Unfit
 from .log import Log, say
 from .origin import container, deployment
 from .peers import Peer, bound_server
 from .ranks import Bystander, First, Follower
+from .stall import Watch
 from .store import Store
 
 if TYPE_CHECKING:
@@ -42,13 +43,21 @@ def options(words: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--restarts", type=int, default=0, help="how often swarm starts a rank again, for who is told of it"
+    parser.add_argument(
+        "--stacks", default="", help="a directory in memory, by which the ranks' processes can be asked where they are"
+    )
+    parser.add_argument(
+        "--stall_minutes",
+        type=float,
+        default=0,
+        help="without progress, after which rank 0 says who hangs; 0 never does",
     )
     parser.add_argument("command", nargs="+")
     return parser.parse_args(words)
 
 
 def peers_of(asked: argparse.Namespace) -> list[Peer]:
-    """All ranks; none where there is nobody to talk to."""
+    """One for each rank. None, where there is nobody to talk to."""
     hosts = asked.hosts.split(",")
     if not asked.results or len(hosts) < 2:
         return []
@@ -94,11 +103,15 @@ def log_of(asked: argparse.Namespace) -> Log | None:
 
 
 def main(words: list[str] | None = None) -> int:
-    asked = options(sys.argv[1:] if words is None else words)
+    words = sys.argv[1:] if words is None else words
+    if len(words) == 2 and words[0] == "--dump":
+        return stacks.dump(words[1])
+    asked = options(words)
     log = log_of(asked)
     child = Child(log)
     # The name server may take long to say that a rank is not there yet. Of the environment the command gets none of it.
     environment = dict(os.environ)
+    stacks.try_to_prepare(asked.stacks, environment)
     os.environ["RES_OPTIONS"] = "timeout:1 attempts:2"
     notifier = None
     try:
@@ -114,6 +127,8 @@ def main(words: list[str] | None = None) -> int:
         beside = part(asked, peers, notifier)
         if asked.results:
             growth.watch(asked.results, os.path.join(asked.results, OWN))
+        if asked.stacks:
+            Watch(asked.stacks, asked.stall_minutes * 60, child, peers[1:], asked.rank == 0, asked.results)
         while True:
             child.cancelled = False
             if isinstance(beside, Follower):

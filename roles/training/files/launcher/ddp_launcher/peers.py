@@ -19,6 +19,8 @@ CONNECT_SECONDS = 2.0
 AT_ONCE = 64  # connections
 
 ERRORS = (OSError, WireError, Unfit)
+# What another launcher may ask for besides, by its name.
+MORE: dict[str, Callable[[], dict[str, Any]]] = {}
 
 
 class Answers(Protocol):
@@ -72,6 +74,8 @@ class Handler(socketserver.BaseRequestHandler):
             self.send_content(channel, asked)
         elif what == "event":
             channel.send(self.server.heard(asked))
+        elif isinstance(what, str) and what in MORE:
+            channel.send(MORE[what]())
         else:
             raise WireError("a question that nobody asks")
 
