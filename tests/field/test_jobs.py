@@ -80,7 +80,9 @@ def test_rows_37_and_38_a_job_is_replaced_from_every_door_and_leftovers_are_remo
     # The check's probes start when the old tasks are gone; what they said at their end is there.
     run = play(jobs, "preflight", words="two", training_replace=True)
     done = tasks(run)
-    removed = next(place for place, task in enumerate(done) if task.startswith("Keep the volumes, and remove the stack"))
+    removed = next(
+        place for place, task in enumerate(done) if task.startswith("Keep the volumes, and remove the stack")
+    )
     assert removed < done.index("Deploy the stack with a probe in place of the training")
     assert stacks(jobs) == []
     assert "saved at" in log(jobs, 0)

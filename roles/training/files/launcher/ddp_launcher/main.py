@@ -43,6 +43,7 @@ def options(words: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--restarts", type=int, default=0, help="how often swarm starts a rank again, for who is told of it"
+    )
     parser.add_argument(
         "--stacks", default="", help="a directory in memory, by which the ranks' processes can be asked where they are"
     )
