@@ -88,6 +88,7 @@ left_out:
   elements: dict
 """
 
+import json
 import os
 import re
 import shutil
@@ -103,6 +104,7 @@ from ..module_utils.tree import FOLDER, STAGED, folder_in, place, set_aside
 OWN = ".ddp-swarm"
 # What other parts of the tool write there, in small letters, as some file systems make no difference.
 RESERVED = re.compile(r"\.ddp-swarm|runs|stack\.yml|preflight\.json|report\.html|node[0-9]+\.log")
+STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 LOG = re.compile(r"[0-9]{8}T?[0-9]{0,6}\.[0-9a-f]{12}\.log")
 
 
@@ -163,6 +165,23 @@ def forget_former(logs: Path, rank: int, name: str) -> None:
             former.unlink()
 
 
+def note_ends(logs: Path, rank: int, entries: list[dict[str, Any]]) -> None:
+    """How each container ended, by the beginning of its ID, beside their logs: swarm forgets it with the container."""
+    file = logs / f"ended.node{rank}.json"
+    try:
+        ended = json.loads(file.read_text())
+    except (OSError, ValueError):
+        ended = {}
+    for entry in entries:
+        code, when = entry.get("exit_code"), entry.get("finished")
+        if isinstance(code, int) and isinstance(when, str) and STAMP.fullmatch(when):
+            ended[entry["name"].split(".")[1]] = {"exit_code": code, "finished": when}
+    if ended:
+        part = logs / f"ended.node{rank}.part"
+        part.write_text(json.dumps(ended, sort_keys=True))
+        part.replace(file)
+
+
 def placed(params: dict[str, Any]) -> list[dict[str, str]]:
     path, source, rank = Path(params["path"]), Path(params["source"]), params["rank"]
     left_out = []
@@ -191,6 +210,8 @@ def placed(params: dict[str, Any]) -> list[dict[str, str]]:
         os.close(own)
         os.close(root)
     if params["logs"]:
+        refused = {entry["name"] for entry in left_out}
+        note_ends(path / OWN / "logs", rank, [entry for entry in params["logs"] if entry.get("name") not in refused])
         write_log(path, rank)
     return left_out
 

@@ -110,7 +110,9 @@ files:
   type: list
   elements: dict
 logs:
-  description: The same for the containers' logs. Their names are made of the time of the container's creation and of its ID.
+  description:
+    - The same for the containers' logs. Their names are made of the time of the container's creation and of its ID. That of a container which has
+      ended has its C(exit_code), and when that was (C(finished)).
   returned: O(state=laid_out)
   type: list
   elements: dict
@@ -228,15 +230,26 @@ def lines_in(stage: int, name: str = "") -> IO[str]:
     return open(descriptor, "w+", encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
-def containers_of(docker: DockerCli, service: str) -> dict[str, str]:
-    """By its ID, when a container of the service was made; the newest first."""
+def containers_of(docker: DockerCli, service: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """By its ID, when a container of the service was made, and how it ended, if it has; the newest first."""
     label = f"label=com.docker.swarm.service.name={service}"
     found = {}
     for container in docker.run("ps", "--all", "--no-trunc", "--quiet", "--filter", label).stdout.split():
-        created = docker.run("inspect", "--format", "{{.Created}}", container, check=False)
-        if created.rc or set(container) - set(ID):  # it was removed meanwhile
+        told = docker.run(
+            "inspect",
+            "--format",
+            "{{.Created}},{{.State.Status}},{{.State.ExitCode}},{{.State.FinishedAt}}",
+            container,
+            check=False,
+        )
+        if told.rc or set(container) - set(ID):  # it was removed meanwhile
             continue
-        found[container] = "".join(letter for letter in created.stdout[:19] if letter.isdigit() or letter == "T")
+        created, state, code, when = (told.stdout.strip().split(",") + [""] * 3)[:4]
+        made = "".join(letter for letter in created[:19] if letter.isdigit() or letter == "T")
+        found[container] = (
+            made,
+            ({"exit_code": int(code), "finished": when} if state == "exited" and code.isdecimal() else {}),
+        )
     return found
 
 
@@ -265,16 +278,16 @@ def lay_out_logs(module: Any, docker: DockerCli, tree: Tree | None, stage: int, 
     kept = {start.container: start for start in launcher_logs.starts(tree)} if tree else {}
     laid: list[dict[str, Any]] = []
 
-    def new_log(name: str, container: str) -> IO[str]:
-        laid.append({"name": f"{name}.{container[:12]}.log", "file": f"log{len(laid):05}"})
+    def new_log(name: str, container: str, ended: dict[str, Any] | None = None) -> IO[str]:
+        laid.append({"name": f"{name}.{container[:12]}.log", "file": f"log{len(laid):05}", **(ended or {})})
         log = lines_in(stage, laid[-1]["file"])
         os.fchown(log.fileno(), owner, -1)
         return log
 
     left = int(module.params["log_max_mb"] * 1e6)
-    for container, created in containers_of(docker, module.params["service"]).items():
+    for container, (created, ended) in containers_of(docker, module.params["service"]).items():
         start = kept.pop(container, None)
-        with new_log(created, container) as log:
+        with new_log(created, container, ended) as log:
             head = lay_out_log([*command, container], stage, log)
             if tree and start and launcher_logs.first_line(tree, start) not in head:
                 left -= take_kept(tree, start, log, left)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from ..logs import TROUBLE
 from .logs import stamp
 from .read import Part, Reader, moment, shown
 
+TERMINATED = 128 + 15  # by SIGTERM
 LOG = re.compile(r"(?:.*/)?node([0-9]{1,4})\.([0-9]{8})T?([0-9]{0,6})\.([0-9a-f]{12})\.log")
 EXIT = re.compile(r"^(?:[EWI](\d\d)(\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?)?.{0,400}failed \(exitcode: (-?\d{1,4})\)")
 CAUSE = "Root Cause (first observed failure)"
@@ -42,6 +44,9 @@ class Container:
     says: str = ""
     consequence: bool = False
     last: float | None = None
+    # As its engine said: with 0, and when. Both are unknown while it runs.
+    finished: bool = False
+    ended: float | None = None
 
 
 def containers(reader: Reader, folder: str) -> list[Container]:
@@ -51,7 +56,26 @@ def containers(reader: Reader, folder: str) -> list[Container]:
         container = judged(part)
         if container:
             found.append(container)
+    for part in reader.parts(f"{folder}ended.node*.json", TAIL, CONTAINERS):
+        note_ends(found, "".join(part.lines))
     return sorted(found, key=lambda one: (one.begun, one.rank))
+
+
+def note_ends(found: list[Container], text: str) -> None:
+    """What collect.yml has noted of the containers' ends (training_artifacts)."""
+    try:
+        told = json.loads(text)
+        ends = {str(key): (int(value["exit_code"]), stamp(str(value["finished"]))) for key, value in told.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return
+    for one in found:
+        code, when = ends.get(one.id, (None, None))
+        if code is None:
+            continue
+        one.finished, one.ended = code == 0 and not one.failed, when
+        one.stopped = one.stopped or (code == TERMINATED and not one.failed)
+        if one.exit_code is None:
+            one.exit_code = code
 
 
 def judged(part: Part) -> Container | None:

@@ -56,6 +56,9 @@ def attempts_of(rank: int, records: list[Record], found: list[Container]) -> lis
             free = [a for a in free if a is not mine[0]]
         else:
             attempts.append(Attempt(rank, begun=one.begun, last=one.last, container=one))
+    for attempt in attempts:
+        if attempt.container and attempt.container.ended is not None:
+            attempt.last = max(attempt.last or 0.0, attempt.container.ended)
     attempts.sort(key=lambda a: a.begun or a.start or 0.0)
     for place, attempt in enumerate(attempts):
         if attempt.container and attempt.container.failed:
@@ -64,6 +67,8 @@ def attempts_of(rank: int, records: list[Record], found: list[Container]) -> lis
                 attempt.last = max(attempt.last or 0.0, attempt.container.time or 0.0)
         elif attempt.container and attempt.container.stopped:
             attempt.end = attempt.end or "stopped"
+        elif attempt.container and attempt.container.finished:
+            attempt.end = attempt.end or "finished"
         elif not attempt.end and place + 1 < len(attempts):
             attempt.end = "interrupted"
     return attempts[:ATTEMPTS]

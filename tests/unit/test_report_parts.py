@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -221,6 +222,33 @@ def test_how_a_run_ended(lives: dict[int, list[timeline.Attempt]], outcome: str,
 
 def at(event: str, after: float, **values: float) -> Record:
     return Record(event, 0, BEGAN + after, None, None, "", values)
+
+
+@pytest.mark.parametrize(
+    ("code", "end"),
+    [(0, "finished"), (143, "stopped"), (1, "")],
+)
+def test_of_a_script_without_metrics_its_engine_tells_the_end(tmp_path: Path, code: int, end: str) -> None:
+    folder = tmp_path / ".ddp-swarm" / "logs"
+    folder.mkdir(parents=True)
+    for rank in (0, 1):
+        (folder / f"node{rank}.20270115T080000.0123456789ab.log").write_text("epoch 1\n")
+        ended = {"0123456789ab": {"exit_code": code, "finished": "2027-01-15T08:00:42.5Z"}}
+        (folder / f"ended.node{rank}.json").write_text(json.dumps(ended))
+    with Tree(tmp_path) as tree:
+        lives = timeline.attempts({}, failures.containers(read.Reader(tree), ".ddp-swarm/logs/"))
+    assert [life[0].end for life in lives.values()] == [end, end]
+    whole = timeline.span(lives)
+    assert whole is not None and round(whole[1] - whole[0], 1) == 42.5
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"0123456789ab": 1}', '{"0123456789ab": {"exit_code": "x", "finished": 1}}']
+)
+def test_an_end_that_cannot_be_read_is_none(text: str) -> None:
+    found = [Container(0, "0123456789ab", BEGAN)]
+    failures.note_ends(found, text)
+    assert (found[0].finished, found[0].ended, found[0].exit_code) == (False, None, None)
 
 
 def test_a_container_is_that_of_the_attempt_that_follows_it() -> None:

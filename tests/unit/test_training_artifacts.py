@@ -1,5 +1,6 @@
 """Results in their place on the controller, from a host that says what it likes."""
 
+import json
 import os
 import stat
 import time
@@ -134,6 +135,26 @@ def test_of_a_progress_bar_the_last_state_is_kept_and_all_in_what_the_tool_keeps
     assert (artifacts / "node0.log").read_text().split("\n") == [*expected, ""]
     whole = artifacts / ".ddp-swarm" / "logs" / "node0.20260101T000000.0123456789ab.log"
     assert whole.read_bytes().decode() == first
+
+
+def test_how_containers_ended_is_kept_beside_their_logs(artifacts: Path) -> None:
+    """Also of those that swarm has forgotten since; and only what can be one."""
+    log = {"file": "log00000", "content": b"x\n"}
+    old = {"name": "20260101T000000.0123456789ab.log", "exit_code": 1, "finished": "2026-01-01T00:01:00.5Z", **log}
+    new = {"name": "20260102T000000.fedcba987654.log", "exit_code": 0, "finished": "2026-01-02T00:01:00Z", **log}
+    assert place(artifacts, logs=(old,), rank=1) == []
+    assert place(artifacts, logs=(new,), rank=1) == []
+    file = artifacts / ".ddp-swarm" / "logs" / "ended.node1.json"
+    known = json.loads(file.read_text())
+    assert known == {
+        "0123456789ab": {"exit_code": 1, "finished": "2026-01-01T00:01:00.5Z"},
+        "fedcba987654": {"exit_code": 0, "finished": "2026-01-02T00:01:00Z"},
+    }
+    assert (artifacts / "node1.log").read_text() == "x\nx\n"
+    for odd in ({"exit_code": "0"}, {"finished": "now"}, {"finished": 1}):
+        place(artifacts, logs=({**new, "name": "20260103T000000.000000000000.log", **odd},), rank=1)
+    place(artifacts, logs=({**new, "name": "../../x"},), rank=1)
+    assert json.loads(file.read_text()) == known
 
 
 @pytest.mark.parametrize("name", ["../run_id", "x.log", "20260101T000000.0123456789ab.log/../../x", "node0.log"])

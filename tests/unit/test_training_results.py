@@ -17,6 +17,7 @@ from docker_stand_in import StandIn, run
 
 AGE = {"lineage": "", "counter": 0}
 NOTHING = {"changed": False, "run": "", "empty": True, "saved": AGE, "copied": AGE}
+INSPECT = "inspect --format {{.Created}},{{.State.Status}},{{.State.ExitCode}},{{.State.FinishedAt}}"
 NONE_LAID_OUT = {
     "changed": False,
     "files": [],
@@ -226,8 +227,8 @@ def test_logs_of_all_containers_are_laid_out(host: Host) -> None:
     host.docker.answer(
         {
             "ps": f"{NEW}\nremoved\n{OLD}\n",
-            f"inspect --format {{{{.Created}}}} {NEW}": "2026-01-02T03:04:05.678901234Z\n",
-            f"inspect --format {{{{.Created}}}} {OLD}": "2026-01-01T00:00:00Z\n",
+            f"{INSPECT} {NEW}": "2026-01-02T03:04:05.678901234Z,running,0,0001-01-01T00:00:00Z\n",
+            f"{INSPECT} {OLD}": "2026-01-01T00:00:00Z,exited,1,2026-01-01T00:01:00.5Z\n",
             "inspect": ("Error: No such object", 1),
             f"logs --timestamps {NEW}": "epoch 1\n",
             f"logs --timestamps {OLD}": ("Traceback\n", 1),
@@ -237,7 +238,12 @@ def test_logs_of_all_containers_are_laid_out(host: Host) -> None:
     found = host.call("laid_out", patterns=["a"], service="job_node1")
     assert found["logs"] == [
         {"name": "20260102T030405.0123456789ab.log", "file": "log00000"},
-        {"name": "20260101T000000.ba9876543210.log", "file": "log00001"},
+        {
+            "name": "20260101T000000.ba9876543210.log",
+            "file": "log00001",
+            "exit_code": 1,
+            "finished": "2026-01-01T00:01:00.5Z",
+        },
     ]
     assert host.staged() == {"00000": "1", "log00000": "epoch 1\n", "log00001": "Traceback\n"}
     label = "label=com.docker.swarm.service.name=job_node1"
