@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.ddp.swarm.plugins.module_utils.logs import moment_of
+from ansible_collections.ddp.swarm.plugins.module_utils.names import is_name
 
+from . import ROOT
 from .command import Settings, Usage, command
 from .progress import Track
 from .run import unattended
@@ -59,7 +61,12 @@ def explained(sentence: str, words: list[str]) -> str:
     return sentence
 
 
-def no_such_job(name: str, known: list[str]) -> str:
+def no_such_job(name: str, known: list[str], results: Path = ROOT / "artifacts") -> str:
+    if is_name("stack", name) and (results / name).is_dir():
+        return (
+            f"{name} is not in the swarm any more. What was collected of it is in artifacts/{name}; 'ddp up {name}' with the settings (-e) of its run "
+            "goes on from its last snapshot."
+        )
     if not known:
         return f"There is no job {name} in the swarm, and no other: 'ddp up' starts one."
     close = difflib.get_close_matches(name, known, 1)

@@ -1,10 +1,12 @@
 """Jobs on terminals of all widths."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 
+from console.look import no_such_job
 from console.screen import PLAIN_BARS, frame, short, span, sparkline
 
 
@@ -139,3 +141,13 @@ def test_numbers_and_times() -> None:
         "2h05m",
         "4d01h",
     ]
+
+
+def test_of_a_job_that_is_gone_the_results_are_named(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    said = no_such_job("mine", ["other"], tmp_path)
+    assert said.startswith(
+        "mine is not in the swarm any more. What was collected of it is in artifacts/mine; 'ddp up mine'"
+    )
+    for name in ("mime", "../mine", "."):
+        assert no_such_job(name, ["mine"], tmp_path).startswith(f"There is no job {name} in the swarm, which has mine.")
