@@ -1,5 +1,6 @@
 """What the role training asks docker, as Ansible renders it. Docker is a stand-in that writes down how it was called."""
 
+import json
 import os
 from pathlib import Path
 
@@ -23,3 +24,34 @@ def test_volumes_are_listed_with_their_stack(tmp_path: Path) -> None:
     called = (tmp_path / "called").read_text().splitlines()
     assert called[:2] == ["volume", "ls"]
     assert called[-2:] == ["--format", r'{{.Name}}\t{{.Label "com.docker.stack.namespace"}}']
+
+
+def test_a_command_is_told_on_the_controller_and_decides_nothing(tmp_path: Path) -> None:
+    """The event comes on its standard input; its words, which may hold a token, are in no output."""
+    command = tmp_path / "tell.sh"
+    command.write_text(f'#!/bin/sh\ncat >{tmp_path}/event; echo "$1" >{tmp_path}/word; exit ${{2:-0}}\n')
+    command.chmod(0o755)
+    tell = {"ansible.builtin.include_role": {"name": "training", "tasks_from": "tell"}}
+    event = {"training_event": {"event": "failed", "text": "one\ntwo"}}
+    for words, rc in (("'a S3CR3T'", 0), ("'a S3CR3T' 4", 4)):
+        done = play(
+            tmp_path,
+            [{**tell, "vars": event}],
+            options=("-vvv",),
+            training_stack="demo",
+            training_notify=f"{command} {words}",
+        )
+        assert done.returncode == 0, done.stdout
+        assert json.loads((tmp_path / "event").read_text()) == {"event": "failed", "text": "one\ntwo", "job": "demo"}
+        assert (tmp_path / "word").read_text() == "a S3CR3T\n"
+        assert (f"ended with exit code {rc}" in " ".join(done.stdout.split())) == bool(rc)
+        assert "S3CR3T" not in done.stdout
+    done = play(tmp_path, [{**tell, "vars": event}], training_stack="demo", training_notify=f"{tmp_path}/none")
+    assert "nobody may have been told" in " ".join(done.stdout.split()), done.stdout
+    assert done.returncode == 0
+    (tmp_path / "event").unlink()
+    for nobody in ("", "https://hooks.example.org/S3CR3T"):
+        done = play(tmp_path, [{**tell, "vars": event}], training_stack="demo", training_notify=nobody)
+        assert done.returncode == 0
+        assert "nobody may" not in done.stdout
+    assert not (tmp_path / "event").exists()
