@@ -268,7 +268,19 @@ def test_terminals_that_can_do_less(more: dict[str, str], site: Site) -> None:
 def test_every_subcommand_has_help_with_an_example(site: Site) -> None:
     listed = site.ddp("--help").stdout.partition("Commands:")[2]
     names = re.findall(r"^  ([a-z]+) ", listed, re.MULTILINE)
-    assert names == ["up", "preflight", "status", "watch", "logs", "diagnose", "stop", "collect", "report", "down", "demo"]
+    assert names == [
+        "up",
+        "preflight",
+        "status",
+        "watch",
+        "logs",
+        "diagnose",
+        "stop",
+        "collect",
+        "report",
+        "down",
+        "demo",
+    ]
     for name in names:
         shown = subprocess.run(
             [sys.executable, str(ROOT / "ddp"), name, "--help"],

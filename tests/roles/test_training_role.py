@@ -23,3 +23,35 @@ def test_volumes_are_listed_with_their_stack(tmp_path: Path) -> None:
     called = (tmp_path / "called").read_text().splitlines()
     assert called[:2] == ["volume", "ls"]
     assert called[-2:] == ["--format", r'{{.Name}}\t{{.Label "com.docker.stack.namespace"}}']
+
+
+FAILED = "2026-01-02T03:04:05.5Z Traceback (most recent call last):\n2026-01-02T03:04:05.6Z ValueError: the data are not here\n"
+FAILED += "2026-01-02T03:04:06.1Z E0102 torch: failed (exitcode: 1) local_rank: 0\n"
+KILLED = "1767323043.5 host1 kernel: Out of memory: Killed process 4711 (python) total-vm:9kB"
+
+
+def test_a_failure_is_told_with_what_its_host_says_of_the_moment(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    programs = {
+        "docker": f"if [ $1 = ps ]; then echo 0123456789ab; else printf '%b' '{FAILED}' >&2; fi",
+        "journalctl": f"echo $@ >>{tmp_path}/asked; [ $1 = --dmesg ] || exit 0; echo '{KILLED}'",
+    }
+    for name, script in programs.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    deployed = {"failures": ["node0"], "msg": "the training failed"}
+    told = play(
+        tmp_path,
+        [*of_role("training", "failure")],
+        environment={"PATH": path},
+        training_hosts=["host1"],
+        _training_deployed=deployed,
+    )
+    said = " ".join(told.stdout.split())
+    assert "ValueError: the data are not here" in said, told.stdout
+    assert (
+        "What host1 says of that moment: 2026-01-02T03:04:03Z the kernel killed 4711 (python) for its memory (Out of memory:"
+        in said
+    )
+    assert "--since=@1767322925 --until=@1767323075" in (tmp_path / "asked").read_text()
