@@ -32,6 +32,8 @@ VOLUME = "/var/lib/docker/volumes/simple-training_snapshots/_data"
 @pytest.fixture(scope="module")
 def three() -> Iterator[Lab]:
     with Lab("gone", lab_size=3, lab_inventory_vars={"training_hosts": HOSTS}).running("docker", "swarm") as lab:
+        (lab.directory / "training").mkdir(exist_ok=True)
+        (lab.directory / "training/rank.py").touch()
         for host in lab.hosts:
             import_python(lab, host, IMAGE, TORCHRUN)
         yield lab
@@ -40,6 +42,7 @@ def three() -> Iterator[Lab]:
 def site(lab: Lab, playbook: str = "site.yml", **variables: Any) -> Run:
     own = {
         "image_ref": IMAGE,
+        "training_dir": str(lab.directory / "training"),
         "training_script": "rank.py",
         "training_started_pattern": "loss",
         "training_collect": ["n"],

@@ -74,7 +74,8 @@ def render(size: int, task_variables: dict[str, Any] | None = None, **variables:
 
 @cache
 def rendered(size: int) -> dict[str, Any]:
-    return render(size)
+    """Ranks without launchers."""
+    return render(size, training_snapshots="none")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -102,7 +103,7 @@ def options(service: dict[str, Any]) -> dict[str, str]:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_launcher(size: int) -> None:
-    stack, plain = render(size, training_snapshots="rank0"), rendered(size)
+    stack, plain = render(size), rendered(size)
     for rank, service in enumerate(stack["services"].values()):
         assert started(service) == plain["services"][f"node{rank}"]["command"]
         assert options(service) == {
@@ -150,7 +151,7 @@ def test_whose_launchers_share_snapshots() -> None:
     assert started(node1)[3:] == ["sh", "API_KEY", "token", "--", "accelerate", "launch", "x.py"]
     assert node1["secrets"] == ["token", "ddp-launcher"]
     for without in (
-        {},
+        {"training_snapshots": "none"},
         {**shared, "training_mounts": [{"type": "bind", "source": "/srv", "target": "/snapshots"}]},
         {**shared, "training_mounts": []},
     ):
@@ -282,7 +283,11 @@ def test_caches_are_in_the_volume_of_the_results_unless_the_user_says_otherwise(
 
 def test_secrets_as_variables_are_in_the_command_by_their_names() -> None:
     """It is what swarm_stack takes, and the rest of the stack is as without them; so is that of the probe."""
-    given = {"training_secrets": {"token": {"content": "hush"}}, "training_env": {"A": "1"}}
+    given = {
+        "training_secrets": {"token": {"content": "hush"}},
+        "training_env": {"A": "1"},
+        "training_snapshots": "none",
+    }
     stack, plain = render(1, training_secret_env={"API_KEY": "token"}, **given), render(1, **given)
     assert "hush" not in json.dumps(stack)
     (command, before) = (each["services"]["node0"].pop("command") for each in (stack, plain))
@@ -330,7 +335,7 @@ def test_gpus() -> None:
     for service, count in zip(stack["services"].values(), (2, 4), strict=True):
         assert reserved(service) == count
         assert service["deploy"]["resources"]["limits"] == {"cpus": "2"}
-        assert service["command"][1] == f"--nproc_per_node={count}"
+        assert started(service)[1] == f"--nproc_per_node={count}"
         assert service["volumes"][-1]["tmpfs"]["size"] == count << 30
     (part,), _directory = load([stack])
     assert refusals(part) == []

@@ -1,5 +1,6 @@
 """What the role training asks docker, as Ansible renders it. Docker is a stand-in that writes down how it was called."""
 
+import json
 import os
 from pathlib import Path
 
@@ -23,3 +24,66 @@ def test_volumes_are_listed_with_their_stack(tmp_path: Path) -> None:
     called = (tmp_path / "called").read_text().splitlines()
     assert called[:2] == ["volume", "ls"]
     assert called[-2:] == ["--format", r'{{.Name}}\t{{.Label "com.docker.stack.namespace"}}']
+
+
+def test_a_command_is_told_on_the_controller_and_decides_nothing(tmp_path: Path) -> None:
+    """The event comes on its standard input; its words, which may hold a token, are in no output."""
+    command = tmp_path / "tell.sh"
+    command.write_text(f'#!/bin/sh\ncat >{tmp_path}/event; echo "$1" >{tmp_path}/word; exit ${{2:-0}}\n')
+    command.chmod(0o755)
+    tell = {"ansible.builtin.include_role": {"name": "training", "tasks_from": "tell"}}
+    event = {"training_event": {"event": "failed", "text": "one\ntwo"}}
+    for words, rc in (("'a S3CR3T'", 0), ("'a S3CR3T' 4", 4)):
+        done = play(
+            tmp_path,
+            [{**tell, "vars": event}],
+            options=("-vvv",),
+            training_stack="demo",
+            training_notify=f"{command} {words}",
+        )
+        assert done.returncode == 0, done.stdout
+        assert json.loads((tmp_path / "event").read_text()) == {"event": "failed", "text": "one\ntwo", "job": "demo"}
+        assert (tmp_path / "word").read_text() == "a S3CR3T\n"
+        assert (f"ended with exit code {rc}" in " ".join(done.stdout.split())) == bool(rc)
+        assert "S3CR3T" not in done.stdout
+    done = play(tmp_path, [{**tell, "vars": event}], training_stack="demo", training_notify=f"{tmp_path}/none")
+    assert "nobody may have been told" in " ".join(done.stdout.split()), done.stdout
+    assert done.returncode == 0
+    (tmp_path / "event").unlink()
+    for nobody in ("", "https://hooks.example.org/S3CR3T"):
+        done = play(tmp_path, [{**tell, "vars": event}], training_stack="demo", training_notify=nobody)
+        assert done.returncode == 0
+        assert "nobody may" not in done.stdout
+    assert not (tmp_path / "event").exists()
+
+
+FAILED = "2026-01-02T03:04:05.5Z Traceback (most recent call last):\n2026-01-02T03:04:05.6Z ValueError: the data are not here\n"
+FAILED += "2026-01-02T03:04:06.1Z E0102 torch: failed (exitcode: 1) local_rank: 0\n"
+KILLED = "1767323043.5 host1 kernel: Out of memory: Killed process 4711 (python) total-vm:9kB"
+
+
+def test_a_failure_is_told_with_what_its_host_says_of_the_moment(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    programs = {
+        "docker": f"if [ $1 = ps ]; then echo 0123456789ab; else printf '%b' '{FAILED}' >&2; fi",
+        "journalctl": f"echo $@ >>{tmp_path}/asked; [ $1 = --dmesg ] || exit 0; echo '{KILLED}'",
+    }
+    for name, script in programs.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    deployed = {"failures": ["node0"], "msg": "the training failed"}
+    told = play(
+        tmp_path,
+        [*of_role("training", "failure")],
+        environment={"PATH": path},
+        training_hosts=["host1"],
+        _training_deployed=deployed,
+    )
+    said = " ".join(told.stdout.split())
+    assert "ValueError: the data are not here" in said, told.stdout
+    assert (
+        "What host1 says of that moment: 2026-01-02T03:04:03Z the kernel killed 4711 (python) for its memory (Out of memory:"
+        in said
+    )
+    assert "--since=@1767322925 --until=@1767323075" in (tmp_path / "asked").read_text()
