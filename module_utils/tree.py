@@ -288,6 +288,16 @@ class Padded:
 def pack(tree: Tree, stream: IO[bytes]) -> None:
     """All of a directory as a compressed archive: directories, regular files, and symbolic links as links."""
     with tarfile.open(fileobj=stream, mode="w:gz", format=tarfile.PAX_FORMAT, compresslevel=1) as archive:
+        # The directory itself: in a volume that belongs to root, no other user could write again.
+        own, root = os.fstat(tree.root), tarfile.TarInfo(".")
+        root.type, root.mode, root.uid, root.gid, root.mtime = (
+            tarfile.DIRTYPE,
+            stat.S_IMODE(own.st_mode),
+            own.st_uid,
+            own.st_gid,
+            own.st_mtime,
+        )
+        archive.addfile(root)
         for found in tree.all():
             status = found.status
             member = tarfile.TarInfo(found.name)

@@ -24,6 +24,25 @@ def stack_volumes(lines: list[str], stack: str, sources: list[str]) -> list[str]
     ]
 
 
+def job_volumes(lines: list[str], stack: str, sources: list[str]) -> list[str]:
+    """The volumes of all jobs, in their order: of `stack`, of each whose check used them first, and others that are called like those of a job."""
+    owners = [line.partition("\t")[2] for line in lines]
+    checked = {owner[: -len(CHECK)] for owner in owners if owner.endswith(CHECK)}
+    alike = {
+        owner
+        for line, owner in zip(lines, owners)
+        if owner and line.partition("\t")[0] in {f"{owner}_{source}" for source in sources}
+    }
+    found = {name for job in {stack, *checked, *alike} for name in stack_volumes(lines, job, sources)}
+    return [name for name in (line.partition("\t")[0] for line in lines) if name in found]
+
+
+def job_of_volume(name: str, sources: list[str]) -> str:
+    """The job that a volume is called after."""
+    ends = [f"_{source}" for source in sources if name.endswith(f"_{source}")]
+    return name[: -len(max(ends, key=len))] if ends else name.rpartition("_")[0] or name
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"stack_volumes": stack_volumes}
+        return {"stack_volumes": stack_volumes, "job_volumes": job_volumes, "job_of_volume": job_of_volume}

@@ -270,7 +270,7 @@ def test_caches_are_in_the_volume_of_the_results_unless_the_user_says_otherwise(
         training_mounts=[{"type": "volume", "source": "out", "target": "/out"}],
     )["services"]["node0"]["environment"]
     assert (own["HF_HOME"], own["TRITON_CACHE_DIR"]) == ("/data/hf", "/out/.ddp-caches/TRITON_CACHE_DIR")
-    without = render(1, training_caches=False)
+    without = render(1, training_caches=False, training_snapshots="none")
     assert without["services"]["node0"].pop("environment") == {
         name: value for name, value in environment.items() if name not in names
     }

@@ -358,7 +358,10 @@ def test_an_archive_holds_the_results(host: Host) -> None:
     found = host.call("packed", volume="job_snapshots")
     assert found == {"changed": False, "left_out": [{"name": "pipe", "why": "it is a pipe"}]}
     with tarfile.open(fileobj=io.BytesIO(host.archive.read_bytes())) as archive:
-        assert archive.getnames() == ["a"]
+        assert archive.getnames() == [".", "a"]
+        own, there = archive.getmember("."), host.results.stat()
+        # A volume that is restored belongs to whoever wrote to the one that was packed.
+        assert (own.isdir(), own.uid, own.gid, own.mode) == (True, there.st_uid, there.st_gid, there.st_mode & 0o7777)
 
 
 @needs_root
