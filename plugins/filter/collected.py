@@ -52,9 +52,12 @@ def collected_lines(laid_out: Mapping[str, Any], host: str, directory: str, max_
         )
     if laid_out["files"]:
         lines.append(f"Fetched from {host}: {_listed(_by_top(laid_out['files']))}.")
-    if laid_out["unnamed"]:
+    fetched = {file["name"] for file in laid_out["files"]}
+    # The one before of a file that is fetched, as the trainer keeps it (snapshot.pt.1), nobody misses.
+    unnamed = [one for one in laid_out["unnamed"] if not (one["name"][-2:] == ".1" and one["name"][:-2] in fetched)]
+    if unnamed:
         lines.append(
-            f"Not fetched, as training_collect does not name it: {_listed(laid_out['unnamed'])}, in {directory} on {host}."
+            f"Not fetched, as training_collect does not name it: {_listed(unnamed)}, in {directory} on {host}."
         )
     return lines
 

@@ -44,6 +44,12 @@ def test_what_is_there_and_not_named() -> None:
     ]
 
 
+def test_the_one_before_of_a_file_that_is_fetched_is_not_missed() -> None:
+    before = [{"name": "snapshot.pt.1", "files": 1, "size": 7}]
+    assert lines(files=[file("snapshot.pt", 7)], unnamed=before) == ["Fetched from host1: snapshot.pt (7 B)."]
+    assert "snapshot.pt.1 (7 B)" in lines(unnamed=before)[0]
+
+
 def test_all_in_place_of_what_was_named() -> None:
     found = lines(files=[file("last.ckpt", 7)], missing=["snapshot.pt", "tensorboard"], instead=True)
     assert found == [
