@@ -414,3 +414,19 @@ def test_durations() -> None:
         "1 h 0 min",
         "25 h 1 min",
     ]
+
+
+def test_rank_0_that_goes_on_keeps_what_is_to_be_told(job: Start, receiver: Receiver) -> None:
+    """Rank 1 alone fails, and is started again, while the receiver is away."""
+    receiver.open()
+    two = started(job())
+    second = two.ranks[1]
+    second.kill()
+    second.start()
+    until(lambda: receiver.events == ["restarted"], 20)
+    receiver.close()
+    assert second.exit(3) == 3
+    second.start()
+    time.sleep(15)
+    receiver.open()
+    until(lambda: receiver.events == ["restarted", "failed", "restarted"], 40)
