@@ -32,7 +32,7 @@ done
 """
 # On a host of the lab: each POST is a line.
 RECEIVER = """
-import http.server, json
+import http.server, json, socketserver
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -40,7 +40,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             file.write(json.dumps({"path": self.path, **body}) + chr(10))
         self.send_response(204)
         self.end_headers()
-http.server.ThreadingHTTPServer(("", 8099), Handler).serve_forever()
+socketserver.ThreadingTCPServer.allow_reuse_address = True  # which asks no name server for its own name, as an HTTPServer does
+socketserver.ThreadingTCPServer(("", 8099), Handler).serve_forever()
 """
 
 
