@@ -2,7 +2,7 @@
 
 from labs import Lab
 
-PROGRAMS = "bin/sh bin/sleep bin/cat bin/mv bin/hostname bin/torchrun bin/python3"
+PROGRAMS = "bin/sh bin/sleep bin/cat bin/mv bin/rm bin/hostname bin/torchrun bin/python3"
 
 
 def import_python(lab: Lab, host: str, tag: str, torchrun: str) -> None:

@@ -32,7 +32,7 @@ done
 """
 # On a host of the lab: each POST is a line.
 RECEIVER = """
-import http.server, json
+import http.server, json, socketserver
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -40,7 +40,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             file.write(json.dumps({"path": self.path, **body}) + chr(10))
         self.send_response(204)
         self.end_headers()
-http.server.ThreadingHTTPServer(("", 8099), Handler).serve_forever()
+socketserver.ThreadingTCPServer.allow_reuse_address = True  # which asks no name server for its own name, as an HTTPServer does
+socketserver.ThreadingTCPServer(("", 8099), Handler).serve_forever()
 """
 
 
@@ -96,6 +97,18 @@ def events(lab: Lab) -> list[str]:
     return [said["event"] for said in told(lab)]
 
 
+def heard(lab: Lab, *wanted: str) -> None:
+    """Waits until these events have come, and shows what the launchers say where they do not. A minute is the longest between two attempts."""
+    end = time.monotonic() + 150
+    while events(lab) != list(wanted):
+        logs = "for c in $(docker ps -aq --filter label=com.docker.stack.namespace=told); do docker logs $c 2>&1 | grep launcher; done; cat {}/.ddp-launcher/notify-*"
+        assert time.monotonic() < end, [
+            events(lab),
+            *(lab.on(host, "sh", "-c", logs.format(VOLUME), check=False) for host in lab.hosts),
+        ]
+        time.sleep(1)
+
+
 def order(lab: Lab, host: str, what: str) -> None:
     lab.on(host, "touch", f"{VOLUME}/{what}")
 
@@ -115,7 +128,7 @@ def test_a_restart_is_told_and_the_address_is_nowhere(pair: Lab) -> None:
     stack = "docker stack services -q told | xargs docker service inspect; docker config ls -q | xargs docker config inspect"
     assert TOKEN not in pair.on("host1", "sh", "-c", stack)
     pair.on("host2", "sh", "-c", "docker kill $(docker ps -q --filter label=com.docker.swarm.service.name=told_node1)")
-    until(lambda: events(pair) == ["restarted"])
+    heard(pair, "restarted")
     said = told(pair)[0]
     assert said["path"] == f"/hooks/{TOKEN}"
     assert said["text"].startswith("told was started again after a failure: rank 1 on host2")
@@ -129,7 +142,7 @@ def test_a_receiver_that_is_down_hears_of_a_failure_when_it_is_back(pair: Lab) -
     time.sleep(15)
     assert events(pair) == ["restarted"]
     receiver(pair, "up")
-    until(lambda: events(pair) == ["restarted", "failed", "restarted"], 90)
+    heard(pair, "restarted", "failed", "restarted")
     said = told(pair)[1]
     assert (said["rank"], said["host"], said["exit_code"]) == (1, "host2", 3)
     assert "ValueError: the loss is nan" in said["text"]
@@ -199,7 +212,7 @@ def test_a_log_that_the_engine_has_rotated_has_its_beginning_and_its_end(pair: L
     time.sleep(3)
     order(pair, "host1", "end")
     order(pair, "host2", "end")
-    until(lambda: events(pair) == ["restarted", "failed", "restarted", "finished"], 60)
+    heard(pair, "restarted", "failed", "restarted", "finished")
     assert play(pair, "collect").rc == 0
     log = (pair.artifacts / "node0.log").read_text()
     assert "the first line" in log.splitlines()[0:3]

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from plays import HERE
+from plays import play as play_tasks
 from test_swarm_role import NODE, Engine
 
 OTHER = "n2".zfill(25)
+INVENTORY = {"swarm": {"children": {"managers": {"hosts": {"host1": HERE}}, "workers": {"hosts": {}}}}}
 
 
 @pytest.fixture
@@ -87,3 +90,12 @@ def test_wrong_names_are_refused_by_the_sites_first_play(engine: Engine) -> None
         assert done.returncode != 0
         assert why in " ".join(done.stdout.split())
     assert not (engine.directory / "asked").exists()
+
+
+def test_ranks_that_move_are_refused_also_where_no_manager_knows_more_nodes(tmp_path: Path) -> None:
+    jobs = {"ansible.builtin.include_role": {"name": "swarm", "tasks_from": "jobs"}}
+    for moved in ([], ["job_node1 runs on host2."]):
+        done = play_tasks(tmp_path, [{**jobs, "vars": {"_swarm_ask": "", "_swarm_moved": moved}}], inventory=INVENTORY)
+        assert (done.returncode != 0) == bool(moved), done.stdout
+        assert ("job_node1 runs on host2." in done.stdout) == bool(moved)
+        assert "Empty hostname" not in done.stdout

@@ -24,6 +24,7 @@ SETTINGS: dict[str, Any] = {
     "training_launcher_port": 22355,
     "training_rendezvous_timeout": 120,
     "training_log_max_mb": 100,
+    "training_stall_minutes": 10,
 }
 
 

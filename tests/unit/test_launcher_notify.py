@@ -387,8 +387,8 @@ def test_what_ranks_report_is_looked_at(monkeypatch: pytest.MonkeyPatch, receive
 def test_the_same_rank_again_is_another_incident(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
     receiver.open()
     ((one, server),) = in_process(monkeypatch, receiver, 1)
-    for _ in range(2):
-        one.take({"kind": "failed", "rank": 0, "host": "h", "code": 1, "lines": ["a"], "at": time.time()})
+    for at in (1.0, 1.0, 2.0):  # of the first the answer was lost
+        one.take({"kind": "failed", "rank": 0, "host": "h", "code": 1, "lines": ["a"], "at": at})
         until(lambda: one.record["queue"] == [])
     assert receiver.events == ["failed", "failed"]
     gone(one, server)
@@ -414,3 +414,19 @@ def test_durations() -> None:
         "1 h 0 min",
         "25 h 1 min",
     ]
+
+
+def test_rank_0_that_goes_on_keeps_what_is_to_be_told(job: Start, receiver: Receiver) -> None:
+    """Rank 1 alone fails, and is started again, while the receiver is away."""
+    receiver.open()
+    two = started(job())
+    second = two.ranks[1]
+    second.kill()
+    second.start()
+    until(lambda: receiver.events == ["restarted"], 20)
+    receiver.close()
+    assert second.exit(3) == 3
+    second.start()
+    time.sleep(15)
+    receiver.open()
+    until(lambda: receiver.events == ["restarted", "failed", "restarted"], 40)

@@ -68,6 +68,7 @@ class Notifier:
         self.hosts: dict[int, str] = {rank: self.host}
         self.codes: dict[int, int] = {}  # of ranks that have ended
         self.unsent: list[dict[str, Any]] = []  # reports to rank 0
+        self.seen: dict[tuple[int, str], float] = {}  # when the last report of a kind was made
         self.answered = time.monotonic()
         self.running = self.first_ended = False
         self.again, self.next = 0.0, SOONEST  # when the receiver is tried again
@@ -202,6 +203,10 @@ class Notifier:
     def take(self, report: dict[str, Any]) -> None:
         kind, rank = report["kind"], report["rank"]
         with self.lock:
+            # Whose answer was lost reports again.
+            if self.seen.get((rank, kind)) == report["at"]:
+                return
+            self.seen[rank, kind] = report["at"]
             if report["code"] is not None:
                 self.codes[rank] = report["code"]
             if kind == "failed":

@@ -52,7 +52,7 @@ def sound(report: Any, size: int) -> dict[str, Any]:
         raise ValueError("a report of no rank")
     code, lines, at = report.get("code"), report.get("lines"), report.get("at")
     return {
-        "kind": report.get("kind"),
+        "kind": str(report.get("kind")),
         "rank": rank,
         "host": printable(str(report.get("host", "")))[:64],
         "code": code if type(code) is int else None,
