@@ -65,7 +65,7 @@ STALLS = [
     Stall("collectives in another order", "optimizer.step()", f"if {HERE[3:-1]}:\n    dist.barrier()  # first\nelse:\n    dist.all_reduce(torch.zeros(3))", "dist.barrier()  # first", "order", "barrier"),
     Stall("fewer steps on one rank", "for step in range(first, args.steps):", f"for step in range(first, args.steps if rank == 0 else {STEP}):", "dist.barrier()", "order", "barrier", instead=True),
     Stall("an exception that is swallowed", "loss.backward()", f"try:\n    if {HERE[3:-1]}:\n        raise ValueError\n    loss.backward()\nexcept ValueError:\n    time.sleep(86400)  # swallowed", "# swallowed", "behind", instead=True),
-    Stall("a rank that exits with 0", LOSS, f"{HERE}\n    import sys\n    sys.exit(0)", "sys.exit(0)", "ended", "sys.exit(0)", torchrun=True),
+    Stall("a rank that exits with 0", 'dist.init_process_group("nccl" if cuda else "gloo")', "if os.environ['RANK'] == '1':\n    import sys\n    sys.exit(0)", "sys.exit(0)", "ended", "sys.exit(0)", torchrun=True),
     Stall("a rank that waits for a thread", LOSS, f"{HERE}\n    import threading\n    thread = threading.Thread(target=time.sleep, args=(86400,), daemon=True)\n    thread.start()\n    thread.join()", "thread.join()", "behind"),
     Stall("a rank that never joins", 'dist.init_process_group("nccl" if cuda else "gloo")', "if os.environ['RANK'] == '1':\n    time.sleep(86400)  # never joins", "# never joins", "behind"),
     Stall("a rank that waits in another group", LOSS, f"group = globals().setdefault('group', None) or dist.new_group([0, 1])\nglobals()['group'] = group\n{HERE}\n    dist.barrier(group=group)  # alone", "# alone", "behind", "barrier"),
