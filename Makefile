@@ -5,11 +5,11 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help demo demo-clean lab test suites lint types unit roles mutants labs integration corpus rounds e2e molecule molecule-all faults faults-clean hangs lifecycle field distributions hardening scripts image console lock readmes bench bench-image gpu-stand-in test-gpu clean
+.PHONY: help demo demo-clean lab test suites lint types unit roles mutants labs integration corpus rounds e2e molecule molecule-all faults faults-clean hangs lifecycle field distributions hardening scripts image console lock readmes docs release bench bench-image gpu-stand-in test-gpu clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 .venv/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; say PYTHON=..." if sys.version_info < (3, 11) else 0)'
@@ -18,9 +18,14 @@ help: ## list the targets
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv/.tested: .venv/.installed tests/requirements.txt training/requirements.txt
+.venv/.tested: .venv/.installed tests/requirements.txt docs/requirements.txt training/requirements.txt
 	@echo "Installing the test tools into .venv ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+.venv/.documented: .venv/.installed docs/requirements.txt
+	@echo "Installing what builds the pages into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
 	@touch $@
 
 lab: .venv/.installed ## two lab hosts on this machine, without anything on them
@@ -141,6 +146,10 @@ lock: .venv/.tested ## training/requirements.lock anew: every package of the ima
 readmes: .venv/.tested ## the roles' READMEs anew, out of their argument_specs
 	for role in roles/*; do aar-doc --output-mode replace $$role markdown; done
 
+docs: .venv/.documented ## the pages as a site, every link checked: .site/index.html
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "The site: .site/index.html (its search needs a server: python3 -m http.server --bind 127.0.0.1 --directory .site)"
+
 lifecycle: .venv/.tested ## repair, day 2, interruptions, eight hosts: on labs of their own, about an hour
 	$(BIN)/python -m pytest tests/lifecycle
 
@@ -151,4 +160,4 @@ test-gpu: .venv/.tested ## what only a GPU can show, where torch sees one: NCCL 
 	$(BIN)/python -m pytest tests/gpu
 
 clean: ## remove .venv and caches, not the lab, not artifacts
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .site .mypy_cache .ruff_cache .pytest_cache

@@ -1,4 +1,4 @@
-"""Four hosts and the swarms that inventories over them ask for. At the end, the recovery table of docs/recovery.md is printed."""
+"""Four hosts and the swarms that inventories over them ask for. At the end, the recovery table of docs/measurements.md is printed."""
 
 import re
 import time

@@ -184,7 +184,7 @@ def test_a_silent_rank_is_waited_for_as_long_as_the_command_line_says(tmp_path: 
 
 def test_the_heartbeat_promises_the_next_beat_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pipe is what torchrun's watchdog reads: each line says when this process is to be killed."""
-    assert process.HANG_SECONDS == 30  # docs/training.md says so
+    assert process.HANG_SECONDS == 30  # docs/snapshots.md says so
     pipe = tmp_path / "timer"
     os.mkfifo(pipe)
     beats: list[tuple[float, dict[str, Any]]] = []

@@ -1,0 +1,165 @@
+"""The pages: they build without a warning, have every variable, playbook and command, and name nothing that is gone."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from console.main import app
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/README.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+PLAYBOOKS = {"site.yml", *(f"playbooks/{path.name}" for path in (ROOT / "playbooks").glob("*.yml"))}
+TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+OURS = re.compile(r"\b(?:docker|swarm|image|preflight|training|lab|lock|teardown|lease)_[a-z_]*[a-z]\b")
+# What a command line begins with, and the test that runs it. Nothing else may stand on a page as a command.
+RUN_BY = {
+    "ansible-doc": "tests/unit/test_docs.py",
+    "ansible-galaxy": "tests/roles/test_collection.py",
+    "apt-get": "tests/image/test_air_gap.py",
+    "docker": "tests/image/test_air_gap.py",
+    "pip": "roles/lab/tasks/offline.yml",
+}
+# Needs a host or hardware that no test has. The page has to say so.
+UNTRIED = {"semanage": "No host with SELinux was tried", "restorecon": "No host with SELinux was tried"}
+
+
+class Loaded(HTMLParser):
+    """What a browser fetches to show a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        said = dict(attrs)
+        name = {"script": "src", "img": "src", "iframe": "src", "link": "href"}.get(tag, "")
+        if said.get(name) and said.get("rel") != "canonical":
+            self.addresses.append(str(said[name]))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` does: a warning ends it."""
+    place = tmp_path_factory.mktemp("site")
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", place]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def variables() -> set[str]:
+    found = set()
+    for path in (ROOT / "roles").glob("*/meta/argument_specs.yml"):
+        for entry in yaml.safe_load(path.read_text())["argument_specs"].values():
+            found |= set(entry.get("options") or {})
+    return found
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The command lines on a page: lines of a code block that begin with a program of those that are used here."""
+    known = {"ansible-playbook", "make", "./ddp", *RUN_BY, *UNTRIED}
+    found = []
+    for line in page.read_text().replace("\\\n", " ").splitlines():
+        inner = re.fullmatch(r" {4,}(\S.*)", line)
+        for part in re.split(r" && ", inner[1]) if inner else []:
+            words = part.split()
+            if words[0] in known:
+                found.append(shlex.split(part, comments=True))
+    return found
+
+
+def everywhere() -> list[tuple[Path, list[str]]]:
+    return [(page, words) for page in PAGES for words in commands(page)]
+
+
+def test_every_variable_and_module_is_on_a_page(site: Path) -> None:
+    page = (site / "variables.html").read_text()
+    assert not {name for name in variables() if f"<code>{name}</code>" not in page}
+    page = (site / "modules.html").read_text()
+    assert not {path.stem for path in (ROOT / "library").glob("*.py") if f'id="{path.stem}"' not in page}
+
+
+def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 30
+    for page in pages:
+        loaded = Loaded()
+        loaded.feed(page.read_text())
+        assert loaded.addresses
+        assert not [address for address in loaded.addresses if "//" in address], page
+
+
+def test_every_playbook_and_every_command_of_the_console_is_described() -> None:
+    text = (ROOT / "docs" / "playbooks.md").read_text()
+    assert not {name for name in PLAYBOOKS if f"`{name}" not in text}
+    text = (ROOT / "docs" / "console.md").read_text()
+    assert not {name for name in COMMANDS if f"ddp {name}" not in text}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_names_what_is_gone(page: Path) -> None:
+    text = page.read_text()
+    named = set(re.findall(r"(?<![\w/.-])(?:playbooks/[a-z_]+\.yml|site\.yml)\b", text))
+    assert named <= PLAYBOOKS
+    assert set(re.findall(r"`make ([a-z0-9-]+)", text)) <= TARGETS
+    assert set(re.findall(r"`(?:\./)?ddp ([a-z]+)", text)) <= set(COMMANDS)
+    paths = re.findall(r"`((?:tests|roles|docs|examples|library|module_utils|plugins|training|console)/[a-z_0-9./-]*)[`:]", text)
+    assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+def test_no_page_names_a_setting_that_is_gone() -> None:
+    kinds = ("*.yml", "*.py", "*.j2")
+    folders = ("roles", "playbooks", "library", "plugins", "module_utils", "tests", "training", "inventory")
+    tree = {word for folder in folders for kind in kinds for path in (ROOT / folder).rglob(kind) for word in OURS.findall(path.read_text())}
+    names = variables() | {path.stem for folder in ("library", "plugins", "module_utils", "tests") for path in (ROOT / folder).rglob("*.py")}
+    for page in PAGES:
+        # With a star behind it, it is a family of names.
+        named = set(re.findall(OURS.pattern + r"(?![*_])", page.read_text()))
+        assert not named - tree - names, page
+
+
+def test_playbooks_on_pages_exist_and_take_their_variables() -> None:
+    seen = 0
+    for page, words in everywhere():
+        if words[0] == "ansible-playbook":
+            seen += 1
+            assert {word for word in words if word.endswith(".yml")} & PLAYBOOKS or "ddp.swarm." in " ".join(words), (page, words)
+            for word in re.findall(r"(?<=-e )([a-z_]+)=", " ".join(words)):
+                assert word in variables() | {"host", "backup", "all", "teardown_volumes"}, (page, word)
+    assert seen > 10
+
+
+def test_targets_and_commands_of_the_console_exist_with_their_options() -> None:
+    for page, words in everywhere():
+        if words[0] == "make":
+            assert {word for word in words[1:] if "=" not in word} <= TARGETS | {".venv/.installed"}, (page, words)
+        if words[0] == "./ddp":
+            options = {name for parameter in COMMANDS[words[1]].params for name in parameter.opts}
+            assert {word.split("=")[0] for word in words[2:] if word.startswith("-")} <= options, (page, words)
+
+
+def test_other_commands_are_run_by_a_test_or_marked() -> None:
+    for page, words in everywhere():
+        if words[0] in UNTRIED:
+            assert UNTRIED[words[0]] in page.read_text(), page
+    for program, file in RUN_BY.items():
+        assert program in (ROOT / file).read_text(), program
+
+
+def test_each_playbook_target_and_command_is_run_by_a_suite() -> None:
+    suites = "\n".join(path.read_text() for folder in ("tests", "molecule") for path in (ROOT / folder).rglob("*.*") if path.suffix in {".py", ".yml"})
+    for _page, words in everywhere():
+        for word in words:
+            if word in PLAYBOOKS:
+                assert Path(word).name in suites, word
