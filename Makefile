@@ -65,6 +65,7 @@ lint: .venv/.tested ## ansible-lint, yamllint, ruff, mypy
 
 types: .venv/.tested ## mypy alone
 	MYPYPATH=collections mypy -p ansible_collections.ddp.swarm.plugins -p console
+	mypy docs/pages.py
 	MYPYPATH=training mypy -p ddp_trainer -m training_code
 	MYPYPATH=roles/preflight/files/probe mypy roles/preflight/files/probe
 	mypy --explicit-package-bases --namespace-packages examples

@@ -12,6 +12,7 @@ from ansible_collections.ddp.swarm.plugins.module_utils.typed import near, typed
 from rich.console import Console
 
 from . import ROOT
+from . import board as boarding
 from . import look as looking
 from . import watch as watching
 from .command import LAB, Settings, Usage, command, inventories
@@ -207,6 +208,22 @@ def report(settings: Settings, job: Job = "") -> int:
             raise
         inventory = ["localhost,"]  # it asks no host
     return play(settings, "playbooks/report.yml", named(job), inventory)
+
+
+@subcommand("ddp board simple-training --port 6007")
+def board(
+    settings: Settings,
+    job: Job = "",
+    port: Annotated[int, typer.Option(min=1024, max=65535, help="Of this machine, on its loopback address.")] = 6006,
+    every: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Between two fetches.")] = 30.0,
+) -> int:
+    """Show a job's curves in TensorBoard, also while it trains, until Ctrl-C (playbooks/board.yml)."""
+    refuse_to_ask(settings)
+    if settings.json or settings.check:
+        raise Usage(f"A board is to be looked at: leave {'--json' if settings.json else '--check'} out.")
+    words = command(settings, "playbooks/board.yml", **named(job))
+    say_command(words)
+    return boarding.board(words, job, every, port, lambda text: print(text, flush=True))
 
 
 @subcommand("ddp down --volumes")

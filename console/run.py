@@ -39,6 +39,7 @@ class Done:
     changed: dict[str, int] = field(default_factory=dict)
     failures: list[dict[str, str]] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    told: dict[str, Any] = field(default_factory=dict)
 
     @property
     def sentence(self) -> str:
@@ -57,6 +58,7 @@ class Events:
         self.failed: dict[str, dict[str, str]] = {}
         self.stats: dict[str, dict[str, int]] = {}
         self.output: list[str] = []
+        self.told: dict[str, Any] = {}
 
     def take(self, event: dict[str, Any]) -> bool:
         data = event.get("event_data") or {}
@@ -72,6 +74,8 @@ class Events:
         if event.get("event") == "playbook_on_stats":
             kinds = ("changed", "failures", "dark")
             self.stats = {kind: dict(data.get(kind) or {}) for kind in kinds}
+            # What the playbook has told by set_stats.
+            self.told = dict(data.get("artifact_data") or {})
         # Nothing of it is written to a file.
         return False
 
@@ -79,7 +83,7 @@ class Events:
         ended = {**self.stats.get("failures", {}), **self.stats.get("dark", {})}
         failures = [told for host, told in self.failed.items() if host in ended]
         errors = [found[1] for line in self.output if (found := re.match(r"(?:\[ERROR\]:|ERROR[!:]) (.+)", line))]
-        return Done(rc, seconds, self.stats.get("changed", {}), failures, errors)
+        return Done(rc, seconds, self.stats.get("changed", {}), failures, errors, self.told)
 
 
 def unattended(words: list[str], stopped: Callable[[], bool] = lambda: False) -> Done:

@@ -115,7 +115,13 @@ def rows(options: dict[str, Any], prefix: str = "") -> list[str]:
     for name, option in options.items():
         said = prose(option.get("description"))
         if option.get("choices"):
-            said += " One of " + ", ".join(f"`{str(choice).lower() if isinstance(choice, bool) else choice}`" for choice in option["choices"]) + "."
+            said += (
+                " One of "
+                + ", ".join(
+                    f"`{str(choice).lower() if isinstance(choice, bool) else choice}`" for choice in option["choices"]
+                )
+                + "."
+            )
         made.append(f"| `{prefix}{name}` | {kind(option)} | {cell(default(option))} | {cell(said)} |")
         made += rows(option.get("options") or option.get("suboptions") or {}, f"{prefix}{name}.")
     return made
@@ -127,11 +133,11 @@ def table(options: dict[str, Any]) -> str:
 
 def variables() -> str:
     """Every variable of every role, out of the specifications that the roles are checked with."""
-    parts = [
-        "# Variables",
+    parts = ["# Variables"]
+    parts.append(
         "Set them in `inventory/group_vars/all.yml`, for a group or a host in the inventory, or with `-e`. This page is made of the roles' "
-        "`meta/argument_specs.yml`. Ansible checks what you set with the same files.",
-    ]
+        "`meta/argument_specs.yml`. Ansible checks what you set with the same files."
+    )
     for path in sorted((ROOT / "roles").glob("*/meta/argument_specs.yml")):
         role = path.parents[1].name
         parts.append(f"## {role} {{ #{role} }}")
@@ -148,7 +154,11 @@ def module_names() -> list[str]:
 
 def documentation() -> dict[str, Any]:
     """What ansible-doc says of each module."""
-    words = [str(Path(sys.executable).parent / "ansible-doc"), "--json", *(f"ddp.swarm.{name}" for name in module_names())]
+    words = [
+        str(Path(sys.executable).parent / "ansible-doc"),
+        "--json",
+        *(f"ddp.swarm.{name}" for name in module_names()),
+    ]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -159,21 +169,26 @@ def documentation() -> dict[str, Any]:
 
 def modules() -> str:
     """The modules, as ansible-doc describes them."""
-    parts = [
-        "# Modules",
+    parts = ["# Modules"]
+    parts.append(
         "Made of the modules' own documentation. `ansible-doc ddp.swarm.NAME` shows the same in a terminal. "
-        "[swarm_stack](swarm_stack.md) is useful in other projects; most of the others do one step of a role.",
-    ]
+        "[swarm_stack](swarm_stack.md) is useful in other projects; most of the others do one step of a role."
+    )
     for name, said in sorted(documentation().items()):
         doc = said["doc"]
         short = name.removeprefix("ddp.swarm.")
-        parts += [f"## {short} {{ #{short} }}", f"`{name}`: {prose(doc['short_description'])}.", *map(prose, doc["description"])]
+        parts += [
+            f"## {short} {{ #{short} }}",
+            f"`{name}`: {prose(doc['short_description'])}.",
+            *map(prose, doc["description"]),
+        ]
         parts += [table(doc["options"])] if doc.get("options") else []
         if said.get("examples"):
             parts += [f"```yaml\n{said['examples'].strip()}\n```"]
         if said.get("return"):
             parts.append("| returns | type | what it is |\n| --- | --- | --- |")
             parts[-1] += "".join(
-                f"\n| `{key}` | {value.get('type', '')} | {cell(prose(value.get('description')))} |" for key, value in said["return"].items()
+                f"\n| `{key}` | {value.get('type', '')} | {cell(prose(value.get('description')))} |"
+                for key, value in said["return"].items()
             )
     return "\n\n".join(parts) + "\n"

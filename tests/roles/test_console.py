@@ -278,6 +278,7 @@ def test_every_subcommand_has_help_with_an_example(site: Site) -> None:
         "stop",
         "collect",
         "report",
+        "board",
         "down",
         "demo",
     ]

@@ -16,7 +16,9 @@ import yaml
 from console.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/README.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+PAGES = sorted(
+    [*ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/README.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+)
 PLAYBOOKS = {"site.yml", *(f"playbooks/{path.name}" for path in (ROOT / "playbooks").glob("*.yml"))}
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -28,6 +30,7 @@ RUN_BY = {
     "apt-get": "tests/image/test_air_gap.py",
     "docker": "tests/image/test_air_gap.py",
     "pip": "roles/lab/tasks/offline.yml",
+    "ssh": "tests/field/test_ways_in.py",
 }
 # Needs a host or hardware that no test has. The page has to say so.
 UNTRIED = {"semanage": "No host with SELinux was tried", "restorecon": "No host with SELinux was tried"}
@@ -114,15 +117,27 @@ def test_no_page_names_what_is_gone(page: Path) -> None:
     assert named <= PLAYBOOKS
     assert set(re.findall(r"`make ([a-z0-9-]+)", text)) <= TARGETS
     assert set(re.findall(r"`(?:\./)?ddp ([a-z]+)", text)) <= set(COMMANDS)
-    paths = re.findall(r"`((?:tests|roles|docs|examples|library|module_utils|plugins|training|console)/[a-z_0-9./-]*)[`:]", text)
+    paths = re.findall(
+        r"`((?:tests|roles|docs|examples|library|module_utils|plugins|training|console)/[a-z_0-9./-]*)[`:]", text
+    )
     assert not [path for path in paths if not (ROOT / path).exists()]
 
 
 def test_no_page_names_a_setting_that_is_gone() -> None:
     kinds = ("*.yml", "*.py", "*.j2")
     folders = ("roles", "playbooks", "library", "plugins", "module_utils", "tests", "training", "inventory")
-    tree = {word for folder in folders for kind in kinds for path in (ROOT / folder).rglob(kind) for word in OURS.findall(path.read_text())}
-    names = variables() | {path.stem for folder in ("library", "plugins", "module_utils", "tests") for path in (ROOT / folder).rglob("*.py")}
+    tree = {
+        word
+        for folder in folders
+        for kind in kinds
+        for path in (ROOT / folder).rglob(kind)
+        for word in OURS.findall(path.read_text())
+    }
+    names = variables() | {
+        path.stem
+        for folder in ("library", "plugins", "module_utils", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+    }
     for page in PAGES:
         # With a star behind it, it is a family of names.
         named = set(re.findall(OURS.pattern + r"(?![*_])", page.read_text()))
@@ -134,7 +149,10 @@ def test_playbooks_on_pages_exist_and_take_their_variables() -> None:
     for page, words in everywhere():
         if words[0] == "ansible-playbook":
             seen += 1
-            assert {word for word in words if word.endswith(".yml")} & PLAYBOOKS or "ddp.swarm." in " ".join(words), (page, words)
+            assert {word for word in words if word.endswith(".yml")} & PLAYBOOKS or "ddp.swarm." in " ".join(words), (
+                page,
+                words,
+            )
             for word in re.findall(r"(?<=-e )([a-z_]+)=", " ".join(words)):
                 assert word in variables() | {"host", "backup", "all", "teardown_volumes"}, (page, word)
     assert seen > 10
@@ -158,7 +176,12 @@ def test_other_commands_are_run_by_a_test_or_marked() -> None:
 
 
 def test_each_playbook_target_and_command_is_run_by_a_suite() -> None:
-    suites = "\n".join(path.read_text() for folder in ("tests", "molecule") for path in (ROOT / folder).rglob("*.*") if path.suffix in {".py", ".yml"})
+    suites = "\n".join(
+        path.read_text()
+        for folder in ("tests", "molecule")
+        for path in (ROOT / folder).rglob("*.*")
+        if path.suffix in {".py", ".yml"}
+    )
     for _page, words in everywhere():
         for word in words:
             if word in PLAYBOOKS:

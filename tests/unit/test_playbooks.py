@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-READ = {"collect", "diagnose", "follow", "report", "status"}
+READ = {"board", "collect", "diagnose", "follow", "report", "status"}
 # This machine alone, under its own engine's locks.
 LOCAL = {"lab"}
 PLAYBOOKS = {path.stem: path for path in (ROOT / "playbooks").glob("*.yml")}
