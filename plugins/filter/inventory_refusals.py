@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.inventory.manager import split_host_pattern
 
+from .project import installed
 from .ssh_command import ssh_command
 
 
@@ -79,6 +80,12 @@ def unsafe_settings(project: str, injected: bool) -> list[str]:
     root = Path(project).resolve()
     if not injected:
         return []
+    if installed(root):
+        said = (
+            "Ansible's inject_facts_as_vars is on, with which what a host says of itself takes the place of settings: write "
+            "'inject_facts_as_vars = False' below [defaults] in your ansible.cfg, or set ANSIBLE_INJECT_FACT_VARS=False."
+        )
+        return [said]
     open_to_all = root.stat().st_mode & stat.S_IWOTH
     return [
         f"Ansible has not read the project's ansible.cfg, without which it is not safe: run ansible-playbook in {root}, or set "

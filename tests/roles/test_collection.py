@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +47,69 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
+# Anything else in the archive is there by mistake.
+FILES = {
+    *("CHANGELOG.md", "CONTRIBUTING.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md"),
+    *("ansible.cfg", "execution-environment.yml", "requirements.txt", "requirements.yml", "site.yml"),
+}
+FOLDERS = {"docs", "examples", "library", "meta", "module_utils", "playbooks", "plugins", "roles", "training"}
+GALAXY: dict[str, Any] = yaml.safe_load((ROOT / "galaxy.yml").read_text())
+SIX_LINES = """
+- name: Train
+  ansible.builtin.import_playbook: ddp.swarm.site
+  vars:
+    training_stack: mine
+    training_args: 4 2 --batch_size 32 --snapshot_path /snapshots/snapshot.pt
+    training_wait_for: complete
+"""
+CONFIG = """
+[defaults]
+collections_path = collections
+inject_facts_as_vars = False
+callbacks_enabled = ddp.swarm.terminal_guard
+stdout_callback = ddp.swarm.phases
+"""
+INVENTORY = {
+    "swarm": {"children": {"managers": {"hosts": {"host1": {"ansible_host": "host1.invalid"}}}, "workers": {}}}
+}
+
+
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive, as `make release` builds it; it names the directory where it is to stay."""
+    place = Path(os.environ.get("DDP_RELEASE") or tmp_path_factory.mktemp("archive")).absolute()
+    for old in place.glob("ddp-swarm-*.tar.gz"):
+        old.unlink()
+    run(
+        BIN / "ansible-galaxy",
+        "collection",
+        "build",
+        ROOT,
+        "--output-path",
+        place,
+        cwd=tmp_path_factory.mktemp("build"),
+    )
+    (built,) = place.glob("ddp-swarm-*.tar.gz")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of collections with this one in it, made as its users would."""
     place = tmp_path_factory.mktemp("collection")
-    run(BIN / "ansible-galaxy", "collection", "build", ROOT, "--output-path", place, cwd=place)
-    (archive,) = place.glob("ddp-swarm-*.tar.gz")
     options = ["--offline", "--no-deps", "--collections-path", place / "collections"]
     run(BIN / "ansible-galaxy", "collection", "install", archive, *options, cwd=place)
     return place / "collections"
+
+
+@pytest.fixture
+def project(installed: Path, tmp_path: Path) -> Path:
+    """A directory of a user's, who has the collection, and nothing else of this project."""
+    (tmp_path / "collections").symlink_to(installed)
+    (tmp_path / "ansible.cfg").write_text(CONFIG)
+    (tmp_path / "hosts.json").write_text(json.dumps(INVENTORY))
+    (tmp_path / "train.yml").write_text(SIX_LINES)
+    return tmp_path
 
 
 def test_modules_and_filters_run_by_their_full_names(installed: Path, tmp_path: Path) -> None:
@@ -72,37 +129,76 @@ def test_modules_and_filters_run_by_their_full_names(installed: Path, tmp_path: 
     assert said["filtered"] == {"DB_PASS": "(hidden 1)"}
 
 
-def test_what_is_needed_is_in_the_archive_and_nothing_else(installed: Path) -> None:
+def test_what_is_needed_is_in_the_archive_and_nothing_else(archive: Path, installed: Path) -> None:
     tree = installed / "ansible_collections" / "ddp" / "swarm"
-    wanted = {
-        "README.md",
-        "LICENSE",
-        "docs",
-        "library",
-        "meta",
-        "module_utils",
-        "playbooks",
-        "plugins",
-        "roles",
-        "training",
-    }
     # A link in the tree, which the probe's archive follows.
     contract = "module_utils/preflight/contract.py"
     assert (tree / "roles/preflight/files/probe/ddp_probe/contract.py").read_text() == (tree / contract).read_text()
-    found = {path.name for path in tree.iterdir()}
-    assert wanted <= found
-    assert not found & {
-        "console",
-        "ddp",
-        ".venv",
-        ".git",
-        ".lab",
-        "artifacts",
-        "backups",
-        "collections",
-        "molecule",
-        "tests",
-    }
+    assert {path.name for path in tree.iterdir()} == FILES | FOLDERS
+    assert not [
+        path for path in tree.rglob("*") if path.name == "__pycache__" or path.suffix in {".pyc", ".swp", ".orig"}
+    ]
+    assert archive.stat().st_size < 1_000_000
+
+
+def test_the_version_is_in_one_place_and_has_an_entry(archive: Path) -> None:
+    version = GALAXY["version"]
+    assert archive.name == f"ddp-swarm-{version}.tar.gz"
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    # What is not released yet has no number.
+    assert headings[0] == "Unreleased" or headings[0] == version
+    assert version in headings or headings == ["Unreleased"]
+    dynamic = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert dynamic["version"] == version
+
+
+def test_a_playbook_of_six_lines_finds_the_site(project: Path) -> None:
+    assert len(SIX_LINES.strip().splitlines()) == 6
+    said = run(BIN / "ansible-playbook", "-i", "hosts.json", "train.yml", "--list-tasks", cwd=project)
+    assert "ddp.swarm.training : " in said
+    assert "Form the swarm" in said or "One swarm of all hosts" in said
+
+
+def test_every_playbook_is_found_by_its_full_name(project: Path) -> None:
+    names = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
+    said = run(
+        BIN / "ansible-playbook",
+        "-i",
+        "hosts.json",
+        *(f"ddp.swarm.{name}" for name in names),
+        "--syntax-check",
+        cwd=project,
+    )
+    assert [name for name in names if f"/playbooks/{name}.yml" not in said] == []
+
+
+def test_results_are_looked_for_where_the_playbook_was_started(project: Path) -> None:
+    place = project / "artifacts" / "simple-training"
+    place.mkdir(parents=True)
+    (place / "metrics.jsonl").write_text('{"event": "step", "rank": 0, "time": 1, "step": 1, "loss": 0.5}\n')
+    said = run(BIN / "ansible-playbook", "-i", "hosts.json", "ddp.swarm.report", cwd=project)
+    assert "Report: " in said
+    assert (place / "report.html").exists()
+
+
+def test_the_modules_are_documented_by_their_full_names(project: Path) -> None:
+    said = json.loads(run(BIN / "ansible-doc", "--json", "ddp.swarm.swarm_stack", "ddp.swarm.nccl_check", cwd=project))
+    assert said["ddp.swarm.swarm_stack"]["doc"]["collection"] == "ddp.swarm"
+
+
+def test_the_execution_environment_is_one_that_ansible_builder_takes(archive: Path, tmp_path: Path) -> None:
+    """Its build context alone: no image registry can be asked."""
+    (tmp_path / "dist").mkdir()
+    shutil.copy(archive, tmp_path / "dist")
+    for name in ("execution-environment.yml", "requirements.txt", "requirements.yml"):
+        shutil.copy(ROOT / name, tmp_path)
+    run(BIN / "ansible-builder", "create", "--output-filename", "Containerfile", cwd=tmp_path)
+    context = tmp_path / "context"
+    text = (context / "Containerfile").read_text()
+    assert "ansible-galaxy collection install collection/ddp-swarm-" in text
+    assert "ENV ANSIBLE_INJECT_FACT_VARS=False" in text
+    assert (context / "_build" / "collection" / archive.name).exists()
+    assert "ansible-runner==" in text
 
 
 def test_both_lists_of_needed_collections_are_the_same() -> None:

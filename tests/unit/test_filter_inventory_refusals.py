@@ -39,6 +39,16 @@ def test_groups(managers: list[str] | None, workers: list[str] | None, others: l
     assert inventory_refusals({}) == []
 
 
+def test_a_collections_user_is_told_what_to_write(tmp_path: Path) -> None:
+    tree = tmp_path / "ansible_collections" / "ddp" / "swarm"
+    tree.mkdir(parents=True)
+    (said,) = unsafe_settings(str(tree), True)
+    assert said.endswith(
+        "write 'inject_facts_as_vars = False' below [defaults] in your ansible.cfg, or set ANSIBLE_INJECT_FACT_VARS=False."
+    )
+    assert str(tmp_path) not in said
+
+
 @pytest.mark.parametrize(("mode", "open_to_all"), [(0o755, False), (0o775, False), (0o757, True), (0o777, True)])
 def test_settings_that_ansible_has_not_read(mode: int, open_to_all: bool, tmp_path: Path) -> None:
     tmp_path.chmod(mode)
