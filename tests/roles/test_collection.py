@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
+from archives import BIN, SIX_LINES, built, installed, run, write_project
 from by_path import ROOT
 from swarm_stand_in import executable
 from swarm_stand_in.fixtures import Cluster, definition
 
-BIN = Path(sys.executable).parent
 PLAY = """
 - hosts: localhost
   gather_facts: false
@@ -32,21 +31,6 @@ PLAY = """
 """
 
 
-def run(*command: str | Path, cwd: Path, **environment: str) -> str:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env={**kept, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 # Anything else in the archive is there by mistake.
 FILES = {
     *("CHANGELOG.md", "CONTRIBUTING.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md"),
@@ -54,21 +38,6 @@ FILES = {
 }
 FOLDERS = {"docs", "examples", "library", "meta", "module_utils", "playbooks", "plugins", "roles", "training"}
 GALAXY: dict[str, Any] = yaml.safe_load((ROOT / "galaxy.yml").read_text())
-SIX_LINES = """
-- name: Train
-  ansible.builtin.import_playbook: ddp.swarm.site
-  vars:
-    training_stack: mine
-    training_args: 4 2 --batch_size 32 --snapshot_path /snapshots/snapshot.pt
-    training_wait_for: complete
-"""
-CONFIG = """
-[defaults]
-collections_path = collections
-inject_facts_as_vars = False
-callbacks_enabled = ddp.swarm.terminal_guard
-stdout_callback = ddp.swarm.phases
-"""
 INVENTORY = {
     "swarm": {"children": {"managers": {"hosts": {"host1": {"ansible_host": "host1.invalid"}}}, "workers": {}}}
 }
@@ -76,43 +45,25 @@ INVENTORY = {
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive, as `make release` builds it; it names the directory where it is to stay."""
-    place = Path(os.environ.get("DDP_RELEASE") or tmp_path_factory.mktemp("archive")).absolute()
-    for old in place.glob("ddp-swarm-*.tar.gz"):
-        old.unlink()
-    run(
-        BIN / "ansible-galaxy",
-        "collection",
-        "build",
-        ROOT,
-        "--output-path",
-        place,
-        cwd=tmp_path_factory.mktemp("build"),
-    )
-    (built,) = place.glob("ddp-swarm-*.tar.gz")
-    return built
+    """As `make release` builds it, which names the directory where it is to stay."""
+    return built(Path(os.environ.get("DDP_RELEASE") or tmp_path_factory.mktemp("archive")).absolute())
 
 
 @pytest.fixture(scope="module")
-def installed(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory of collections with this one in it, made as its users would."""
-    place = tmp_path_factory.mktemp("collection")
-    options = ["--offline", "--no-deps", "--collections-path", place / "collections"]
-    run(BIN / "ansible-galaxy", "collection", "install", archive, *options, cwd=place)
-    return place / "collections"
+def collections(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return installed(archive, tmp_path_factory.mktemp("collection"))
 
 
 @pytest.fixture
-def project(installed: Path, tmp_path: Path) -> Path:
+def project(collections: Path, tmp_path: Path) -> Path:
     """A directory of a user's, who has the collection, and nothing else of this project."""
-    (tmp_path / "collections").symlink_to(installed)
-    (tmp_path / "ansible.cfg").write_text(CONFIG)
+    (tmp_path / "collections").symlink_to(collections)
+    write_project(tmp_path)
     (tmp_path / "hosts.json").write_text(json.dumps(INVENTORY))
-    (tmp_path / "train.yml").write_text(SIX_LINES)
     return tmp_path
 
 
-def test_modules_and_filters_run_by_their_full_names(installed: Path, tmp_path: Path) -> None:
+def test_modules_and_filters_run_by_their_full_names(collections: Path, tmp_path: Path) -> None:
     cluster = Cluster()
     executable.install(cluster, tmp_path)
     play, answer = tmp_path / "play.yml", tmp_path / "answer.json"
@@ -120,7 +71,7 @@ def test_modules_and_filters_run_by_their_full_names(installed: Path, tmp_path: 
     given = {"compose": definition(), "answer": str(answer), "ansible_python_interpreter": sys.executable}
     run(
         BIN / "ansible-playbook", "-i", "localhost,", "-c", "local", "-e", json.dumps(given), play,
-        cwd=tmp_path, ANSIBLE_COLLECTIONS_PATH=str(installed), PATH=f"{tmp_path}:{os.environ['PATH']}",
+        cwd=tmp_path, ANSIBLE_COLLECTIONS_PATH=str(collections), PATH=f"{tmp_path}:{os.environ['PATH']}",
     )  # fmt: skip
     said: dict[str, Any] = json.loads(answer.read_text())
     assert {service["name"] for service in said["info"]["services"]} == {"node0", "node1"}
@@ -129,8 +80,8 @@ def test_modules_and_filters_run_by_their_full_names(installed: Path, tmp_path: 
     assert said["filtered"] == {"DB_PASS": "(hidden 1)"}
 
 
-def test_what_is_needed_is_in_the_archive_and_nothing_else(archive: Path, installed: Path) -> None:
-    tree = installed / "ansible_collections" / "ddp" / "swarm"
+def test_what_is_needed_is_in_the_archive_and_nothing_else(archive: Path, collections: Path) -> None:
+    tree = collections / "ansible_collections" / "ddp" / "swarm"
     # A link in the tree, which the probe's archive follows.
     contract = "module_utils/preflight/contract.py"
     assert (tree / "roles/preflight/files/probe/ddp_probe/contract.py").read_text() == (tree / contract).read_text()
