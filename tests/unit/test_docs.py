@@ -25,15 +25,21 @@ COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[
 OURS = re.compile(r"\b(?:docker|swarm|image|preflight|training|lab|lock|teardown|lease)_[a-z_]*[a-z]\b")
 # What a command line begins with, and the test that runs it. Nothing else may stand on a page as a command.
 RUN_BY = {
-    "ansible-doc": "tests/unit/test_docs.py",
+    "ansible-builder": "tests/roles/test_collection.py",
+    "ansible-doc": "tests/roles/test_collection.py",
     "ansible-galaxy": "tests/roles/test_collection.py",
     "apt-get": "tests/image/test_air_gap.py",
     "docker": "tests/image/test_air_gap.py",
     "pip": "roles/lab/tasks/offline.yml",
     "ssh": "tests/field/test_ways_in.py",
 }
-# Needs a host or hardware that no test has. The page has to say so.
-UNTRIED = {"semanage": "No host with SELinux was tried", "restorecon": "No host with SELinux was tried"}
+# Needs a host, a program or hardware that no test has. The page has to say so.
+UNTRIED = {
+    "ansible-navigator": "These two commands were run with",
+    "ansible-runner": "These two commands were run with",
+    "semanage": "No host with SELinux was tried",
+    "restorecon": "No host with SELinux was tried",
+}
 
 
 class Loaded(HTMLParser):
@@ -149,10 +155,13 @@ def test_playbooks_on_pages_exist_and_take_their_variables() -> None:
     for page, words in everywhere():
         if words[0] == "ansible-playbook":
             seen += 1
-            assert {word for word in words if word.endswith(".yml")} & PLAYBOOKS or "ddp.swarm." in " ".join(words), (
-                page,
-                words,
-            )
+            # By its path, by its full name, or one that the page itself shows.
+            named = {word for word in words if word.startswith("ddp.swarm.") or word.endswith(".yml")} - {"hosts.yml"}
+            full = {
+                f"playbooks/{word.removeprefix('ddp.swarm.')}.yml" for word in named if word.startswith("ddp.swarm.")
+            }
+            shown = {word for word in named if f"Save it as `{word}`" in page.read_text()}
+            assert (named & PLAYBOOKS) | (full & PLAYBOOKS) | shown, (page, words)
             for word in re.findall(r"(?<=-e )([a-z_]+)=", " ".join(words)):
                 assert word in variables() | {"host", "backup", "all", "teardown_volumes"}, (page, word)
     assert seen > 10

@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 READ = {"board", "collect", "diagnose", "follow", "report", "status"}
 # This machine alone, under its own engine's locks.
 LOCAL = {"lab"}
-PLAYBOOKS = {path.stem: path for path in (ROOT / "playbooks").glob("*.yml")}
+# The site of the collection imports that of the checkout.
+PLAYBOOKS = {path.stem: path for path in (ROOT / "playbooks").glob("*.yml") if path.stem != "site"}
 
 
 def tasks(play: dict[str, Any]) -> list[dict[str, Any]]:
@@ -34,6 +35,8 @@ def test_the_lease_is_the_first_thing_that_hosts_are_asked_for(name: str) -> Non
 
 
 def test_the_site_takes_it_where_the_check_alone_takes_none() -> None:
+    (whole,) = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())
+    assert whole["ansible.builtin.import_playbook"] == "../site.yml"
     site = yaml.safe_load((ROOT / "site.yml").read_text())
     assert site[0]["ansible.builtin.import_playbook"] == "playbooks/validate.yml"
     assert site[0]["vars"]["lock_wanted"] is True
