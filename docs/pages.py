@@ -92,10 +92,6 @@ def prose(said: Any) -> str:
     return CODE.sub(lambda match: f"`{match[0][match[0].index('(') + 1 : -1]}`", text)
 
 
-def cell(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
 def kind(option: dict[str, Any]) -> str:
     named = str(option.get("type", "str"))
     return f"list of {option['elements']}" if named == "list" and option.get("elements") else named
@@ -103,32 +99,38 @@ def kind(option: dict[str, Any]) -> str:
 
 def default(option: dict[str, Any]) -> str:
     if option.get("required"):
-        return "(required)"
+        return "required"
     if option.get("default") is None:
         return ""
     value = option["default"]
-    return f"`{value if isinstance(value, str) and value else json.dumps(value)}`"
+    return f"default `{value if isinstance(value, str) and value else json.dumps(value)}`"
 
 
-def rows(options: dict[str, Any], prefix: str = "") -> list[str]:
+def facts(option: dict[str, Any]) -> str:
+    """Type, default and choices, on one line."""
+    said = [kind(option), default(option)]
+    if option.get("choices"):
+        words = [str(choice).lower() if isinstance(choice, bool) else str(choice) for choice in option["choices"]]
+        said.append(f"one of {', '.join(f'`{word}`' for word in words)}")
+    return ", ".join(filter(None, said))
+
+
+def listed(options: dict[str, Any], depth: int = 0) -> list[str]:
+    """A list, since tables cut names on a narrow screen. What an option holds is listed below it."""
     made = []
     for name, option in options.items():
-        said = prose(option.get("description"))
-        if option.get("choices"):
-            said += (
-                " One of "
-                + ", ".join(
-                    f"`{str(choice).lower() if isinstance(choice, bool) else choice}`" for choice in option["choices"]
-                )
-                + "."
-            )
-        made.append(f"| `{prefix}{name}` | {kind(option)} | {cell(default(option))} | {cell(said)} |")
-        made += rows(option.get("options") or option.get("suboptions") or {}, f"{prefix}{name}.")
+        made.append(f"{'    ' * depth}- **`{name}`** ({facts(option)}): {prose(option.get('description'))}")
+        made += listed(option.get("options") or option.get("suboptions") or {}, depth + 1)
     return made
 
 
-def table(options: dict[str, Any]) -> str:
-    return "\n".join(["| name | type | default | what it does |", "| --- | --- | --- | --- |", *rows(options)])
+def described(options: dict[str, Any]) -> list[str]:
+    """Each variable under a heading of its own, to which one can link."""
+    made = []
+    for name, option in options.items():
+        made += [f"#### `{name}` {{ #{name} }}", f"*{facts(option)}*", prose(option.get("description"))]
+        made += ["\n".join(listed(option["options"]))] if option.get("options") else []
+    return made
 
 
 def variables() -> str:
@@ -142,9 +144,9 @@ def variables() -> str:
         role = path.parents[1].name
         parts.append(f"## {role} {{ #{role} }}")
         for entry, spec in yaml.safe_load(path.read_text())["argument_specs"].items():
-            parts += [f"### {role}: {entry}"] if entry != "main" else []
+            parts += [f"### {role}: {entry} {{ #{role}-{entry} }}"] if entry != "main" else []
             parts.append(prose(spec.get("description") or spec.get("short_description")))
-            parts += [table(spec["options"])] if spec.get("options") else []
+            parts += described(spec.get("options") or {})
     return "\n\n".join(parts) + "\n"
 
 
@@ -182,13 +184,9 @@ def modules() -> str:
             f"`{name}`: {prose(doc['short_description'])}.",
             *map(prose, doc["description"]),
         ]
-        parts += [table(doc["options"])] if doc.get("options") else []
+        parts += ["\n".join(listed(doc["options"]))] if doc.get("options") else []
         if said.get("examples"):
             parts += [f"```yaml\n{said['examples'].strip()}\n```"]
         if said.get("return"):
-            parts.append("| returns | type | what it is |\n| --- | --- | --- |")
-            parts[-1] += "".join(
-                f"\n| `{key}` | {value.get('type', '')} | {cell(prose(value.get('description')))} |"
-                for key, value in said["return"].items()
-            )
+            parts += ["Returns:", "\n".join(listed(said["return"]))]
     return "\n\n".join(parts) + "\n"
