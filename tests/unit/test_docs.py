@@ -176,6 +176,15 @@ def test_targets_and_commands_of_the_console_exist_with_their_options() -> None:
             assert {word.split("=")[0] for word in words[2:] if word.startswith("-")} <= options, (page, words)
 
 
+def test_whole_files_of_settings_hold() -> None:
+    seen = 0
+    for page in PAGES:
+        for block in re.findall(r"^    # inventory/group_vars/all\.yml\n((?:    .*\n)+)", page.read_text(), re.MULTILINE):
+            seen += 1
+            assert set(yaml.safe_load(block)) <= variables(), page
+    assert seen == 2
+
+
 def test_other_commands_are_run_by_a_test_or_marked() -> None:
     for page, words in everywhere():
         if words[0] in UNTRIED:
