@@ -179,7 +179,9 @@ def test_targets_and_commands_of_the_console_exist_with_their_options() -> None:
 def test_whole_files_of_settings_hold() -> None:
     seen = 0
     for page in PAGES:
-        for block in re.findall(r"^    # inventory/group_vars/all\.yml\n((?:    .*\n)+)", page.read_text(), re.MULTILINE):
+        for block in re.findall(
+            r"^    # inventory/group_vars/all\.yml\n((?:    .*\n)+)", page.read_text(), re.MULTILINE
+        ):
             seen += 1
             assert set(yaml.safe_load(block)) <= variables(), page
     assert seen == 2
