@@ -29,10 +29,10 @@ def board(words: list[str], job: str, every: float, port: int, say: Callable[[st
     try:
         done = unattended(words)
         folder = shown_folder(done, job)
+        if done.rc:
+            say(f"No host tells anything new, so this is what was fetched before: {done.sentence}")
         with tensorboard(folder, port) as process:
             say(f"TensorBoard: http://{HOME}:{port}/ (Ctrl-C ends it; the job goes on)")
-            if done.rc:
-                say(f"This is what was fetched before: {done.sentence}")
             keep_fetching(words, process, every, say, failed=bool(done.rc))
     except KeyboardInterrupt:
         return 0
