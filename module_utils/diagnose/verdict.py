@@ -283,9 +283,9 @@ def absent(nodes: list[Node], workers: list[Worker]) -> Verdict | None:
     others = waiting([worker for worker in workers if worker.open or worker.waits_for_ranks], " for it")
     then = f". {others[0].upper()}{others[1:]}." if others else "."
     several_here = any(len(node.workers) > 1 for node in nodes)
-    for node in nodes:
-        if node.workers:
-            continue
+    gone = [node for node in nodes if not node.workers]
+    # One that ended by itself is why the others ended: they lost it.
+    for node in sorted(gone, key=lambda node: not node.exits):
         name = f"each rank on {node.host}" if several_here else f"rank {node.number} on {node.host}"
         if node.started:
             return ended(name, node.number, node, node.exits, then)

@@ -210,6 +210,9 @@ def test_an_end_by_itself() -> None:
     verdict = judge(given)
     assert verdict.sentence.startswith("rank 1 on host2 has ended by itself: sys.exit(0) in train.py:37 main().")
     assert verdict.shown()["places"] == [{"file": "/app/train.py", "line": 37, "function": "main"}]
+    # Rank 0, which has lost it, has ended too.
+    given[0]["record"]["processes"] = [agent]
+    assert judge(given).sentence.startswith("rank 1 on host2 has ended by itself: sys.exit(0) in train.py:37 main().")
 
 
 def test_one_of_several_ranks_of_a_host_ends() -> None:
