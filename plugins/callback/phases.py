@@ -160,12 +160,10 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         return str(task.get_name()).strip() + (f" ({took:.0f} s)" if took >= LONG else "")
 
     def place(self, result: Any) -> str:
-        """The host on which it was done. A loop may have been to several: then it counts as the host's for which it was done."""
-        results = [item for item in result.result.get("results") or [result.result] if isinstance(item, dict)]
-        places = {(item.get("_ansible_delegated_vars") or {}).get("ansible_delegated_host") for item in results}
-        place = places.pop() if len(places) == 1 else None
+        """The host on which it was done. Of a loop, which may have been to several, Ansible does not tell: then the host for which."""
+        told = (result.result.get("_ansible_delegated_vars") or {}).get("ansible_delegated_host")
         asked = str(result.task.delegate_to or "")
-        return str(place or (asked if "{{" not in asked else "") or result.host.get_name())
+        return str(told or (asked if "{{" not in asked else "") or result.host.get_name())
 
     def subject(self, result: Any) -> str:
         """The host for which it was done, and the other one on which, if there is one. A task for all is that of its place."""

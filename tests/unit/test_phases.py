@@ -235,11 +235,10 @@ def test_a_host_for_which_another_one_does_it_is_named(player: Player) -> None:
     assert "Changed: host1 2" in shown
     shown = player.run([{**CHANGE, "delegate_to": "host2", "run_once": True}], hosts="host1,host2")
     assert shown.startswith("First\n  host2: Create it\n")
-    # By a variable, once and in a loop.
+    # By a variable; of a loop Ansible does not tell where it was.
     shown = player.run([{**CHANGE, "delegate_to": "{{ groups.all[1] }}", "run_once": True}], hosts="host1,host2")
     assert shown.startswith("First\n  host2: Create it\n")
     turns = {**CHANGE, "delegate_to": "{{ item }}", "run_once": True}
-    assert player.run([{**turns, "loop": ["host2"]}], hosts="host1,host2").startswith("First\n  host2: Create it\n")
     assert "{{" not in player.run([{**turns, "loop": ["host1", "host2"]}], hosts="host1,host2")
 
 
