@@ -36,7 +36,7 @@ demo: lab ## the whole way: two lab hosts, Docker, swarm, image, check, training
 	@echo
 	@echo "Results:       artifacts/simple-training/"; ls artifacts/simple-training
 	@echo "Again:         $(BIN)/ansible-playbook -i .lab/inventory.yml site.yml   (says \"nothing to change\")"
-	@echo "Look:          $(BIN)/ansible-playbook -i .lab/inventory.yml playbooks/status.yml"
+	@echo "Look:          ./ddp status, ./ddp watch, ./ddp report"
 	@echo "Remove:        make demo-clean"
 
 demo-clean: .venv/.installed ## remove the lab's hosts, disks and network, and nothing else
