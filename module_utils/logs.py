@@ -22,7 +22,9 @@ BAR = re.compile(r"(.*?)(?:(\d{1,3})%\|[^|]*\| *[^ /]+/[^ /]+ \[\d|(\d+)it \[\d)
 TROUBLE = re.compile(r"Traceback \(most recent call last\)|failed \(exitcode: |terminate called|Fatal Python error")
 
 # What a rank's launcher and torchrun say themselves, as "[launcher] ..." and "W1129 10:00:00.123 7 torch/distributed/run.py:792] ...".
-STARTER = re.compile(r"\[launcher\] |[DIWEF]\d{4} [\d:.]+ \d+ (?:\S*/)?torch/distributed/(?:run|launcher|elastic)\b|\S*WARNING:torch\.distributed\.run:")
+STARTER = re.compile(
+    r"\[launcher\] |[DIWEF]\d{4} [\d:.]+ \d+ (?:\S*/)?torch/distributed/(?:run|launcher|elastic)\b|\S*WARNING:torch\.distributed\.run:"
+)
 
 
 def time_key(stamp: str) -> str:

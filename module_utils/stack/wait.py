@@ -149,10 +149,7 @@ class Waiter:
             for slot in state.slots:
                 earlier = failed_attempts(slot, live.tasks)
                 good = slot.verdict == "complete" or (
-                    self.goal == "running"
-                    and slot.verdict == "running"
-                    and self._is_ready(slot)
-                    and not earlier
+                    self.goal == "running" and slot.verdict == "running" and self._is_ready(slot) and not earlier
                 )
                 if good:
                     continue
