@@ -189,6 +189,9 @@ def stop(
     """Stop a job with time to save, and collect it; ddp up goes on from there (playbooks/stop.yml)."""
     if every and job:
         raise Usage("--all stops every job: leave the name out, or --all.")
+    if job and not settings.check and not settings.asks:
+        # Where there is no such job, that is said as `ddp status` says it.
+        looking.look(looking.status_command(settings), [job])
     return play(settings, "playbooks/stop.yml", named(job, all=every))
 
 

@@ -21,6 +21,11 @@ BAR = re.compile(r"(.*?)(?:(\d{1,3})%\|[^|]*\| *[^ /]+/[^ /]+ \[\d|(\d+)it \[\d)
 # What Python and torchrun write when a process ends badly.
 TROUBLE = re.compile(r"Traceback \(most recent call last\)|failed \(exitcode: |terminate called|Fatal Python error")
 
+# What a rank's launcher and torchrun say themselves, as "[launcher] ..." and "W1129 10:00:00.123 7 torch/distributed/run.py:792] ...".
+STARTER = re.compile(
+    r"\[launcher\] |[DIWEF]\d{4} [\d:.]+ \d+ (?:\S*/)?torch/distributed/(?:run|launcher|elastic)\b|\S*WARNING:torch\.distributed\.run:"
+)
+
 
 def time_key(stamp: str) -> str:
     """RFC 3339 with Go's variable number of decimals, made to sort as text."""
@@ -78,6 +83,11 @@ def process_of(line: str) -> str:
     """The process of a host that a line is from, as torchrun names it; empty where it names none."""
     found = PROCESS.match(line)
     return found[1] if found else ""
+
+
+def is_of_the_starter(line: str) -> bool:
+    """Whether a line is of what starts a script, and not of the script."""
+    return STARTER.match(PROCESS.sub("", printable(line), count=1)) is not None
 
 
 def matching(pattern: re.Pattern[str], line: str) -> list[str]:

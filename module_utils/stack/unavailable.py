@@ -26,7 +26,7 @@ def explain_unavailable(docker: DockerCli, error: DockerError) -> str:
     if state == "locked" or "needs to be unlocked" in str(error):
         return f"The swarm on {host} is locked: run `docker swarm unlock` there with the unlock key, then try again."
     if state == "inactive":
-        return f"{host} is not part of a swarm: initialise one with `docker swarm init`, or join one as a manager."
+        return f"{host} is not part of a swarm: playbooks/swarm.yml makes one, or brings it back into its own."
     if lost_quorum(f"{error} {swarm.get('Error', '')}"):
         return (
             f"The swarm of {host} has no quorum: more than half of its managers must be up to change or show a stack."

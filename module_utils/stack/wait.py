@@ -8,11 +8,13 @@ import time
 from typing import Any
 
 from ..docker.cli import DockerCli
-from ..logs import matching
+from ..logs import is_of_the_starter, matching
 from .explain import describe_task, find_failures, hint_for, sentence, task_log
-from .live import Live, ServiceState, Slot, Task, read_live, same_template
+from .live import FAILED_STATES, Live, ServiceState, Slot, Task, read_live, same_template
 
 POLL = 1.0
+# Seconds: one that has failed after a longer life than this is no crash loop.
+LONGEST_LOOP = 60.0
 READY_LOG_LINES = 2000
 
 
@@ -52,8 +54,8 @@ class Waiter:
         self.settled = False
         # Tasks whose whole log was read, because it is longer than what is read at each look.
         self.searched: set[str] = set()
-        self.stable_tasks: frozenset[str] = frozenset()
-        self.stable_since = time.monotonic()
+        # Since when each task has been seen as running, and as ready.
+        self.since: dict[str, float] = {}
 
     def until_reached(self, live: Live, old_updates: set[str], settled: bool) -> Live:
         """`settled`: nothing was done, so that what has been running for long enough need not be watched again."""
@@ -95,36 +97,37 @@ class Waiter:
 
     def _says_ready(self, task: str, pattern: re.Pattern[str]) -> bool:
         lines = task_log(self.docker, task, READY_LOG_LINES)
-        if any(matching(pattern, line) for line in lines):
+        if says(pattern, lines):
             return True
         if len(lines) < READY_LOG_LINES or task in self.searched:
             return False
         self.searched.add(task)
         # The engine rotates logs: of a task that was there before, the line may be gone for good.
-        return self.settled or any(matching(pattern, line) for line in task_log(self.docker, task, None))
+        return self.settled or says(pattern, task_log(self.docker, task, None))
 
     def _stable(self, live: Live) -> bool:
         if self.goal == "complete":
             return True
-        running = frozenset(
-            slot.task.id for state in live.states() for slot in state.slots if slot.verdict == "running"
-        )
         now = time.monotonic()
-        # A task that went from running to complete has not become unstable.
-        if not running <= self.stable_tasks:
-            self.stable_since = now
-        self.stable_tasks = running
-        return not running or now - self.stable_since >= self.params["stability_period"]
+        running = [slot for state in live.states() for slot in state.slots if slot.verdict == "running"]
+        for slot in running:
+            self.since.setdefault(slot.task.id, now)
+        return all(now - self.since[slot.task.id] >= self._trial(slot, live) for slot in running)
 
     def _old_enough(self, live: Live) -> bool:
         """Stable by the clock: saves watching a stack that has been up for long. Hosts' clocks may differ a little."""
         now = time.time()
         return all(
-            now - epoch(slot.task.updated) >= self.params["stability_period"]
+            now - epoch(slot.task.updated) >= self._trial(slot, live)
             for state in live.states()
             for slot in state.slots
             if slot.verdict == "running"
         )
+
+    def _trial(self, slot: Slot, live: Live) -> float:
+        """For how many seconds a task must run before it counts: where attempts before it have failed, longer than these lived."""
+        lives = [epoch(task.updated) - epoch(task.created) for task in failed_attempts(slot, live.tasks)]
+        return float(self.params["stability_period"]) + min(max(lives, default=0.0), LONGEST_LOOP)
 
     def _failed(self, live: Live, old_updates: set[str]) -> StackFailure:
         # A moment later swarm knows more: the task that broke an update, the peers that failed with it.
@@ -144,16 +147,19 @@ class Waiter:
         for state in states:
             waits += [f"{state.full_name} lacks {state.missing} of {state.wanted} tasks"] if state.missing else []
             for slot in state.slots:
+                earlier = failed_attempts(slot, live.tasks)
                 good = slot.verdict == "complete" or (
-                    self.goal == "running" and slot.verdict == "running" and self._is_ready(slot)
+                    self.goal == "running" and slot.verdict == "running" and self._is_ready(slot) and not earlier
                 )
                 if good:
                     continue
-                text = waiting_for(slot, live.tasks, self.goal, self.pattern.pattern if self.pattern else "")
-                hint = hint_for(state, slot.task) or hint_for(state, last_failed(slot, live.tasks) or slot.task)
+                pattern = self.pattern.pattern if self.pattern and not self._is_ready(slot) else ""
+                text = waiting_for(slot, live.tasks, self.goal, pattern)
+                hint = hint_for(state, slot.task) or (hint_for(state, earlier[0]) if earlier else "")
                 name = f"{state.full_name}.{slot.name}" if state.wanted > 1 else state.full_name
                 waits.append(f"{name} {text}" + (f" - {hint}" if hint else ""))
-                entry = describe_task(self.docker, state, slot.task, self.params["log_lines"])
+                told = slot.task if slot.verdict != "running" or not earlier else earlier[0]
+                entry = describe_task(self.docker, state, told, self.params["log_lines"])
                 entry["error"] = entry["error"] or text
                 entry["hint"] = hint
                 failures.append(entry)
@@ -182,22 +188,27 @@ def waiting_for(slot: Slot, tasks: list[Task], goal: str, pattern: str) -> str:
         return f"is not scheduled: {task.error or 'swarm gives no reason'}"
     if task.state == "preparing":
         return f"is preparing{where}{since} (fetching or checking the image)"
-    if task.state == "running":
-        if goal == "running" and pattern:
-            return f"is running{where}, but its log has no line that matches {pattern!r}"
-        return f"is still running{where}{since}"
-    earlier = last_failed(slot, tasks)
-    text = f"is {'about to be restarted' if slot.verdict == 'restarting' else task.state}{where}{since}"
+    earlier = next(iter(failed_attempts(slot, tasks)), None)
+    before = ""
     if earlier:
         code = f" with exit code {earlier.exit_code}" if earlier.exit_code else ""
-        text += f"; its last attempt {earlier.state}{code}" + (f": {earlier.error}" if earlier.error else "")
-    return text
+        before = f"; its last attempt {earlier.state}{code}" + (f": {earlier.error}" if earlier.error else "")
+    if task.state == "running":
+        if goal == "running" and pattern:
+            return f"is running{where}, but its log has no line that matches {pattern!r}{before}"
+        return f"is running again{where}{since}{before}" if before else f"is still running{where}{since}"
+    return f"is {'about to be restarted' if slot.verdict == 'restarting' else task.state}{where}{since}{before}"
 
 
-def last_failed(slot: Slot, tasks: list[Task]) -> Task | None:
-    bad = ("failed", "rejected", "orphaned")
-    own = (t for t in tasks if t.service == slot.task.service and t.slot == slot.name)
-    return next((t for t in own if t.state in bad and same_template(t.spec, slot.task.spec)), None)
+def failed_attempts(slot: Slot, tasks: list[Task]) -> list[Task]:
+    """Those that were made as this one is, newest first."""
+    own = (t for t in tasks if t.service == slot.task.service and t.slot == slot.name and t.id != slot.task.id)
+    return [t for t in own if t.state in FAILED_STATES and same_template(t.spec, slot.task.spec)]
+
+
+def says(pattern: re.Pattern[str], lines: list[str]) -> bool:
+    """Whether a line matches that the program itself wrote."""
+    return any(matching(pattern, line) for line in lines if not is_of_the_starter(line))
 
 
 def epoch(stamp: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
@@ -48,6 +49,8 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
     def __init__(self) -> None:
         super().__init__()
         self.phase, self.shown = "", False
+        # Whether a task of the phase has begun, and one of the run that tags have chosen.
+        self.begun = self.chosen = False
         self.began = self.task_began = time.monotonic()
         self.times: list[tuple[str, float]] = []
         self.changes: Counter[str] = Counter()
@@ -86,10 +89,11 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         self._play = play
         self.end_phase()
         self.phase, self.shown, self.began = play.get_name().strip() or "Play", False, time.monotonic()
+        self.begun = False
 
     def end_phase(self) -> None:
         self.be_quiet()
-        if self.phase:
+        if self.phase and (self.begun or self.shown):
             took = time.monotonic() - self.began
             self.times.append((self.phase, took))
             if not self.shown and not self.failed:
@@ -102,6 +106,8 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         if self.whole:
             super()._task_start(task, prefix)
             return
+        self.begun = True
+        self.chosen = self.chosen or "always" not in task.tags or "always" in context.CLIARGS.get("tags", ())
         self._task_type_cache[task._uuid] = prefix
         self._last_task_name = task.get_name().strip()
         self.task_began = time.monotonic()
@@ -288,29 +294,57 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         show("")
         if counts:
             show(f"{'Would change' if check else 'Changed'}: {counts}", color=C.COLOR_CHANGED)
+        elif not ended and by_tags() and not self.chosen:
+            show(
+                f"No task was chosen by {printable(by_tags())}, so nothing was looked at. --list-tags names the tags that there are.",
+                color=C.COLOR_ERROR,
+            )
         elif not ended:
             show("There is nothing to change.", color=C.COLOR_OK)
         long = [f"{name} {took:.0f} s" for name, took in self.times if took >= 1]
         show(f"Time: {printable(', '.join(long)) or 'less than a second'}")
         # Of hosts that failed alike, one stands for all.
-        alike: dict[tuple[str, ...], list[str]] = {}
+        alike: list[list[str]] = []
         for host in ended:
-            alike.setdefault(tuple(self.failed[host][2]), []).append(host)
-        for number, (said, hosts) in enumerate(alike.items()):
+            same = next((hosts for hosts in alike if self.failed_alike(hosts[0], host)), None)
+            if same:
+                same.append(host)
+            else:
+                alike.append([host])
+        for number, hosts in enumerate(alike):
             if number == SHOWN:
                 show(
-                    f"And others failed: {', '.join(h for hs in list(alike.values())[SHOWN:] for h in hs)}",
+                    f"And others failed: {', '.join(h for hs in alike[SHOWN:] for h in hs)}",
                     color=C.COLOR_ERROR,
                 )
                 break
-            phase, where, _ = self.failed[hosts[0]]
+            phase, where, said = self.failed[hosts[0]]
             also = f" (as on {', '.join(hosts[1:])})" if hosts[1:] else ""
             show(f"\n{printable(f'{phase}, {where}{also}')}:", color=C.COLOR_ERROR)
-            room = None if len(alike) == 1 else SHORT
-            for line in said[:room]:
+            # The sentence is first, and the reason, after the log that ends with it, is last.
+            if len(alike) > 1 and len(said) > SHORT:
+                said = [said[0], "...", *said[2 - SHORT :]]
+            for line in said:
                 show(f"  {printable(line)}", color=C.COLOR_ERROR)
         if ended:
             show("Ansible's whole output: the same command with -v")
+
+    def failed_alike(self, one: str, other: str) -> bool:
+        """Whether two hosts say the same, but for their own names and what is called by a number."""
+        said = {host: "\n".join(self.failed[host][2]) for host in (one, other)}
+        return said[one] == said[other] or without_names(said[one], one) == without_names(said[other], other)
+
+
+def without_names(said: str, host: str) -> str:
+    said = re.sub(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12,64}\b", "#", said)
+    return re.sub(rf"(?<![\w.-]){re.escape(host)}(?![\w-])", "@", said)
+
+
+def by_tags() -> str:
+    """The options that choose tasks by their tags, as they were given."""
+    tags = [tag for tag in context.CLIARGS.get("tags") or () if tag != "all"]
+    given = {"--tags": tags, "--skip-tags": context.CLIARGS.get("skip_tags") or ()}
+    return " ".join(f"{option} {','.join(sorted(values))}" for option, values in given.items() if values)
 
 
 SHOWN, SHORT = 3, 6  # failures that differ, and the lines of each

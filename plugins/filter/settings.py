@@ -29,6 +29,24 @@ BESIDE = {
     "training_probe_env", "training_probe_stack", "training_running", "training_spares_gpus", "docker_changed", "docker_checked",
     "docker_host_info", "image_wanted", "lock_wanted", "swarm_changed", "training_checked",
 }  # fmt: skip
+# True or false, given to playbooks.
+SWITCHES = ("all", "teardown_collect", "teardown_volumes")
+# By analogy, on the command line: no playbook would see which job is meant, and take the default one.
+ANALOGOUS = dict.fromkeys(
+    [
+        "stack",
+        "stack_name",
+        "job",
+        "job_name",
+        "jobs",
+        "name",
+        "training",
+        "training_name",
+        "training_job",
+        "training_stack_name",
+    ],
+    "training_stack",
+)
 OTHERS = "ddp_others"
 UNKNOWN = object()
 # What argument_specs take for true or false, as text.
@@ -114,7 +132,8 @@ def name_sentences(given: Iterable[str], typed: Iterable[str], ours: Iterable[st
     strangers = {*given, *typed} - known - set(others) - BESIDE
     # What begins with '_' is private to roles, whose variables a play sees too.
     for name in sorted(name for name in strangers if not name.startswith("_")):
-        meant = nearest(name, known)
+        plain = name.casefold().replace("-", "_")
+        meant = (ANALOGOUS.get(plain, "") if name in typed else "") or nearest(name, known)
         if meant:
             said.append(
                 f"{name} is no setting: do you mean {meant}? If it belongs to another project, name it in {OTHERS}: [{name}]."
@@ -217,6 +236,10 @@ def setting_refusals(context: Context, roles: str, hosts: list[str]) -> list[str
     said = name_sentences(
         given, load_extra_vars(DataLoader()), ours, others if isinstance(others, (list, tuple)) else []
     )
+    for name in SWITCHES:
+        value = held(own, name)
+        if value is not UNKNOWN and not fits(value, "bool"):
+            said.append(f"{name} is {type_of(value)} that is neither true nor false: say {name}=true or {name}=false.")
     for name in sorted(given & ours.keys()):
         here = held(own, name)
         found = {name: here}

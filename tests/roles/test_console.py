@@ -307,3 +307,10 @@ def test_completion(shell: str, site: Site) -> None:
     done = site.ddp("--none", _DDP_COMPLETE=f"complete_{shell}", **words)
     assert "status" in done.stdout
     assert "stop" not in done.stdout
+
+
+def test_a_job_that_is_not_there_cannot_be_stopped(site: Site) -> None:
+    site.start("mine")
+    done = site.ddp("stop", "mina")
+    assert done.returncode == 2, done.stdout
+    assert "There is no job mina in the swarm, which has mine. Did you mean mine?" in done.stderr

@@ -58,3 +58,22 @@ def test_a_secret_in_the_wrong_place_is_not_shown(site: Site) -> None:
     done = site.play(ROOT / "playbooks/status.yml", training_secrets="hunter2", training_env=["hunter2"])
     assert done.returncode != 0
     assert "hunter2" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"all": "yess"}, "all is a text that is neither true nor false: say all=true or all=false."),
+        ({"job": "b1"}, "job is no setting: do you mean training_stack?"),
+    ],
+)
+def test_which_jobs_are_stopped_is_not_guessed(given: dict[str, str], said: str, site: Site) -> None:
+    done = site.play(ROOT / "playbooks/stop.yml", **given)
+    assert done.returncode != 0
+    assert said in " ".join(done.stdout.split())
+    assert not site.mark.exists()
+
+
+def test_a_switch_is_taken_as_it_is(site: Site) -> None:
+    site.play(ROOT / "playbooks/stop.yml", all="yes")
+    assert site.mark.exists()

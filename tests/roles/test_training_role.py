@@ -3,7 +3,11 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+import pytest
+import yaml
+from by_path import ROOT
 from plays import of_role, play
 
 
@@ -87,3 +91,51 @@ def test_a_failure_is_told_with_what_its_host_says_of_the_moment(tmp_path: Path)
         in said
     )
     assert "--since=@1767322925 --until=@1767323075" in (tmp_path / "asked").read_text()
+
+
+def said_at_the_end(directory: Path, **variables: Any) -> str:
+    """The words of the role's last task, which says how the job stands."""
+    last = yaml.safe_load((ROOT / "roles/training/tasks/main.yml").read_text())[-1]
+    tell = {"ansible.builtin.include_role": {"name": "training", "tasks_from": "tell", "public": True}}
+    tasks = [
+        {**tell, "vars": {"training_event": {}}},
+        last,
+        {"ansible.builtin.debug": {"msg": "for {{ _training_trial }} s"}},
+    ]
+    given = {"training_notify": "", "training_hosts": ["host1"], "training_pending": True, **variables}
+    done = play(directory, tasks, training_artifacts_dir=str(directory / "none"), **given)
+    assert done.returncode == 0, done.stdout
+    return " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(("complete", "words"), [(True, "demo has finished on"), (False, "demo trains on")])
+def test_a_job_that_has_ended_does_not_train(complete: bool, words: str, tmp_path: Path) -> None:
+    """One that ends while its start is waited for, as where nothing is left to train."""
+    deployed = {"changed": True, "state": {"complete": complete}}
+    said = said_at_the_end(tmp_path, training_stack="demo", _training_deployed=deployed, _training_compared={})
+    assert f"{words} host1." in said
+    assert ("Follow:" in said) != complete
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [({}, 3), ({"training_script": "own.py"}, 30), ({"training_command": "python own.py"}, 30),
+     ({"training_script": "own.py", "training_started_pattern": "loss"}, 3)],
+)  # fmt: skip
+def test_where_no_line_tells_of_a_start_it_takes_longer_than_a_failure(
+    settings: dict[str, str], seconds: int, tmp_path: Path
+) -> None:
+    said = said_at_the_end(tmp_path, training_stack="demo", _training_deployed={}, _training_compared={}, **settings)
+    assert f"for {seconds} s" in said
+
+
+def test_a_job_that_never_ran_here_has_no_other_program(tmp_path: Path) -> None:
+    """Nothing was ever collected: there is no stack.yml to look into."""
+    tell = {"ansible.builtin.include_role": {"name": "training", "tasks_from": "tell", "public": True}}
+    tasks = [
+        {**tell, "vars": {"training_event": {}}},
+        {"ansible.builtin.debug": {"msg": "other <{{ _training_other_program }}>"}},
+    ]
+    given = {"training_notify": "", "training_stack": "demo", "_training_compared": {}}
+    done = play(tmp_path, tasks, training_artifacts_dir=str(tmp_path / "none"), **given)
+    assert "other <>" in done.stdout, done.stdout

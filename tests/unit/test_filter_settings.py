@@ -32,6 +32,21 @@ def test_a_slip_of_the_hand_is_named_wherever_it_stands(wrong: str, meant: str) 
         assert said[0].startswith(f"{wrong} is no setting: do you mean {meant}?")
 
 
+@pytest.mark.parametrize(
+    "name", ["stack", "job", "job_name", "JOB", "name", "training_name", "training-job", "stack_name"]
+)
+def test_what_people_call_a_job_on_the_command_line_is_named(name: str) -> None:
+    said = settings.name_sentences([name], [name], OURS, [])
+    assert len(said) == 1
+    assert said[0].startswith(f"{name} is no setting: do you mean training_stack?")
+    assert settings.name_sentences([name], [name], OURS, [name]) == []
+
+
+@pytest.mark.parametrize("name", ["stack", "job", "name"])
+def test_a_neighbours_short_name_is_left_alone(name: str) -> None:
+    assert settings.name_sentences([name], [], OURS, []) == []
+
+
 def test_no_slip_is_passed_over() -> None:
     """By one letter in any place, and with a long name by two."""
     for name in OURS:

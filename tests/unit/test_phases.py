@@ -122,6 +122,56 @@ def test_hosts_that_fail_alike_are_one(player: Player) -> None:
     assert "First, host1: Refuse that failed (as on host2):" in shown
 
 
+def build(*reasons: str) -> dict[str, Any]:
+    """A task whose message on each host is the end of a long log."""
+    log = "".join(f"\n  #{number} step" for number in range(30))
+    said = {f"host{number}": f"docker build failed:{log}\n  {reason}" for number, reason in enumerate(reasons, 1)}
+    return {"name": "Build", "ansible.builtin.fail": {"msg": "{{ said[inventory_hostname] }}"}, "vars": {"said": said}}
+
+
+def test_of_hosts_that_fail_differently_the_reason_is_shown(player: Player) -> None:
+    """It stands at the end of what a build wrote."""
+    shown = player.run([build("No space left on device", "Could not resolve host")], hosts="host1,host2")
+    for reason in ("No space left on device", "Could not resolve host"):
+        assert f"docker build failed:\n  ...\n    #27 step\n    #28 step\n    #29 step\n    {reason}\n" in shown
+
+
+def test_what_only_names_the_host_or_a_container_is_alike(player: Player) -> None:
+    reasons = [f"no route from host{n}, container {str(n) * 12}" for n in (1, 2)]
+    shown = player.run([build(*reasons)], hosts="host1,host2")
+    assert "First, host1: Build failed (as on host2):" in shown
+    assert shown.count("no route from") == 1
+    assert shown.count("step") > 10
+    shown = player.run([build("host1 does not answer", "host1 does not answer")], hosts="host1,host2")
+    assert shown.count("host1 does not answer") == 1
+    # A host that says something of another one does not say it of itself.
+    shown = player.run([build("host1 does not answer", "host2 and host1")], hosts="host1,host2")
+    assert "as on" not in shown
+
+
+@pytest.mark.parametrize("options", [("--tags", "trainig"), ("--skip-tags", "change,other")])
+def test_tags_that_choose_no_task(options: tuple[str, ...], player: Player) -> None:
+    tagged = [[{**NOTHING, "tags": "always"}], [{**CHANGE, "tags": "change"}], [{**NOTHING, "tags": "other"}]]
+    shown = player.run(*tagged, options=options)
+    assert shown == (
+        "First: nothing to change\n\n"
+        f"No task was chosen by {' '.join(options)}, so nothing was looked at. --list-tags names the tags that there are.\nTime\n"
+    )
+
+
+def test_a_phase_that_tags_leave_out_is_not_said_to_be_fine(player: Player) -> None:
+    tagged = [[{**NOTHING, "tags": "one"}], [{**NOTHING, "tags": "two"}]]
+    assert (
+        player.run(*tagged, options=("--tags", "two"))
+        == "Second: nothing to change\n\nThere is nothing to change.\nTime\n"
+    )
+    assert player.run(*tagged, options=("--skip-tags", "two")) == (
+        "First: nothing to change\n\nThere is nothing to change.\nTime\n"
+    )
+    always = [[{**NOTHING, "tags": "always"}]]
+    assert "There is nothing to change." in player.run(*always, options=("--tags", "always"))
+
+
 def test_a_rescued_failure_is_none_at_the_end(player: Player) -> None:
     shown = player.run([{"block": [FAIL], "rescue": [{"ansible.builtin.debug": {"msg": "Another way."}}]}])
     assert "It is wrong" not in shown

@@ -53,7 +53,7 @@ class TestUnavailable:
         [
             ("x", {"LocalNodeState": "locked"}, "The swarm on host1 is locked: "),
             ("it needs to be unlocked", {"LocalNodeState": "active"}, "The swarm on host1 is locked: "),
-            ("x", {}, "host1 is not part of a swarm: "),
+            ("x", {}, "host1 is not part of a swarm: playbooks/swarm.yml makes one"),
             ("x", None, "host1 is not part of a swarm: "),
             (
                 "x",
@@ -137,7 +137,7 @@ class TestHints:
     @pytest.mark.parametrize(
         ("error", "code", "hint"),
         [
-            ("No such image: i", None, "Image i is not on host1: "),
+            ("No such image: i", None, "Image i is not on host1: playbooks/image.yml brings it there."),
             ("pull access denied for i", None, "Image i is not on host1: "),
             ("manifest unknown", None, "Image i is not on host1: "),
             ("not found: manifest i", None, "Image i is not on host1: "),

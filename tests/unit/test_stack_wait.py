@@ -101,6 +101,24 @@ class TestWaiting:
         swarm.log("demo_node1.1", "2025-01-01T10:00:01Z READY")
         assert not call(compose=[definition()], wait_for="running", ready_pattern="^READY").get("failed")
 
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "[launcher] rank 0 has brought epoch 3 | batch_size from rank 1",
+            "W1129 21:37:42.123000 7 torch/distributed/run.py:792] epoch 1 | batch_size",
+            "W1129 21:37:42.123000 7 site-packages/torch/distributed/elastic/agent/server/api.py:1] epoch 1 | batch_size",
+            "WARNING:torch.distributed.run:epoch 1 | batch_size",
+        ],
+    )
+    def test_what_starts_a_script_does_not_speak_for_it(self, swarm, call, line):
+        pattern = {"wait_for": "running", "ready_pattern": r"epoch \d+ \| batch_size"}
+        for node in ("node0", "node1"):
+            swarm.log(f"demo_{node}.1", f"!2025-01-01T10:00:01Z {line}")
+        assert "has no line that matches" in call(compose=[definition()], **pattern)["msg"]
+        for node in ("node0", "node1"):
+            swarm.log(f"demo_{node}.1", f"!2025-01-01T10:00:01Z {line}", "2025-01-01T10:00:02Z epoch 1 | batch_size 2")
+        assert not call(compose=[definition()], **pattern).get("failed")
+
     def test_ready_pattern_in_a_state_of_a_progress_bar_and_behind_torchruns_prefix(self, swarm, call):
         swarm.log("demo_node0.1", "2025-01-01T00:00:01Z [default1]:READY")
         swarm.log("demo_node1.1", "!2025-01-01T00:00:01Z loading\rREADY 1%\r2%")
@@ -215,6 +233,36 @@ class TestRestarts:
         made = call(compose=[self.compose(2)], wait_for="running", wait_timeout=60)
         assert made["msg"].startswith("demo_node1 on host1 failed with exit code 4")
         assert len([task for task in made["tasks"] if task["service"] == "node1"]) == 3
+
+    @pytest.mark.parametrize("life", [8, 25])
+    def test_what_fails_again_and_again_never_counts_as_running(self, swarm, call, life):
+        """It lives for longer than it would have to run; seen from its start, and by a second run in the middle of an attempt."""
+        swarm.outcomes = {"demo_node1": ("failed", 1, "task: non-zero exit (1)", life)}
+        made = call(later=0, compose=[self.compose(3)], wait_for="running", wait_timeout=300, stability_period=life + 3)
+        assert made["msg"].startswith("demo_node1 on host1 failed with exit code 1")
+        call(compose=[self.compose(3)], redeploy="always")
+        # In the second attempt, which has been running for as long as it has to.
+        again = call(
+            later=2 * life - 1, compose=[self.compose(3)], wait_for="running", wait_timeout=300, stability_period=3
+        )
+        assert again["msg"].startswith("demo_node1 on host1 failed with exit code 1")
+
+    def test_what_has_failed_and_runs_on_counts_in_the_end(self, swarm, call):
+        swarm.outcomes = {"demo_node1": [("failed", 1, "boom", 8), ("running", 0, "")]}
+        call(later=0, compose=[self.compose(3)])
+        began = swarm.clock.now
+        made = call(later=15, compose=[self.compose(3)], wait_for="running", wait_timeout=300)
+        assert not made.get("failed")
+        assert swarm.clock.now - began > 8 + 1 + 8 + 3
+        # What failed long ago, after a long life, is not held against it.
+        assert call(later=600, compose=[self.compose(3)], wait_for="running", wait_timeout=0)["state"]["converged"]
+
+    def test_one_that_waits_in_vain_is_told_with_what_failed_before(self, swarm, call):
+        swarm.outcomes = {"demo_node1": [("failed", 1, "boom", 30), ("running", 0, "")]}
+        made = call(later=0, compose=[self.compose(3)], wait_for="running", wait_timeout=50, stability_period=31)
+        assert "demo_node1 is running again on host1" in made["msg"]
+        assert "its last attempt failed with exit code 1: boom" in made["msg"]
+        assert [failure["exit_code"] for failure in made["failures"]] == [1]
 
     def test_one_that_succeeds_in_the_end(self, swarm, call):
         swarm.outcomes = {"demo_node1": [("failed", 4, "boom"), ("failed", 4, "boom"), ("complete", 0, "")]}
