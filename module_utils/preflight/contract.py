@@ -40,6 +40,8 @@ SLOW_MB_S = 20.0
 STEADY_CONNECTION = 0.8
 # What a record's `code` says of a failure, where it is for the remedy to know.
 IMPORT_UNFINISHED = "import_unfinished"
+IMPORT_KILLED = "import_killed"
+NO_NCCL = "no_nccl"
 SHARED_SUBNET = "shared_subnet"
 UNRESOLVED = "unresolved"
 OUTSIDE_SUBNET = "outside_subnet"

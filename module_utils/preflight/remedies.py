@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ..cuda import oldest_driver
 from .contract import (
+    IMPORT_KILLED,
     IMPORT_UNFINISHED,
     NO_GREETING,
     NO_INFINIBAND,
+    NO_NCCL,
     NO_RESULT,
     NO_VERBS,
     OTHER_RANK,
@@ -26,6 +28,20 @@ def hint_for(case: Case, rank: int, record: Json) -> str:
     code = record.get("code")
     if layer == 4 and code == IMPORT_UNFINISHED:
         return f"torch was not imported in time on {host}: look for what keeps it busy (uptime), or raise preflight_timeout"
+    if layer == 4 and code == IMPORT_KILLED:
+        return (
+            f"the kernel ended the process with torch on {host}, as it does where memory runs out: raise training_memory, or see "
+            f"'journalctl --dmesg --grep oom' on {host}"
+        )
+    if layer == 4 and code == NO_NCCL:
+        return (
+            "the torch in the image has no NCCL, as builds for CPUs have none: set training_backend to gloo, or build the image with a torch "
+            "for CUDA (image_cuda, image_pip_index)"
+        )
+    if layer == 4 and any(
+        other != rank and (case.probe(other).get("identity") or {}).get("torch") for other in case.hosts
+    ):
+        return f"torch can be imported from the image of others: {rebuilt(case, rank)}"
     if layer == 4:
         return f"run playbooks/image.yml --limit {host}: its image must have a torch that can be imported"
     if layer == 5:
@@ -88,6 +104,15 @@ def hint_for(case: Case, rank: int, record: Json) -> str:
         if code == WRONG_SUM:
             return f"the sum is wrong on {host}: do not train on it. Suspect memory (journalctl --dmesg for MCE and EDAC) or the network card (ethtool -S) of a host"
     return hang_hint(case, rank)
+
+
+def rebuilt(case: Case, rank: int) -> str:
+    """An image that is there by its tag is not made again."""
+    host, ref = case.hosts[rank], (case.checks(rank).get("image") or {}).get("name") or "IMAGE"
+    return (
+        f"run 'docker image rm --force {ref}' on {host}, and then run playbooks/image.yml --limit {host}: the tag is the "
+        "same, the content is not"
+    )
 
 
 def hang_hint(case: Case, rank: int) -> str:
@@ -179,6 +204,17 @@ def mtu_hint(case: Case, rank: int, peer: int | None) -> str:
         if pair.get("path_mtu")
     ]
     mtu = case.probe(rank).get("mtu")
+    links = {
+        case.hosts[one]: int((case.checks(one).get("link") or {}).get("mtu") or 0)
+        for one in (rank, peer)
+        if one is not None
+    }
+    if len(links) == 2 and all(links.values()) and len(set(links.values())) == 2:
+        shown = " and ".join(f"{size} B on {name}" for name, size in links.items())
+        return (
+            f"the hosts' links carry packets of unequal size ({shown}): give both the same (ip link set dev ... mtu, and the switch ports "
+            f"between them), or set the overlay's MTU to {min(links.values())} with swarm_network_mtu"
+        )
     if not paths or (mtu and min(paths) >= min(int(mtu), 9216)):
         return (
             f"small messages pass between {host} and {other}, 1 MiB does not: check their links for loss, and "

@@ -62,7 +62,9 @@ def test_a_probe_that_is_silent_about_a_layer_has_not_passed_it(pair, layer):
     ("layer", "peer", "facts", "remedy"),
     [
         (4, None, {"name": "torch", "code": "import_unfinished"}, "torch was not imported in time on host2: look for what"),
-        (4, None, {"name": "torch", "observed": "ImportError"}, "run playbooks/image.yml --limit host2: its image must have"),
+        (4, None, {"name": "torch", "code": "import_killed"}, "the kernel ended the process with torch on host2, as it does where memory runs"),
+        (4, None, {"name": "nccl", "code": "no_nccl"}, "the torch in the image has no NCCL, as builds for CPUs have none: set training_backend"),
+        (4, None, {"name": "torch", "observed": "ImportError"}, "torch can be imported from the image of others: run 'docker image rm"),
         (5, None, {"name": "memlock"}, "raise memlock for containers on host2, or set NCCL_IB_DISABLE=1"),
         (5, None, {"name": "/dev/shm"}, "the task on host2 has no /dev/shm: set training_shm_size"),
         (5, None, {"name": "gpu"}, "no GPU is visible in the task on host2: nvidia must be the default runtime"),
@@ -208,6 +210,28 @@ def test_packets_that_are_lost_for_their_size_or_for_no_reason(pair, paths, mtu,
     assert hint(pair, "host1").startswith(
         "small messages pass between host1 and host2, 1 MiB does not" if loss else size
     )
+
+
+def test_a_torch_that_nobody_can_import(pair):
+    for one in pair:
+        one["probe"]["identity"].pop("torch")
+    fail(pair[1], 4, name="torch", observed="ImportError")
+    assert hint(pair, "host2").startswith("run playbooks/image.yml --limit host2: its image must have")
+
+
+def test_links_of_unequal_size_are_named(pair):
+    """As where jumbo frames are switched on on one side alone."""
+    for one, size in zip(pair, (9000, 1500)):
+        one["host_checks"]["link"] = {"name": "eth0", "mtu": size}
+    pair[0]["probe"]["pairs"]["1"]["path_mtu"] = 1450
+    fail(pair[0], 9, 1, name="path mtu", observed="1 MiB did not pass")
+    found = hint(pair, "host1")
+    assert found.startswith(
+        "the hosts' links carry packets of unequal size (9000 B on host1 and 1500 B on host2): give both the same"
+    )
+    assert found.endswith("set the overlay's MTU to 1500 with swarm_network_mtu")
+    pair[0]["host_checks"]["link"]["mtu"] = 1500
+    assert "unequal" not in hint(pair, "host1")
 
 
 @pytest.mark.parametrize(

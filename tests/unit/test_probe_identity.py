@@ -163,7 +163,7 @@ def broken(observed, detail, code=None):
         ("gloo", {**WITHOUT, "gpu_error": "old driver"}, [WELL_WITHOUT, gpu(True, 0, None, "old driver")]),
         ("nccl", {**WITHOUT, "nccl": "2", "gpu_error": "old driver"}, [WELL_WITHOUT, gpu(False, 0, "at least 1", "old driver")]),
         ("nccl", {**TORCH, "nccl": None}, [WELL, gpu(True, 2, "at least 1", "H100; H200"),
-                                           record(4, "nccl", False, "torch without NCCL", "a torch that has NCCL")]),
+                                           record(4, "nccl", False, "torch without NCCL", "a torch that has NCCL", code="no_nccl")]),
         ("auto", {"error": "ImportError: libcudart.so"}, [broken("torch cannot be imported", "ImportError: libcudart.so")]),
         ("auto", None, [broken("import unfinished", "one | two", "import_unfinished")]),
         ("auto", {}, [broken("import unfinished", "one | two", "import_unfinished")]),

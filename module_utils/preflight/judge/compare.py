@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 from ..contract import FAST_ENOUGH_MB_S, STEADY_CONNECTION
-from ..remedies import gpu_hint
+from ..remedies import gpu_hint, rebuilt
 from .case import Case, pair_list, slowest_pair
 
 # Programs that want a core, for each core: with more of them a host measures itself, not the network.
@@ -42,13 +42,7 @@ def judge_identity(case: Case) -> None:
                 names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
                 observed = "different: " + (", ".join(names[:5]) or "files beyond those listed")
                 expected = f"the files of {case.hosts[model]}"
-            host, ref = case.hosts[rank], (case.checks(rank).get("image") or {}).get("name") or "IMAGE"
-            # An image that is there by its tag is not made again.
-            hint = (
-                f"run 'docker image rm --force {ref}' on {host}, and then run playbooks/image.yml --limit {host}: the tag is the "
-                "same, the content is not"
-            )
-            case.say(4, rank, label, False, observed, expected, hint)
+            case.say(4, rank, label, False, observed, expected, rebuilt(case, rank))
 
 
 def judge_resources(case: Case) -> None:

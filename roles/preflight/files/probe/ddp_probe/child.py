@@ -80,19 +80,24 @@ class Child:
                 self.changed.wait(left)
             return self.events.get(event)
 
+    def exit_code(self) -> int | None:
+        """None while it runs. Of a process that a signal ended, the signal's number below 0."""
+        with self.changed:
+            ended = self.ended
+        if not ended or self.process is None:
+            return None
+        try:
+            return self.process.wait(1)
+        except subprocess.TimeoutExpired:
+            return None
+
     def failure(self) -> str:
         with self.changed:
             failed = self.events.get("failed")
-            ended = self.ended
         if failed:
             return str(failed.get("error"))[:600]
-        if ended and self.process is not None:
-            try:
-                code = self.process.wait(1)
-            except subprocess.TimeoutExpired:
-                return ""
-            return f"the process with torch ended with exit code {code}"
-        return ""
+        code = self.exit_code()
+        return "" if code is None else f"the process with torch ended with exit code {code}"
 
     def last_words(self) -> str:
         return (self.failure() + " " + " | ".join(list(self.log)[-3:])).strip()[:600]

@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import platform
+import signal
 from typing import Any
 
-from ..contract import IMPORT_UNFINISHED
+from ..contract import IMPORT_KILLED, IMPORT_UNFINISHED, NO_NCCL
 from ..sizes import MEBIBYTE
 from ..state import State
 
@@ -97,12 +98,13 @@ def check_identity(state: State, facts: dict[str, Any] | None, identity: dict[st
         )  # fmt: skip
         state.report.note(gpus=state.gpus(), gpu_names=facts.get("gpu_names"), gpu_error=facts.get("gpu_error"))
         if state.settings.backend == "nccl" and not facts.get("nccl"):
-            state.report.add(4, "nccl", False, "torch without NCCL", "a torch that has NCCL")
+            state.report.add(4, "nccl", False, "torch without NCCL", "a torch that has NCCL", code=NO_NCCL)
     elif facts.get("error"):
         state.report.add(4, "torch", False, "torch cannot be imported", "a working torch", facts["error"])
     else:
         words = state.child.last_words()
-        state.report.add(4, "torch", False, "import unfinished", "a working torch", words, code=IMPORT_UNFINISHED)
+        code = IMPORT_KILLED if state.child.exit_code() == -signal.SIGKILL else IMPORT_UNFINISHED
+        state.report.add(4, "torch", False, "import unfinished", "a working torch", words, code=code)
     if identity.get("hash"):
         state.report.add(4, "files", True, identity["hash"][:16], detail=f"{identity['file_count']} files")
     else:
