@@ -205,7 +205,7 @@ def mtu_hint(case: Case, rank: int, peer: int | None) -> str:
     ]
     mtu = case.probe(rank).get("mtu")
     links = {
-        case.hosts[one]: int((case.checks(one).get("link") or {}).get("mtu") or 0)
+        case.host(one): int((case.checks(one).get("link") or {}).get("mtu") or 0)
         for one in (rank, peer)
         if one is not None
     }
