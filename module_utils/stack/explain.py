@@ -66,7 +66,7 @@ def hint_for(state: ServiceState, task: Task) -> str:
     if any(
         sign in lowered for sign in ("no such image", "pull access denied", "manifest unknown", "not found: manifest")
     ):
-        return f"Image {task.image} is not on {node}: playbooks/image.yml brings it there."
+        return f"Image {task.image} is not on {node}: build it there, or load it there (that of the training: playbooks/image.yml)."
     if "no suitable node" in lowered:
         return _hint_unscheduled(state, lowered)
     if "unhealthy" in lowered:

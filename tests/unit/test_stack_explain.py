@@ -137,7 +137,11 @@ class TestHints:
     @pytest.mark.parametrize(
         ("error", "code", "hint"),
         [
-            ("No such image: i", None, "Image i is not on host1: playbooks/image.yml brings it there."),
+            (
+                "No such image: i",
+                None,
+                "Image i is not on host1: build it there, or load it there (that of the training: playbooks/image.yml).",
+            ),
             ("pull access denied for i", None, "Image i is not on host1: "),
             ("manifest unknown", None, "Image i is not on host1: "),
             ("not found: manifest i", None, "Image i is not on host1: "),
