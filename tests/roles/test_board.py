@@ -72,6 +72,9 @@ class Board:
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
                 [
+                    # What a shell starts in the background, as make test does with this suite, ignores Ctrl-C.
+                    "env",
+                    "--default-signal=INT",
                     ROOT / "ddp",
                     "board",
                     "job",
