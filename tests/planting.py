@@ -165,19 +165,6 @@ def rejected(lab: Lab, host: str, peer: str, port: int) -> Iterator[Variables]:
 
 
 @contextmanager
-def smaller_mtu(lab: Lab, host: str, size: int) -> Iterator[Variables]:
-    """One host's link carries less than the other's: jumbo frames on one side alone are the same with larger numbers."""
-    with ExitStack() as healing:
-        for one in lab.hosts:
-            # Packets as they are on a wire.
-            lab.on(one, "ip", "link", "set", "eth0", "gso_max_segs", "1")
-            healing.callback(lab.on, one, "ip", "link", "set", "eth0", "gso_max_segs", "65535")
-        lab.on(host, "ip", "link", "set", "eth0", "mtu", str(size))
-        healing.callback(lab.on, host, "ip", "link", "set", "eth0", "mtu", "1500")
-        yield {}
-
-
-@contextmanager
 def lost_route(lab: Lab) -> Iterator[Variables]:
     lab.on("host2", "ip", "route", "add", "unreachable", f"{address(lab, 'host1')}/32")
     try:
