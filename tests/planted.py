@@ -182,8 +182,6 @@ FAULTS = [
     Fault("the engine's socket is gone on host2", socket_removed, 2, {("host2", None)}, r"start Docker on host2"),
     Fault("a container with the name of rank 1 in the network", partial(container_named, name="node1"), 7, {("host2", None)},
           r"same name must be gone", {("host1", "host2")}),
-    Fault("nftables flushed (nft flush ruleset)", lambda lab: nat_flushed(lab, "host2", "nft", "flush", "ruleset"), 2, {("host2", None)},
-          r"systemctl restart docker' on host2", cured=True),
     Fault("no torch in the image on host2", partial(image_changed, host="host2", command=NO_TORCH), 4, {("host2", None)},
           r"image.yml --limit host2", cured=True),
     Fault("a torch that cannot be imported in the image on host2", partial(image_changed, host="host2", command=BROKEN_TORCH), 4,

@@ -38,7 +38,7 @@ FAULTS = {
     code.MOUNT_DENIED: Fault(
         2, "bind mount", "{path} belongs to {owner} with mode {mode}: user {uid} may not {lack} there",
         "a path that the user of the container, {uid}, may {lack}",
-        "let user {uid}, as whom the container runs, {lack} it: run 'chown {uid}:{gid} {quoted}' on {host}, or, to keep its owner, run "
+        "let user {uid}, as whom the container runs, {lack} it: run 'chown {uid}:{gid} {quoted}' on {host}, or to keep its owner run "
         "'setfacl --modify u:{uid}:{rights} {quoted}' on {host}, or name another source in training_mounts",
     ),
     code.BIND_LABEL: Fault(
