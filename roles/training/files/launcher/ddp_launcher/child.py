@@ -24,7 +24,6 @@ class Child:
         self.log, self.output = log, Output()
         self.pid = 0
         self.stopping = self.cancelled = False
-        self.spoke = time.monotonic()
         for name in PASSED_ON:
             signal.signal(getattr(signal, name), self.on_signal)
 
@@ -76,7 +75,6 @@ class Child:
             data = os.read(source, 2**16)
             if not data:
                 return
-            self.spoke = time.monotonic()
             view = memoryview(data)
             try:
                 while view:

@@ -39,7 +39,7 @@ class Watch:
 
     def quiet(self) -> float:
         """Seconds since this rank made progress."""
-        return time.monotonic() - max(self.moved, self.child.spoke)
+        return time.monotonic() - max(self.moved, self.child.output.time)
 
     def record(self) -> dict[str, Any]:
         try:
