@@ -50,22 +50,30 @@ def age_of(name: str) -> tuple[str, int]:
     return (found[1], int(found[2])) if found else NOTHING
 
 
-def saved_here(tree: Tree) -> tuple[str, int]:
-    """What rank 0's launcher has counted; nothing where it has not."""
+def noted(tree: Tree, name: str, size: int) -> Any:
+    """What is in a file of JSON, of at most `size` bytes, that the launcher keeps; None where none can be read."""
     folder = opened(tree, LAUNCHER)
     if folder is None:
-        return NOTHING
+        return None
     try:
-        descriptor = os.open("book.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     except OSError:
-        return NOTHING
+        return None
     finally:
         os.close(folder)
     with open(descriptor, "rb") as file:
         try:
-            book: Any = json.loads(file.read(BOOK_BYTES))
-            manifest = book["manifest"] if book["source"] is True else {}
-            name = f"{manifest['lineage']}:{manifest['counter']}"
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return NOTHING
+            return json.loads(file.read(size))
+        except (OSError, ValueError, TypeError, RecursionError):  # of a pipe there is nothing to read
+            return None
+
+
+def saved_here(tree: Tree) -> tuple[str, int]:
+    """What rank 0's launcher has counted; nothing where it has not."""
+    book = noted(tree, "book.json", BOOK_BYTES)
+    try:
+        manifest = book["manifest"] if book["source"] is True else {}
+        name = f"{manifest['lineage']}:{manifest['counter']}"
+    except (KeyError, TypeError):
+        return NOTHING
     return age_of(name)

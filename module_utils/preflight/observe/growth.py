@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from typing import Any
 
-from ...kept import opened
-from ...names import LAUNCHER
+from ...kept import noted
 from ...tree import Tree
 from ..contract import Json
 
@@ -36,21 +34,11 @@ def growth(docker: Any, volume: str) -> Json:
 
 def _measured(tree: Tree) -> tuple[float, float] | None:
     """Seconds between the two, and bytes. A container wrote them."""
-    folder = opened(tree, LAUNCHER)
-    if folder is None:
-        return None
+    value = noted(tree, NAME, BYTES)
     try:
-        descriptor = os.open(NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-    except OSError:
+        numbers = [float(number) for number in (*value["first"], *value["last"])]
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
-    finally:
-        os.close(folder)
-    with open(descriptor, "rb") as file:
-        try:
-            value = json.loads(file.read(BYTES))
-            numbers = [float(number) for number in (*value["first"], *value["last"])]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
-            return None
     if len(numbers) != 4 or not all(math.isfinite(number) and 0 <= number < 2**63 for number in numbers):
         return None
     return numbers[2] - numbers[0], numbers[3] - numbers[1]
