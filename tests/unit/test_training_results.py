@@ -1,7 +1,6 @@
 """Results and logs, taken on the host that has them: each state of the module, and what it says where there is nothing to take."""
 
 import io
-import json
 import os
 import stat
 import sys
@@ -11,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.filter.kept_copy import copy_is_newer
 from ansible_collections.ddp.swarm.plugins.modules import training_results
-from docker_stand_in import StandIn, run
+from results_host import AGE, Host, host_in, nothing_stays_open
 
-AGE = {"lineage": "", "counter": 0}
 NOTHING = {"changed": False, "run": "", "empty": True, "saved": AGE, "copied": AGE}
 INSPECT = "inspect --format {{.Created}},{{.State.Status}},{{.State.ExitCode}},{{.State.FinishedAt}}"
 NONE_LAID_OUT = {
@@ -33,45 +30,12 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give f
 
 @pytest.fixture(autouse=True)
 def all_is_closed() -> Iterator[None]:
-    before = len(os.listdir("/proc/self/fd"))
-    yield
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-class Host:
-    """A host with results in a directory, which docker says is the volume job_snapshots."""
-
-    def __init__(self, place: Path, docker: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
-        self.results, self.stage, self.archive = place / "results", place / "stage", place / "volume.tar.gz"
-        self.docker, self.capsys = docker, capsys
-        self.results.mkdir()
-        self.docker.answer({"volume inspect": f"{self.results}\n"})
-
-    def put(self, **files: str) -> None:
-        for name, content in files.items():
-            (self.results / name).write_text(content)
-
-    def call(self, state: str, check: bool = False, **params: Any) -> dict[str, Any]:
-        """The module on the directory; volume="job_snapshots" asks docker for it."""
-        needed = {"laid_out": {"stage": self.stage}, "packed": {"archive": self.archive}}.get(state, {})
-        where = {} if {"volume", "path"} & set(params) else {"path": self.results}
-        given = {
-            name: str(value) if isinstance(value, Path) else value for name, value in (needed | where | params).items()
-        }
-        found = run(training_results, self.capsys, state=state, _ansible_check_mode=check, **given)
-        return {key: value for key, value in found.items() if key != "invocation"}
-
-    def staged(self) -> dict[str, str]:
-        return {path.name: path.read_text() for path in self.stage.iterdir()}
-
-    def moved(self) -> list[str]:
-        return sorted(str(path.relative_to(self.results)) for path in self.results.rglob("*") if path.is_file())
+    yield from nothing_stays_open()
 
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Host:
-    monkeypatch.setenv("SUDO_UID", str(os.getuid()))
-    return Host(tmp_path, StandIn(tmp_path / "docker", monkeypatch), capsys)
+    return host_in(tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture
@@ -426,90 +390,3 @@ def test_a_results_directory_that_cannot_be_read_is_told(host: Host, monkeypatch
     monkeypatch.setattr(training_results, "Tree", refused)
     found = host.call("named")
     assert found["msg"] == f"The results cannot be read: [Errno 13] Permission denied: {str(host.results)!r}."
-
-
-# --- the second copy --------------------------------------------------------------------------------------
-
-
-def book(host: Host, **changes: Any) -> None:
-    told = {
-        "source": True,
-        "manifest": {"lineage": "0a-1", "counter": 7, "saves": 3, "files": {}},
-        "seen": {},
-    } | changes
-    (host.results / ".ddp-launcher").mkdir(exist_ok=True)
-    (host.results / ".ddp-launcher/book.json").write_text(json.dumps(told))
-
-
-def copy(host: Host, name: str, **files: str) -> Path:
-    place = host.results / ".ddp-launcher/copy" / name / "files"
-    place.mkdir(parents=True)
-    for file, content in files.items():
-        (place / file).write_text(content)
-    return place
-
-
-def test_what_was_counted_and_what_was_copied(host: Host) -> None:
-    book(host)
-    copy(host, "0a-1:9", **{"metrics.jsonl": '{"run": "copied"}\n'})
-    copy(host, "0a-1:10", **{"metrics.jsonl": '{"run": "newest"}\n'})
-    copy(host, "building")
-    told = host.call("named")
-    assert told == {
-        "changed": False,
-        "run": "newest",
-        "empty": True,
-        "saved": {"lineage": "0a-1", "counter": 7},
-        "copied": {"lineage": "0a-1", "counter": 10},
-    }
-    host.put(x="x")
-    assert not host.call("named")["empty"]
-    book(host, source=False)
-    assert host.call("named")["saved"] == AGE
-
-
-@pytest.mark.parametrize(
-    "told", [{}, {"source": "yes"}, {"manifest": []}, {"manifest": {"lineage": "../x", "counter": 1}}]
-)
-def test_a_book_that_cannot_be_read_counts_nothing(host: Host, told: dict[str, Any]) -> None:
-    book(host, **(told or {"manifest": None}))
-    assert host.call("named")["saved"] == AGE
-
-
-def test_files_of_the_copy_are_laid_out_beside_a_ranks_own(host: Host) -> None:
-    host.put(**{"metrics-rank1.jsonl": "own"})
-    copy(host, "0a-1:9", **{"snapshot.pt": "weights", "other": "x"})
-    laid = host.call("laid_out", patterns=["metrics-rank*.jsonl", "snapshot.pt"], copy_patterns=["snapshot.pt"])
-    assert [(file["name"], file["file"]) for file in laid["files"]] == [
-        ("metrics-rank1.jsonl", "00000"),
-        ("snapshot.pt", "00001"),
-    ]
-    assert host.staged()["00001"] == "weights"
-    assert host.call("laid_out", patterns=[".ddp-launcher", ".ddp-launcher/*/*/*/*"])["files"] == []
-
-
-@pytest.mark.parametrize("part", ["", "copy", "copy/0a-1:9", "copy/0a-1:9/files"])
-def test_no_link_leads_to_a_copy(host: Host, tmp_path: Path, part: str) -> None:
-    copy(host, "0a-1:9", **{"snapshot.pt": "secret"})
-    there = host.results / ".ddp-launcher" / part
-    there.rename(tmp_path / "outside")
-    there.symlink_to(tmp_path / "outside")
-    assert host.call("laid_out", copy_patterns=["*"])["files"] == []
-
-
-def test_whose_results_are_collected() -> None:
-    def rank(
-        saved: tuple[str, int] = ("", 0), copied: tuple[str, int] = ("", 0), empty: bool = False
-    ) -> dict[str, Any]:
-        ages = {"saved": saved, "copied": copied}
-        return {"empty": empty, **{key: dict(zip(("lineage", "counter"), age)) for key, age in ages.items()}}
-
-    second = rank(copied=("b", 5))
-    assert copy_is_newer([rank(empty=True), second])
-    assert copy_is_newer([{"unreachable": True}, second])
-    assert copy_is_newer([rank(("b", 4)), second])
-    assert copy_is_newer([rank(("a", 9)), second])
-    assert not copy_is_newer([rank(("b", 5)), second])
-    assert not copy_is_newer([rank(), second]), "never counted, but there"
-    assert not copy_is_newer([rank(empty=True), {"failed": True}])
-    assert not copy_is_newer([rank(empty=True)])
