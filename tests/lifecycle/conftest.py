@@ -1,6 +1,10 @@
 """Four hosts and the swarms that inventories over them ask for. At the end, the recovery table of docs/measurements.md is printed."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,9 +13,23 @@ from typing import Any
 
 import pytest
 import yaml
-from labs import Lab, Run
+from labs import ROOT, Lab, Run
 
 TABLE: list[str] = []
+
+
+def start(lab: Lab, playbook: str, *options: str, **variables: Any) -> subprocess.Popen[str]:
+    """A playbook that goes on beside the test."""
+    command = [Path(sys.executable).parent / "ansible-playbook", "-i", lab.inventory, playbook, *options]
+    return subprocess.Popen(
+        [*command, "-e", json.dumps(variables)],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
 
 @dataclass

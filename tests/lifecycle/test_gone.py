@@ -2,14 +2,13 @@
 
 import re
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
 from conftest import flat
-from labs import Lab, Run
+from labs import Lab, Run, until
 from python_image import import_python
 
 IMAGE = "rank:1"
@@ -50,14 +49,6 @@ def site(lab: Lab, playbook: str = "site.yml", **variables: Any) -> Run:
     }
     tags = "--tags docker,swarm,training" if playbook == "site.yml" else ""
     return lab.play(playbook, options=tags, **{**own, **variables})
-
-
-def until(happened: Callable[[], Any], timeout: float = 60) -> Any:
-    end = time.monotonic() + timeout
-    while not (found := happened()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(1)
-    return found
 
 
 def power(lab: Lab, what: str, host: str) -> None:

@@ -5,16 +5,14 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import flat
-from labs import ROOT, Lab, Run
+from conftest import flat, start
+from labs import Lab, Run
 from shell_image import script
 
 IMAGE = "rank:1"
@@ -114,19 +112,6 @@ def test_afterwards_the_swarm_is_whole(pair: Lab) -> None:
     assert (again.rc, again.changed()) == (0, [])
     rows = pair.on("host1", "docker", "node", "ls", "--format", "{{.Hostname}} {{.Status}}").split("\n")
     assert sorted(filter(None, rows)) == ["host1 Ready", "host2 Ready"]
-
-
-def start(lab: Lab, playbook: str, *options: str, **variables: Any) -> subprocess.Popen[str]:
-    command = [Path(sys.executable).parent / "ansible-playbook", "-i", lab.inventory, playbook, *options]
-    return subprocess.Popen(
-        [*command, "-e", json.dumps(variables)],
-        cwd=ROOT,
-        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def until_held(lab: Lab) -> dict[str, Any]:

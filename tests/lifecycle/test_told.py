@@ -5,14 +5,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from labs import ROOT, Lab, Run
+from conftest import start
+from labs import Lab, Run, until
 from python_image import import_python
 
 IMAGE = "rank:1"
@@ -85,14 +84,6 @@ def told(lab: Lab) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lab.on("host1", "cat", "/tmp/told", check=False).splitlines()]
 
 
-def until(happened: Callable[[], Any], timeout: float = 60) -> Any:
-    end = time.monotonic() + timeout
-    while not (found := happened()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(1)
-    return found
-
-
 def events(lab: Lab) -> list[str]:
     return [said["event"] for said in told(lab)]
 
@@ -158,19 +149,6 @@ def test_a_rank_that_writes_much_goes_on(pair: Lab) -> None:
     )
 
 
-def follow(lab: Lab) -> subprocess.Popen[str]:
-    command = [Path(sys.executable).parent / "ansible-playbook", "-i", lab.inventory, "playbooks/follow.yml"]
-    return subprocess.Popen(
-        [*command, "-e", "training_stack=told"],
-        cwd=ROOT,
-        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
 def shows(process: subprocess.Popen[str], *words: str, timeout: float = 90) -> str:
     """What it has written, once each of these is among it."""
     assert process.stdout
@@ -184,13 +162,13 @@ def shows(process: subprocess.Popen[str], *words: str, timeout: float = 90) -> s
 
 
 def test_who_follows_sees_every_rank_through_a_restart_of_the_engine_and_disturbs_nobody(pair: Lab) -> None:
-    first = follow(pair)
+    first = start(pair, "playbooks/follow.yml", training_stack="told")
     said = shows(first, "node0", "node1", "loss")
     assert "Ctrl-C ends this and leaves the job alone" in said
     os.killpg(first.pid, signal.SIGINT)
     first.communicate(timeout=60)
     assert pair.on("host1", "docker", "stack", "ps", "told", "--filter", "desired-state=running", "-q").split()
-    second = follow(pair)
+    second = start(pair, "playbooks/follow.yml", training_stack="told")
     shows(second, "node0", "node1", "loss")
     # The manager's connection goes away for a moment.
     pair.on("host1", "sh", "-c", "kill -STOP $(pidof dockerd); sleep 8; kill -CONT $(pidof dockerd)")

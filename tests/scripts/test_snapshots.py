@@ -2,9 +2,11 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
+import labs
 import pytest
 from labs import ROOT, Lab, Play
 
@@ -47,12 +49,7 @@ def step(lab: Lab) -> int:
     return max(map(int, re.findall(r"step (\d+): loss", logs(lab, 0))), default=0)
 
 
-def until(happened: Callable[[], Any], timeout: float = 90) -> Any:
-    end = time.monotonic() + timeout
-    while not (found := happened()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.3)
-    return found
+until = partial(labs.until, timeout=90, every=0.3)
 
 
 def kept(lab: Lab) -> bool:
