@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help demo demo-clean lab test suites lint types unit roles mutants labs integration corpus rounds e2e molecule molecule-all faults faults-clean hangs lifecycle field distributions hardening scripts image console lock readmes docs release bench bench-image gpu-stand-in test-gpu clean
+.PHONY: help demo demo-clean lab test suites lint types unit roles mutants labs integration corpus rounds e2e molecule molecule-all faults endurance kills faults-clean hangs lifecycle field distributions hardening scripts image console monitoring pages pictures lock readmes docs release bench bench-image gpu-stand-in test-gpu clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -26,6 +26,15 @@ help: ## list the targets
 .venv/.documented: .venv/.installed docs/requirements.txt
 	@echo "Installing what builds the pages into .venv ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	@touch $@
+
+.venv/.pages: .venv/.tested tests/pages/requirements.txt tests/pages/package.json
+	@command -v chromium chromium-browser google-chrome >/dev/null || { echo "Chromium is not installed: apt-get install chromium" >&2; exit 1; }
+	@command -v npm >/dev/null || { echo "npm is not installed: apt-get install npm" >&2; exit 1; }
+	@echo "Installing what looks at the pages into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/pages/requirements.txt
+	@mkdir -p .venv/pages && cp tests/pages/package.json .venv/pages/
+	@npm install --prefix .venv/pages --silent --no-audit --no-fund --no-package-lock
 	@touch $@
 
 lab: .venv/.installed ## two lab hosts on this machine, without anything on them
@@ -70,12 +79,13 @@ types: .venv/.tested ## mypy alone
 	MYPYPATH=roles/preflight/files/probe mypy roles/preflight/files/probe
 	mypy --explicit-package-bases --namespace-packages examples
 	MYPYPATH=roles/training/files/launcher mypy roles/training/files/launcher
+	MYPYPATH=roles/monitoring/files/exporter mypy roles/monitoring/files/exporter
 
 unit: .venv/.tested ## modules, template, trainer and probe; no hosts needed
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile tests/unit
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --durations 12 --durations-min 10 tests/unit
 
 roles: .venv/.tested ## roles and playbooks on this machine, with stand-ins for docker and systemctl; no hosts needed
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile tests/roles
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --durations 12 --durations-min 10 tests/roles
 
 mutants: .venv/.tested ## MUTANTS=300 small mistakes, one at a time: do the unit tests notice? FILES=, TESTS=, SEED=, MINUTES=60, JOBS=2
 	$(BIN)/python tests/mutants/run.py
@@ -113,6 +123,12 @@ faults: .venv/.tested ## plant faults on a lab of their own, one at a time: is e
 hangs: .venv/.tested ## plant stalls in the examples, on this machine and on a lab of their own: is rank, host and line named?
 	$(BIN)/python -m pytest tests/hangs
 
+endurance: .venv/.tested ## three hosts, a job, and a fault drawn by chance every EVERY=180 seconds of MINUTES=60; SEED= repeats the draw
+	MINUTES=$(or $(MINUTES),60) EVERY=$(or $(EVERY),180) SEED=$(SEED) $(BIN)/python -m pytest -s tests/faults/endurance.py
+
+kills: .venv/.tested ## KILLS=100 kills of the trainer at moments drawn by chance, on this machine: are the weights bit for bit the same? SEED=
+	KILLS=$(or $(KILLS),100) SEED=$(SEED) $(BIN)/python -m pytest -s tests/unit/kills.py
+
 faults-clean: .venv/.tested ## RUNS=50 checks of a healthy lab in a row: is there a false alarm?
 	RUNS=$(or $(RUNS),50) $(BIN)/python -m pytest tests/faults -k clean_runs
 
@@ -128,6 +144,9 @@ hardening: .venv/.tested ## a training that was taken over: where do its names, 
 scripts: .venv/.tested ## programs that know nothing of this project, on a lab of their own
 	$(BIN)/python -m pytest tests/scripts
 
+monitoring: .venv/.tested ## Prometheus through a tunnel while a job trains, on a lab of its own, with stand-ins for the official images
+	$(BIN)/python -m pytest tests/monitoring
+
 bench: .venv/.tested ## on labs of its own: a run with nothing to do beside pings; samples/s of the swarm beside torchrun by hand
 	$(BIN)/python -m pytest tests/bench/test_rerun.py tests/bench/test_install.py tests/bench/test_throughput.py
 
@@ -139,6 +158,13 @@ image: .venv/.tested ## build, ship, registry, pruning and what goes wrong with 
 
 console: .venv/.tested ## ./ddp typed into terminals of two sizes, on a lab of its own; needs tmux, keeps the screens in artifacts/console
 	$(BIN)/python -m pytest tests/console
+
+pages: .venv/.pages .venv/.documented ## the report of a real job, the site, TensorBoard and Prometheus in Chromium; pictures in artifacts/pages
+	$(BIN)/python -m pytest tests/pages
+
+pictures: .venv/.pages ## the pictures of README and docs anew, of what `make console` and `make pages` have kept of real runs
+	$(BIN)/python tests/pages/pictures.py
+	@ls -l docs/pictures
 
 lock: .venv/.tested ## training/requirements.lock anew: every package of the image, with its hashes, after a change of requirements.txt
 	uv pip compile training/requirements.txt --output-file training/requirements.lock --universal --generate-hashes \
@@ -166,4 +192,4 @@ test-gpu: .venv/.tested ## what only a GPU can show, where torch sees one: NCCL 
 	$(BIN)/python -m pytest tests/gpu
 
 clean: ## remove .venv and caches, not the lab, not artifacts
-	rm -rf .venv .site .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .site .mutants_cache .mypy_cache .ruff_cache .pytest_cache

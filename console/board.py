@@ -53,13 +53,13 @@ def keep_fetching(
             say(f"Nothing new could be fetched: {done.sentence}" if failed else "Fetching works again.")
 
 
-def refuse_port(port: int) -> None:
+def refuse_port(port: int, option: str = "--port") -> None:
     with socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             one.bind((HOME, port))
         except OSError:
-            raise Usage(f"Port {port} of this machine is in use: name another with --port.") from None
+            raise Usage(f"Port {port} of this machine is in use: name another with {option}.") from None
 
 
 def shown_folder(done: Done, job: str) -> Path:

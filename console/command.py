@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.ddp.swarm.plugins.module_utils.typed import near, program
+from ansible_collections.ddp.swarm.plugins.module_utils.typed import near, program, variable
 
 from . import ROOT
 
@@ -21,7 +21,6 @@ EXAMPLE = {"machine1": "192.168.1.10", "machine2": "192.168.1.11"}
 LAB = ROOT / ".lab" / "inventory.yml"
 ASKING = ("-K", "--ask-become-pass", "-k", "--ask-pass", "-J", "--ask-vault-pass", "--ask-vault-password")
 
-PLAIN = re.compile(r"[\w./:-]+", re.ASCII)
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
 
@@ -89,12 +88,6 @@ def ansible_playbook() -> str:
     return found
 
 
-def variable(name: str, value: Any) -> list[str]:
-    """For ansible-playbook. What Ansible would cut or take for something else goes as JSON."""
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    return ["-e", f"{name}={text}" if PLAIN.fullmatch(text) else json.dumps({name: value})]
-
-
 def whole(text: str) -> str:
     """`NAME=VALUE` as Ansible takes it: it cuts a value at its blanks, other than in JSON. `A=1 B=2` are two, and stay that."""
     name, _equals, value = text.partition("=")
@@ -116,6 +109,8 @@ def command(settings: Settings, playbook: str, inventory: list[str] | None = Non
     for name, value in variables.items():
         words += variable(name, value)
     for text in settings.extra:
+        if text.startswith("@") and not Path(text[1:]).expanduser().is_file():
+            raise Usage(f"There is no file {text[1:]}, of which -e {text} is to read variables: name one that exists.")
         words += ["-e", whole(text)]
     words += ["--limit", settings.limit] if settings.limit else []
     words += ["--check", "--diff"] if settings.check else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import tempfile
@@ -13,6 +12,7 @@ from typing import Any
 
 from ansible_collections.ddp.swarm.plugins.module_utils.logs import moment_of
 from ansible_collections.ddp.swarm.plugins.module_utils.names import is_name
+from ansible_collections.ddp.swarm.plugins.module_utils.typed import did_you_mean
 
 from . import ROOT
 from .command import Settings, Usage, command
@@ -22,6 +22,7 @@ from .run import unattended
 STATUS = "playbooks/status.yml"
 LINES = 200
 BUSY = ("running", "starting")
+NOTHING_TOLD = "No host answered: the inventory has none in its groups managers and workers, or --limit leaves none."
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Look:
     at: str = ""
     jobs: list[dict[str, Any]] = field(default_factory=list)
     problem: str = ""
+    nodes: list[dict[str, Any]] = field(default_factory=list)
 
 
 def status_command(settings: Settings, lines: int = LINES, usage: bool = True) -> list[str]:
@@ -41,17 +43,17 @@ def look(words: list[str], names: list[str], stopped: Callable[[], bool] = lambd
     """The jobs of these names, or all. `words` are those of status_command."""
     if any(word == "--check" for word in words):
         raise Usage("--check writes nothing down, so there is nothing to show: leave it out.")
-    with tempfile.TemporaryDirectory(prefix="ddp-") as place:
+    with tempfile.TemporaryDirectory(prefix="ddp-", ignore_cleanup_errors=True) as place:
         file = Path(place) / "status.json"
         done = unattended([*words, "-e", json.dumps({"training_status_file": str(file)})], stopped)
         if done.rc != 0 or not file.exists():
-            return Look(problem=explained(done.sentence, words) or "playbooks/status.yml wrote nothing down.")
+            return Look(problem=explained(done.sentence, words) or NOTHING_TOLD)
         told = json.loads(file.read_text())
     jobs = told["jobs"]
     unknown = [name for name in names if name not in [job["name"] for job in jobs]]
     if unknown:
         raise Usage(no_such_job(unknown[0], [job["name"] for job in jobs]))
-    return Look(told["at"], [job for job in jobs if not names or job["name"] in names])
+    return Look(told["at"], [job for job in jobs if not names or job["name"] in names], nodes=told.get("nodes") or [])
 
 
 def explained(sentence: str, words: list[str]) -> str:
@@ -69,9 +71,7 @@ def no_such_job(name: str, known: list[str], results: Path = ROOT / "artifacts")
         )
     if not known:
         return f"There is no job {name} in the swarm, and no other: 'ddp up' starts one."
-    close = difflib.get_close_matches(name, known, 1)
-    meant = f" Did you mean {close[0]}?" if close else ""
-    return f"There is no job {name} in the swarm, which has {', '.join(known)}.{meant}"
+    return f"There is no job {name} in the swarm, which has {', '.join(known)}.{did_you_mean(name, known)}"
 
 
 class Memory:
@@ -89,6 +89,7 @@ class Memory:
         return [
             {
                 **{key: job[key] for key in ("name", "state", "since", "restarts", "planned")},
+                "slow": job.get("slow", ""),
                 "ranks": [self.rank(job, rank, now) for rank in job["ranks"]],
             }
             for job in seen.jobs
@@ -110,6 +111,7 @@ class Memory:
             "step": track.now.step,
             "steps": track.steps,
             "loss": finite(track.now.loss),
+            "held_out_loss": finite(track.now.held_out),
             "losses": [finite(loss) for loss in track.losses],
             "samples_per_s": track.now.rate if runs else None,
             "iterations_per_s": track.now.iterations if runs else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from rich.console import Console
 from . import ROOT
 from . import board as boarding
 from . import look as looking
+from . import tunnel as tunneling
 from . import watch as watching
 from .command import LAB, Settings, Usage, command, inventories
 from .options import Job, Jobs, with_settings
@@ -33,7 +35,9 @@ INTERVAL = 5.0
 def subcommand(example: str) -> Callable[[Callable[..., int]], Callable[..., None]]:
     def add(function: Callable[..., int]) -> Callable[..., None]:
         made = with_settings(function)
-        app.command(function.__name__, epilog=f"Example: {example}")(made)
+        # Given, because typer would cut what it takes from the docstring.
+        short = (function.__doc__ or "").split(" (")[0].split(". ")[0].rstrip(".")
+        app.command(function.__name__, epilog=f"Example: {example}", short_help=short)(made)
         return made
 
     return add
@@ -115,9 +119,9 @@ def status(settings: Settings, jobs: Jobs = None) -> int:
         raise watching.Unanswered(seen.problem)
     told = looking.Memory().take(seen)
     if settings.json:
-        watching.print_json(watching.document("status", seen.at, told), 2)
+        watching.print_json(watching.document("status", seen.at, told, seen.nodes), 2)
     else:
-        watching.show(Console(), told)
+        watching.show(Console(), told, seen.nodes)
     return looking.EXIT[looking.outcome(told)]
 
 
@@ -131,7 +135,7 @@ def watch(
     refuse_to_ask(settings)
     words = looking.status_command(settings)
     say_command(words)
-    return watching.watch(Console(), words, jobs or [], interval, settings.json)
+    return watching.watch(terminal(), words, jobs or [], interval, settings.json)
 
 
 @subcommand("ddp logs simple-training --rank 1 --follow")
@@ -229,13 +233,35 @@ def board(
     return boarding.board(words, job, every, port, lambda text: print(text, flush=True))
 
 
+@subcommand("ddp monitoring --port 3001")
+def monitoring(
+    settings: Settings,
+    port: Annotated[int, typer.Option(min=1024, max=65535, help="Of this machine, for Grafana.")] = 3000,
+    prometheus_port: Annotated[int, typer.Option(min=1024, max=65535, help="Of this machine, for Prometheus.")] = 9090,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove it, and keep what Prometheus has stored.")] = False,
+) -> int:
+    """Run Prometheus and Grafana beside the jobs, and open a tunnel to them until Ctrl-C (playbooks/monitoring.yml)."""
+    if remove:
+        return play(settings, "playbooks/monitoring.yml", {"monitoring_state": "absent"})
+    if settings.json or settings.check:
+        return play(settings, "playbooks/monitoring.yml")
+    refuse_to_ask(settings)
+    words = command(settings, "playbooks/monitoring.yml")
+    say_command(words)
+    ports = {"grafana": port, "prometheus": prometheus_port}
+    return tunneling.monitoring(words, ports, lambda text: print(text, flush=True))
+
+
 @subcommand("ddp down --volumes")
 def down(
     settings: Settings,
     volumes: Annotated[bool, typer.Option("--volumes", help="Remove the volumes with snapshots, too.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Remove the images and what else was installed, too, but no volume.")
+    ] = False,
 ) -> int:
     """Take the jobs and the swarm down, and keep the snapshots (playbooks/teardown.yml)."""
-    return play(settings, "playbooks/teardown.yml", named("", teardown_volumes=volumes))
+    return play(settings, "playbooks/teardown.yml", named("", teardown_volumes=volumes, teardown_all=everything))
 
 
 @subcommand("ddp demo && ddp report")
@@ -252,6 +278,14 @@ def demo(
     hosts = Settings(extra=settings.extra, verbose=settings.verbose, json=settings.json)
     failed = play(hosts, "playbooks/lab.yml", None, ["localhost,"])
     return failed or play(settings, "site.yml", {"training_wait_for": "complete"}, [near(LAB)])
+
+
+def terminal() -> Console:
+    """One that may be resized. What a shell has exported is of before, and rich would go by it."""
+    if sys.stdout.isatty():
+        for name in ("COLUMNS", "LINES"):
+            os.environ.pop(name, None)
+    return Console()
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""How far a rank is, of what it writes: epoch or step, loss, samples per second, and when it will be done. Any script, as far as its log says it."""
+"""How far a rank is, of what it writes: epoch or step, the losses, samples per second, and when it will be done. Any script, as far as its log says it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ PLACE = re.compile(
     rf"\b(epoch|global_step|step|iteration|iter)\b[\s:=#\[(]{{0,4}}({NUMBER})(?:\s?(?:/|of)\s?(\d{{1,12}}))?",
     re.IGNORECASE,
 )
-# "Loss 6.59e+00 (6.95e+00)": what has no colon.
-LOSS = re.compile(r"\bloss[ \t]{1,4}\(?([-+]?\d{1,18}(?:\.\d{1,24})?(?:[eE][-+]?\d{1,3})?)", re.IGNORECASE)
+# The names of losses that are not of the training: "held-out loss", "val_loss", "eval_loss", "Test loss".
+HELD_OUT = re.compile(
+    r"(?<![a-z])(?:held[ _-]?out|val|valid|validation|eval|evaluation|test|dev)(?![a-z])", re.IGNORECASE
+)
+# "Test: [ 10/196]  Loss 6.59e+00", "Test set: Average loss: 0.0322": lines that are of held-out data as a whole.
+OF_HELD_OUT = re.compile(rf"\s*(?:\[[^\]]{{0,40}}\]\s*)?{HELD_OUT.pattern}(?: set)?(?::| \|)", re.IGNORECASE)
 # tqdm: " 37%|###   | 370/1000 [00:37<01:03, 9.95it/s, loss=0.5]"
 BAR = re.compile(
     r"\d{1,3}%\|[^|]{0,400}\|\s*(\d{1,12})/(\d{1,12}) \[[\d:]{1,12}<([\d:]{1,12}|\?),\s*([\d.]{1,12})(it/s|s/it)"
@@ -38,17 +42,18 @@ class Reading:
     epochs: int | None = None
     step: float | None = None
     steps: int | None = None
+    held_out: float | None = None
 
 
 def read(line: str) -> Reading:
     told = Reading()
     pairs = numbers(line)
-    losses = [(key.lower().strip() != "loss", value) for key, value in pairs if kind(key) == "Loss"]
-    found = LOSS.search(line)
-    if losses:
-        told.loss = min(losses, key=lambda pair: pair[0])[1]
-    elif found:
-        told.loss = float(found[1])
+    losses = [(key.lower().strip(), value) for key, value in pairs if kind(key) == "Loss"]
+    whole = OF_HELD_OUT.match(line)
+    held_out = [value for key, value in losses if whole or HELD_OUT.search(key)]
+    told.held_out = held_out[0] if held_out else None
+    training = [(key != "loss", value) for key, value in losses if not whole and not HELD_OUT.search(key)]
+    told.loss = min(training, key=lambda pair: pair[0])[1] if training else None
     told.rate = next((value for key, value in pairs if kind(key) == "Throughput" and math.isfinite(value)), None)
     for unit, number, total in PLACE.findall(line.replace("'", "").replace('"', "")):
         if unit.lower() == "epoch":
@@ -91,7 +96,7 @@ class Track:
     def take(self, told: Reading, when: float) -> None:
         if told.loss is not None:
             self.losses.append(told.loss)
-        for name in ("loss", "rate", "iterations", "epochs", "steps"):
+        for name in ("loss", "held_out", "rate", "iterations", "epochs", "steps"):
             if getattr(told, name) is not None:
                 setattr(self.now, name, getattr(told, name))
         if told.epoch is not None and told.epoch != self.now.epoch:

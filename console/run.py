@@ -89,7 +89,8 @@ class Events:
 def unattended(words: list[str], stopped: Callable[[], bool] = lambda: False) -> Done:
     """The command, without a terminal. `stopped` is asked each second whether it is wanted no more."""
     events, began = Events(), time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="ddp-") as place:
+    # After Ctrl-C, ansible-runner may still write there.
+    with tempfile.TemporaryDirectory(prefix="ddp-", ignore_cleanup_errors=True) as place:
         _response, _error, rc = ansible_runner.run_command(
             words[0],
             words[1:],

@@ -13,6 +13,8 @@ BARS = "▁▂▃▄▅▆▇█"
 PLAIN_BARS = "_.-=*#"
 STYLES = {"running": "green", "complete": "green", "failed": "bold red", "rejected": "bold red", "stopped": "dim", "shutdown": "dim"}  # fmt: skip
 GAP = 2
+# Seconds without a line, from which on a rank is shown as silent: its epoch and loss are of then.
+SILENT = 120.0
 
 
 def sparkline(values: Iterable[float | None], width: int, bars: str = BARS) -> str:
@@ -73,7 +75,21 @@ def rate(rank: dict[str, Any]) -> str:
     return short(rank["samples_per_s"])
 
 
+def is_quiet(rank: dict[str, Any]) -> bool:
+    return rank["state"] == "running" and (rank["silent_s"] or 0.0) >= SILENT
+
+
+def with_silence(job: dict[str, Any]) -> dict[str, Any]:
+    """The job, and of each rank that runs whether what is shown of it is old. In many scripts rank 0 alone writes of its progress: the others are
+    as well as it is."""
+    all_quiet = all(is_quiet(rank) for rank in job["ranks"] if rank["state"] == "running")
+    marked = [{**rank, "silent": is_quiet(rank) and bool(rank["losses"] or all_quiet)} for rank in job["ranks"]]
+    return {**job, "ranks": marked}
+
+
 def state(rank: dict[str, Any]) -> str:
+    if rank["silent"]:
+        return f"silent {span(rank['silent_s'])}"
     return str(rank["state"]) + (f" ({rank['exit_code']})" if rank["exit_code"] not in (None, 0) else "")
 
 
@@ -92,17 +108,18 @@ COLUMNS = [
     Column("host", 5, lambda rank: rank["host"] or "-"),
     Column("state", 1, state),
     Column("at", 2, at),
-    Column("loss", 3, lambda rank: short(rank["loss"], 4)),
+    Column("train loss", 3, lambda rank: short(rank["loss"], 4)),
     CURVE,
+    Column("held-out loss", 8, lambda rank: short(rank["held_out_loss"], 4)),
     Column("samples/s", 6, rate),
     Column("ETA", 7, lambda rank: span(rank["eta_s"])),
-    Column("restarts", 8, lambda rank: str(rank["restarts"])),
-    Column("last line", 11, lambda rank: "-" if rank["silent_s"] is None else f"{span(rank['silent_s'])} ago"),
-    Column("CPU", 9, lambda rank: percent(rank["cpu_percent"])),
-    Column("GPU", 10, lambda rank: percent(rank["gpu_percent"])),
-    Column("net/s", 12, lambda rank: "-" if rank["network_bytes_per_s"] is None else f"{short(rank['network_bytes_per_s'])}B"),
+    Column("restarts", 9, lambda rank: str(rank["restarts"])),
+    Column("last line", 12, lambda rank: "-" if rank["silent_s"] is None else f"{span(rank['silent_s'])} ago"),
+    Column("CPU", 10, lambda rank: percent(rank["cpu_percent"])),
+    Column("GPU", 11, lambda rank: percent(rank["gpu_percent"])),
+    Column("net/s", 13, lambda rank: "-" if rank["network_bytes_per_s"] is None else f"{short(rank['network_bytes_per_s'])}B"),
 ]  # fmt: skip
-LEAST_CURVE, MOST_CURVE = 8, 32
+LEAST_CURVE, MOST_CURVE = 6, 32
 
 
 def table(ranks: list[dict[str, Any]], width: int, bars: str = BARS) -> list[Text]:
@@ -133,7 +150,8 @@ def table(ranks: list[dict[str, Any]], width: int, bars: str = BARS) -> list[Tex
             text = cells[id(column)][number]
             if column is CURVE:
                 text = sparkline(rank["losses"], widths[id(CURVE)], bars)
-            style = STYLES.get(rank["state"], "yellow") if column.name == "state" else ""
+            shade = "yellow" if rank["silent"] else STYLES.get(rank["state"], "yellow")
+            style = shade if column.name == "state" else ""
             entries.append((text, widths[id(column)], style))
         lines.append(row(entries))
     return lines
@@ -158,13 +176,25 @@ def head(job: dict[str, Any]) -> Text:
     return line
 
 
+def swarm(nodes: list[dict[str, Any]]) -> list[Text]:
+    """The swarm's nodes: in one line those that are well, and each of the others in its own."""
+    well = [node for node in nodes if (node["state"], node["availability"]) == ("Ready", "Active")]
+    names = [node["name"] + (f" ({node['manager'].lower()})" if node["manager"] else "") for node in well]
+    lines = [Text(f"Nodes: {', '.join(names)}", end="")] if names else []
+    for node in nodes:
+        if node not in well:
+            lines.append(Text(f"{node['name']}: {node['state']}, {node['availability']}", style="bold red", end=""))
+    return lines
+
+
 def trouble(job: dict[str, Any]) -> list[Text]:
-    """Why a rank failed, and of a job that says nothing of epochs or loss, what it wrote last."""
-    lines = []
+    """Who is slow, why a rank failed, and of a job that says nothing of epochs or loss, what it wrote last."""
+    lines = [Text(job["slow"], style="yellow", no_wrap=True, end="")] if job.get("slow") else []
     for rank in job["ranks"]:
         if rank["error"]:
             lines.append(Text(f"node{rank['rank']}: {rank['error']}", style="red", no_wrap=True, end=""))
-    mute = [rank for rank in job["ranks"] if rank["loss"] is None and rank["epoch"] is None and rank["step"] is None]
+    numbers = ("loss", "held_out_loss", "epoch", "step")
+    mute = [rank for rank in job["ranks"] if all(rank[number] is None for number in numbers)]
     for rank in mute or [rank for rank in job["ranks"] if rank["error"]]:
         if rank["last"].strip():
             lines.append(Text(f"node{rank['rank']}: {rank['last'].strip()}", style="dim", no_wrap=True, end=""))
@@ -175,6 +205,7 @@ def frame(jobs: list[dict[str, Any]], width: int, height: int | None = None, bar
     """All jobs. With a height, of what does not fit the ranks that are well give way first."""
     if not jobs:
         return [Text("No job is in the swarm: 'ddp up' starts one.", end="")]
+    jobs = list(map(with_silence, jobs))
     blocks = []
     for job in jobs:
         rows = table(job["ranks"], width, bars)
@@ -193,7 +224,7 @@ def frame(jobs: list[dict[str, Any]], width: int, height: int | None = None, bar
 def squeezed(job: dict[str, Any], width: int, height: int, bars: str) -> list[Text]:
     """A job in so many lines: ranks that are not running first."""
     room = max(0, height - 3)
-    order = sorted(job["ranks"], key=lambda rank: (rank["state"] == "running", rank["rank"]))
+    order = sorted(job["ranks"], key=lambda rank: (rank["state"] == "running" and not rank["silent"], rank["rank"]))
     kept = sorted(order[:room], key=lambda rank: rank["rank"])
     left = len(job["ranks"]) - len(kept)
     lines = [head(job), *(table(kept, width, bars) if kept else [])]

@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from .command import Usage
 from .look import BUSY, EXIT, Look, Memory, look, outcome
-from .screen import BARS, PLAIN_BARS, frame, span
+from .screen import BARS, PLAIN_BARS, frame, span, swarm
 
 PATIENCE = 30.0  # seconds, the longest pause between two looks that failed
 
@@ -25,9 +25,9 @@ def bars_for(console: Console) -> str:
     return BARS if console.encoding.lower().startswith("utf") else PLAIN_BARS
 
 
-def document(command: str, at: str, jobs: list[dict[str, Any]]) -> dict[str, Any]:
+def document(command: str, at: str, jobs: list[dict[str, Any]], nodes: list[dict[str, Any]]) -> dict[str, Any]:
     """What a program reads of jobs. `schema` changes when a field is renamed or goes."""
-    return {"schema": 1, "command": command, "at": at, "state": outcome(jobs), "jobs": jobs}
+    return {"schema": 1, "command": command, "at": at, "state": outcome(jobs), "jobs": jobs, "nodes": nodes}
 
 
 def print_json(value: dict[str, Any], indent: int | None = None) -> None:
@@ -82,10 +82,12 @@ class Watched:
     at: str = ""
     heard: float = 0.0
     problem: str = ""
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
 
     def note(self, now: float) -> str:
         if not self.at:
-            return "Asking the swarm ..."
+            return f"Asking the swarm ({span(now - self.began)}) ..."
         if self.problem:
             return f"No connection for {span(now - self.heard)}, trying again: {self.problem.splitlines()[0]}"
         return f"Seen {span(now - self.heard)} ago. Ctrl-C leaves, and the jobs go on."
@@ -121,6 +123,7 @@ def taken(looker: Looker, state: Watched, memory: Memory, timeout: float | None)
         state.problem = told.problem
         return True
     state.jobs, state.at, state.heard, state.problem = memory.take(told), told.at, time.monotonic(), ""
+    state.nodes = told.nodes
     return True
 
 
@@ -147,9 +150,9 @@ def on_screen(console: Console, looker: Looker, _as_json: bool) -> int:
     return EXIT[outcome(state.jobs)]
 
 
-def show(console: Console, jobs: list[dict[str, Any]]) -> None:
+def show(console: Console, jobs: list[dict[str, Any]], nodes: list[dict[str, Any]] | None = None) -> None:
     """All of it, once, without a screen to fit."""
-    for line in frame(jobs, console.width, None, bars_for(console)):
+    for line in [*frame(jobs, console.width, None, bars_for(console)), *swarm(nodes or [])]:
         console.print(line, end="\n", highlight=False, soft_wrap=True)
 
 
@@ -160,7 +163,7 @@ def in_lines(console: Console, looker: Looker, as_json: bool) -> int:
         taken(looker, state, memory, None)
         if as_json:
             if not state.problem:
-                print_json(document("watch", state.at, state.jobs))
+                print_json(document("watch", state.at, state.jobs, state.nodes))
             continue
         lines = [line.plain for line in frame(state.jobs, max(console.width, 120), None, bars_for(console))]
         text = state.note(time.monotonic()) if state.problem else "\n".join(lines)

@@ -64,10 +64,17 @@ def resolved(target: str, page: str, repository: str) -> str:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     def replaced(match: re.Match[str]) -> str:
-        return f"{match[1]}({resolved(match[2], page.file.src_uri, str(config.repo_url).rstrip('/'))})"
+        return f"{match[1]}({resolved(match[2], page.file.src_uri, str(config.extra['repository']))})"
 
     # What stands between fences, or is indented as code, is no link; neither has the form of one in these pages.
     return LINK.sub(replaced, markdown)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """The theme's search is a dialog without a name for who hears the page."""
+    return output.replace(
+        'data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"'
+    )
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -44,6 +44,9 @@ options:
     description: How many stages with packages are to stay, the last ones made. 0 keeps all.
     type: int
     default: 0
+  progress:
+    description: A file in which each step is written as it begins, for others to read.
+    type: path
 """
 
 EXAMPLES = r"""
@@ -70,7 +73,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from ..module_utils.docker.cli import DockerCli
@@ -101,8 +104,20 @@ class BuildModule(ReportingModule):  # type: ignore[misc,unused-ignore]
         return {name: value for name, value in super().shown_params().items() if name != "archive"}
 
 
-def follow(stream: IO[str]) -> tuple[list[str], list[str]]:
-    """Read a build's output as it comes; returns its steps, and its lines."""
+def tell(file: str | None, text: str) -> None:
+    """Where nobody can be told, the build goes on."""
+    if file:
+        with suppress(OSError):
+            new = f"{file}.new"
+            with open(new, "w", encoding="utf-8") as stream:
+                stream.write(text)
+            # It may have been made with a umask that lets nobody else read it.
+            os.chmod(new, 0o644)
+            os.replace(new, file)
+
+
+def follow(stream: IO[str], progress: str | None = None) -> tuple[list[str], list[str]]:
+    """Read a build's output as it comes; returns its steps, and its lines. Each step that begins is told."""
     lines: list[str] = []
     steps: dict[str, str] = {}
     ends: dict[str, str] = {}
@@ -117,12 +132,14 @@ def follow(stream: IO[str]) -> tuple[list[str], list[str]]:
             current, began = str(len(steps)), time.monotonic()
             if classic:
                 steps[current] = classic.group(1)
+                tell(progress, line)
         elif line == " ---> Using cache":
             ends[current] = "cached"
         elif end:
             ends[end.group(1)] = "cached" if end.group(2) == "CACHED" else f"{end.group(3) or end.group(4)} s"
-        elif step:
-            steps.setdefault(step.group(1), step.group(2))
+        elif step and step.group(1) not in steps:
+            steps[step.group(1)] = step.group(2)
+            tell(progress, step.group(2))
     return [f"{text[:100]} ({ends.get(key, 'not finished')})" for key, text in steps.items()], lines
 
 
@@ -156,6 +173,7 @@ def main() -> None:
             "args": {"type": "dict", "default": {}},
             "builder": {"type": "str", "choices": ["buildkit", "classic"], "required": True},
             "keep": {"type": "int", "default": 0},
+            "progress": {"type": "path"},
         },
         mutually_exclusive=[("context", "archive")],
         required_one_of=[("context", "archive")],
@@ -182,7 +200,7 @@ def main() -> None:
             ) as process,
         ):
             assert process.stdout
-            steps, lines = follow(process.stdout)
+            steps, lines = follow(process.stdout, module.params["progress"])
     except OSError as error:
         module.fail_json(msg=f"The build context cannot be read: {error}.", steps=[])
     if process.returncode:

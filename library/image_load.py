@@ -92,7 +92,8 @@ from ..module_utils.reporting import ReportingModule
 
 # What tells an engine the names of the images in an archive: those of `docker save`, of the OCI layout, and of engines before 1.10.
 NAMING = ("manifest.json", "index.json", "repositories")
-IMAGE_NAME, REF_NAME = "io.containerd.image.name", "org.opencontainers.image.ref.name"
+IMAGE_NAME = "io.containerd.image.name"
+REF_NAME = "org.opencontainers.image.ref.name"
 LARGEST_NAMING = 1 << 22
 MEMBERS = 10_000
 

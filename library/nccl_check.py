@@ -112,8 +112,15 @@ options:
         description: Whether the containers only read it.
         type: bool
         default: false
+  volumes:
+    description:
+      - What the containers get of Docker volumes, each with C(name), C(target), C(read_only), C(nocopy), and C(driver) and C(driver_opts) where it has
+        them. One that is there has to be as it is here, and the user of O(image) has to be able to read one with a driver.
+    type: list
+    elements: dict
+    default: []
   results:
-    description: Where the containers leave their results. Of O(bind_mounts), that with this target has to be writable.
+    description: Where the containers leave their results. Of O(bind_mounts) and O(volumes), that with this target has to be writable.
     type: str
     default: ""
   results_volume:
@@ -413,6 +420,7 @@ def argument_spec() -> Json:
         "stack": {"type": "str", "default": ""},
         "own_stacks": {"type": "list", "elements": "str", "default": []},
         "bind_mounts": {"type": "list", "elements": "dict", "default": [], "options": MOUNT},
+        "volumes": {"type": "list", "elements": "dict", "default": []},
         "results": {"type": "str", "default": ""},
         "results_volume": {"type": "str", "default": ""},
         "host_network_port": {"type": "int", "default": 0},

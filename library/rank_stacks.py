@@ -53,9 +53,19 @@ ranks:
           - {pid: 12, parent: 7, name: python, rank: 1, local_rank: 0, world_size: 2, state: S, waits: "", cpu: 0.0, runs: false,
              threads: [{frames: [[/app/train.py, 88, main]]}], collectives: {groups: {}}}
         exits: []
+load:
+  description:
+    - What the host was busy with meanwhile. C(load) is that of the last minute, C(cores) how many it has; C(stolen) and C(waits_for_disks) are
+      fractions of the time, C(slowed_by_heat) counts how often a processor was slowed down, C(programs) are those outside of the job that use a
+      processor, C(link) is the interface by which the host is in the swarm, its C(speed) in Mbit/s, and C(gpus) is what nvidia-smi tells.
+  returned: success
+  type: dict
+  sample: {cores: 8, load: 7.9, waits_for_disks: 0.0, stolen: 0.0, slowed_by_heat: 0, swapped_per_s: 0,
+           programs: [{pid: 4711, name: stress, cores: 0.9}], link: {name: eth0, speed: 1000, duplex: full}, link_errors: 0, gpus: []}
 """
 
 from ..module_utils.diagnose.ask import read_ranks
+from ..module_utils.diagnose.load import Look
 from ..module_utils.docker.cli import DockerError
 from ..module_utils.docker.module import DockerModule
 from ..module_utils.names import refusal
@@ -68,7 +78,9 @@ def main() -> None:
     if refused:
         module.fail_json(msg=refused)
     try:
-        module.exit_json(changed=False, ranks=read_ranks(module.docker, stack))
+        load = Look(module.docker, stack)
+        ranks = read_ranks(module.docker, stack)
+        module.exit_json(changed=False, ranks=ranks, load=load.facts())
     except DockerError as error:
         module.fail_json(msg=str(error))
 

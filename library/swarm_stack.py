@@ -252,6 +252,10 @@ tasks:
   sample: [{id: w1k8, service: node0, slot: "1", node: host1, state: running, desired_state: running, error: "",
             exit_code: null, image: "my-ddp-trainer:1f3a", created_at: "2025-01-01T10:00:00.1Z",
             updated_at: "2025-01-01T10:00:02.9Z"}]
+timed_out:
+  description: Whether it was waited for in vain while nothing had failed for good. The stack goes on.
+  returned: failure
+  type: bool
 failures:
   description: What keeps the stack from being as asked. Empty on success.
   returned: always
@@ -347,6 +351,7 @@ def main() -> None:
         steps[module.params["state"]](module, docker, result)
     except StackFailure as error:
         result["failures"] = error.failures
+        result["timed_out"] = error.timed_out
         fail(str(error))
     except DockerError as error:
         fail(explain_unavailable(docker, error) if lost_quorum(str(error)) else str(error))

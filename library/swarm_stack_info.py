@@ -51,6 +51,11 @@ exists:
   description: Whether the stack has any service.
   returned: success
   type: bool
+created_at:
+  description: When its oldest service was made. Empty if it has none.
+  returned: success
+  type: str
+  sample: "2025-01-01T10:00:00.123456789Z"
 running:
   description: Whether any task is running or about to.
   returned: success
@@ -132,6 +137,7 @@ def main() -> None:
     state["failed_for_good"] = state.pop("failed")
     module.exit_json(
         changed=False,
+        created_at=min((str(service["CreatedAt"]) for service in live.services.values()), default=""),
         services=[service.as_result() for service in live.states()],
         tasks=[task.as_result() for task in live.tasks],
         failures=failures,

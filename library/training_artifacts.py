@@ -65,7 +65,7 @@ EXAMPLES = r"""
   training_artifacts:
     state: placed
     path: artifacts/simple-training
-    source: artifacts/simple-training/.ddp-swarm/incoming/host1
+    source: artifacts/simple-training/.ddp-swarm/incoming/host1.0123456789ab
     rank: 0
     files: "{{ laid_out.files }}"
     logs: "{{ laid_out.logs }}"
@@ -81,6 +81,10 @@ removed:
   returned: O(state=begun)
   type: list
   elements: str
+collection:
+  description: A name for what this run fetches, which no other run has. What interrupted runs have fetched is removed after a day.
+  returned: O(state=begun)
+  type: str
 left_out:
   description: What was not taken, by its C(name), and C(why). What a terminal would obey in a name is spelled out.
   returned: O(state=placed)
@@ -88,18 +92,22 @@ left_out:
   elements: dict
 """
 
+import fcntl
 import json
 import os
 import re
+import secrets
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..module_utils.logs import settled
 from ..module_utils.names import is_name
 from ..module_utils.reporting import ReportingModule
-from ..module_utils.tree import FOLDER, STAGED, folder_in, place, set_aside
+from ..module_utils.tree import DAY, FOLDER, STAGED, folder_in, place, remove_old, set_aside
 
 OWN = ".ddp-swarm"
 # What other parts of the tool write there, in small letters, as some file systems make no difference.
@@ -108,11 +116,28 @@ STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 LOG = re.compile(r"[0-9]{8}T?[0-9]{0,6}\.[0-9a-f]{12}\.log")
 
 
+@contextmanager
+def folders(path: Path) -> Iterator[tuple[int, int]]:
+    """Descriptors of the results' directory and of the tool's own in it. Whoever has them works alone: another run waits here."""
+    root = os.open(path, FOLDER)
+    try:
+        own = folder_in(root, OWN, 0o700)
+        try:
+            fcntl.flock(own, fcntl.LOCK_EX)
+            yield root, own
+        finally:
+            os.close(own)
+    finally:
+        os.close(root)
+
+
 def begun(path: Path, run: str) -> str:
     path.mkdir(parents=True, exist_ok=True)
-    root = os.open(path, FOLDER)
-    own = folder_in(root, OWN, 0o700)
-    try:
+    with folders(path) as (root, _own):
+        incoming = path / OWN / "incoming"
+        if incoming.is_dir() and not incoming.is_symlink():
+            # Of runs that did not come to an end. That of a run which goes on is younger.
+            remove_old(incoming, lambda _name: True)
         record = path / OWN / "run_id"
         # Versions before this one kept it among the results.
         before = next((file.read_text().strip() for file in (record, path / "run_id") if file.is_file()), "")
@@ -124,9 +149,6 @@ def begun(path: Path, run: str) -> str:
                     (path / OWN / "logs").rename(path / kept / "logs")
             record.write_text(f"{run}\n")
         return kept
-    finally:
-        os.close(own)
-        os.close(root)
 
 
 def removed(path: Path, keep_runs: int, keep_days: int) -> list[str]:
@@ -141,7 +163,7 @@ def removed(path: Path, keep_runs: int, keep_days: int) -> list[str]:
         if is_name("run", entry.name) and entry.is_dir(follow_symlinks=False)
     }
     newest = sorted(found, key=lambda name: (found[name], name), reverse=True)[:keep_runs]
-    before = time.time() - keep_days * 86400
+    before = time.time() - keep_days * DAY
     old = sorted(name for name, at in found.items() if name not in newest and at < before)
     for name in old:
         shutil.rmtree(path / "runs" / name)
@@ -185,9 +207,7 @@ def note_ends(logs: Path, rank: int, entries: list[dict[str, Any]]) -> None:
 def placed(params: dict[str, Any]) -> list[dict[str, str]]:
     path, source, rank = Path(params["path"]), Path(params["source"]), params["rank"]
     left_out = []
-    root = os.open(path, FOLDER)
-    own = os.open(path / OWN, FOLDER)
-    try:
+    with folders(path) as (root, own):
         for folder, entry in [(root, entry) for entry in params["files"]] + [(own, entry) for entry in params["logs"]]:
             name = entry.get("name")
             try:
@@ -206,13 +226,10 @@ def placed(params: dict[str, Any]) -> list[dict[str, str]]:
                 left_out.append(
                     {"name": name if isinstance(name, str) and name.isprintable() else ascii(name), "why": why}
                 )
-    finally:
-        os.close(own)
-        os.close(root)
-    if params["logs"]:
-        refused = {entry["name"] for entry in left_out}
-        note_ends(path / OWN / "logs", rank, [entry for entry in params["logs"] if entry.get("name") not in refused])
-        write_log(path, rank)
+        if params["logs"]:
+            refused = {entry["name"] for entry in left_out}
+            note_ends(path / OWN / "logs", rank, [one for one in params["logs"] if one.get("name") not in refused])
+            write_log(path, rank)
     return left_out
 
 
@@ -236,7 +253,8 @@ def main() -> None:
         if module.params["state"] == "begun":
             kept = begun(Path(module.params["path"]), module.params["run"])
             gone = removed(Path(module.params["path"]), module.params["keep_runs"], module.params["keep_days"])
-            module.exit_json(changed=bool(kept or gone), kept=kept, removed=gone)
+            name = secrets.token_hex(6)
+            module.exit_json(changed=bool(kept or gone), kept=kept, removed=gone, collection=name)
         module.exit_json(changed=False, left_out=placed(module.params))
     except OSError as error:
         module.fail_json(msg=f"Results cannot be written to {module.params['path']} on the controller: {error}.")

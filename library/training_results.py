@@ -16,6 +16,7 @@ description:
   - With O(state=packed) writes all results into one archive for the user who logged in.
   - What programs cache beside their results, in C(.ddp-caches), is no result. It is neither laid out nor packed, and stays where it is.
   - Where there is no such volume or directory, there are no results, and that is no error.
+  - A volume with a driver or options of its own (NFS) is mounted meanwhile by a container that sleeps, made of an image of the host.
 options:
   state:
     description: What is to be done.
@@ -54,7 +55,9 @@ options:
     type: float
     default: 100
   stage:
-    description: The directory that is made for what is laid out. What an interrupted run has left in it is removed.
+    description:
+      - The directory that is made for what is laid out. What an interrupted run has left in it is removed.
+      - Where its name ends with C(.) and 12 hexadecimal digits, so are those that are a day old and differ in the digits alone, or have none.
     type: path
   archive:
     description: The file to write with O(state=packed). It must not exist.
@@ -80,7 +83,7 @@ EXAMPLES = r"""
     volume: simple-training_snapshots
     patterns: [snapshot.pt, "metrics*.jsonl", tensorboard]
     service: simple-training_node0
-    stage: /var/lib/ddp-swarm-collect-simple-training
+    stage: /var/lib/ddp-swarm-collect-simple-training.0123456789ab
   register: laid_out
 """
 
@@ -106,6 +109,7 @@ files:
   description:
     - What was laid out. Each has its C(name) among the results, the C(file) in O(stage), C(public), whether others may read it, and its C(size)
       in bytes.
+    - Of a O(service), also what its launcher keeps of stalls and torch's dumps of NCCL's collectives, up to 64 MB, named below C(diagnosis).
   returned: O(state=laid_out)
   type: list
   elements: dict
@@ -146,10 +150,11 @@ place:
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import IO, Any
 
 from ..module_utils import launcher_logs
@@ -161,33 +166,41 @@ from ..module_utils.logs import merged
 from ..module_utils.names import LAUNCHER, is_name, refusal
 from ..module_utils.reporting import ReportingModule
 from ..module_utils.text import lines_of
-from ..module_utils.tree import FOLDER, NEW, STAYS, Tree, lay_out, pack, set_aside, tail
+from ..module_utils.tree import FOLDER, NEW, STAYS, Tree, lay_out, pack, remove_old, set_aside, tail
+from ..module_utils.volume_files import files_of
 
+# How training_artifacts names a collection.
+COLLECTION = re.compile("[0-9a-f]{12}")
 LAST_LINES = 65536  # bytes
 ID = "0123456789abcdef"
 UNNAMED = 50
 NOTHING_LAID_OUT: dict[str, Any] = {"files": [], "missing": [], "unnamed": [], "instead": False}
 # Lines among which the first is looked for that a launcher has kept: before it stands what the launcher itself says.
 HEAD = 400
+# What launchers keep for people: what the ranks said when none of them moved, and what torch dumped of NCCL's collectives.
+DIAGNOSES = ["stalls/*", "dumps/*"]
+DIAGNOSES_BYTES = 64e6
 
 
 @contextmanager
 def results(module: Any, docker: DockerCli) -> Iterator[Tree | None]:
-    path = module.params["path"]
-    if module.params["volume"]:
-        done = docker.run("volume", "inspect", "--format", "{{.Mountpoint}}", module.params["volume"], check=False)
-        path = done.stdout.strip() if done.rc == 0 else None
-    if not path or not os.path.isdir(path):
-        yield None
-        return
-    with Tree(path) as tree:
-        yield tree
+    volume = module.params["volume"]
+    with files_of(docker, volume) if volume else nullcontext(module.params["path"]) as path:
+        if not path or not os.path.isdir(path):
+            yield None
+            return
+        with Tree(path) as tree:
+            yield tree
+
+
+def copy_in(tree: Tree) -> AbstractContextManager[Tree | None]:
+    """The files of the newest second copy."""
+    return below(tree, LAUNCHER, "copy", newest_copy(tree) or "none", "files")
 
 
 @contextmanager
-def copy_in(tree: Tree) -> Iterator[Tree | None]:
-    """The files of the newest second copy."""
-    folder = opened(tree, LAUNCHER, "copy", newest_copy(tree) or "none", "files")
+def below(tree: Tree, *names: str) -> Iterator[Tree | None]:
+    folder = opened(tree, *names)
     if folder is None:
         yield None
         return
@@ -311,11 +324,22 @@ def take_kept(tree: Tree, start: launcher_logs.Start, log: IO[str], most: int) -
     return size
 
 
+def forget_interrupted(path: str) -> None:
+    """What runs have laid out that did not come to an end. That of a run which still fetches is younger."""
+    folder, name = os.path.split(path)
+    stem, dot, digits = name.rpartition(".")
+    if not dot or not COLLECTION.fullmatch(digits):
+        return
+    alike = re.compile(rf"{re.escape(stem)}(?:\.{COLLECTION.pattern})?")
+    remove_old(folder, lambda name: alike.fullmatch(name) is not None)
+
+
 def laid_out(module: Any, docker: DockerCli) -> dict[str, Any]:
     if module.check_mode:
         return {**NOTHING_LAID_OUT, "logs": [], "left_out": []}
     path, owner, patterns = module.params["stage"], login_user(), module.params["patterns"]
     most = module.params["otherwise_max_mb"] * 1e6
+    forget_interrupted(path)
     shutil.rmtree(path, ignore_errors=True)
     os.mkdir(path, 0o700)
     stage = os.open(path, FOLDER | os.O_NOFOLLOW)
@@ -330,6 +354,12 @@ def laid_out(module: Any, docker: DockerCli) -> dict[str, Any]:
                     copied = taken_from(copy, module.params["copy_patterns"], stage, owner, len(laid["files"]), most)
                     laid = {**copied, "files": laid["files"] + copied["files"]}
                     left_out = left_out + (copy.left_out if copy else [])
+            if tree and module.params["service"]:
+                with below(tree, LAUNCHER) as own:
+                    if own:
+                        kept = lay_out(own, DIAGNOSES, stage, owner, len(laid["files"]), DIAGNOSES_BYTES)
+                        laid["files"] += [{**one, "name": f"diagnosis/{one['name']}"} for one in kept]
+                        left_out = left_out + own.left_out
         os.fchown(stage, owner, -1)
     finally:
         os.close(stage)

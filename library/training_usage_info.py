@@ -35,6 +35,12 @@ ranks:
   returned: success
   type: dict
   sample: {simple-training_node0: {cpu_percent: 101.5, memory_bytes: 412000000, received_bytes: 1200000, sent_bytes: 3400000}}
+slow:
+  description: By the name of the service of a rank 0 on this host, what its launcher noted of the last half hour of ranks that the others wait for.
+  returned: success
+  type: dict
+  sample:
+    simple-training_node0: "rank 1 on host2 is slow: in the last 45 s the others waited for it 62% of the time, at 1000 collectives."
 gpus:
   description: The host's NVIDIA GPUs, none where nvidia-smi is missing or does not answer. C(percent) is their utilization.
   returned: success
@@ -46,16 +52,17 @@ gpus:
 from ..module_utils.docker.cli import DockerError
 from ..module_utils.docker.module import DockerModule
 from ..module_utils.host.gpus import ask
-from ..module_utils.stack.usage import GPU_QUERY, gpus, read_usage
+from ..module_utils.stack.usage import GPU_QUERY, gpus, read_slow, read_usage
 
 
 def main() -> None:
     module = DockerModule(argument_spec={}, supports_check_mode=True)
     try:
         ranks = read_usage(module.docker)
+        slow = read_slow(module.docker)
     except DockerError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, ranks=ranks, gpus=gpus(ask(module, "nvidia-smi", *GPU_QUERY)[0]))
+    module.exit_json(changed=False, ranks=ranks, slow=slow, gpus=gpus(ask(module, "nvidia-smi", *GPU_QUERY)[0]))
 
 
 if __name__ == "__main__":

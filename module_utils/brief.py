@@ -11,9 +11,11 @@ from .text import lines_of, printable
 LOG_LINES = 20
 SENTENCES = 8  # of a message, those before its log, and as many after it
 TRACEBACK = "Traceback (most recent call last)"
+ANNOUNCED = re.compile(r"\s*Last \d+ log lines(?: of .*)?:$")
 # torchrun and PyTorch write which rank speaks in front of each line.
 PREFIX = re.compile(r"^\s*(?:\[[\w:. -]+\]:?)?")
-MISSING = re.compile(r"No module named ['\"]([\w.]+)['\"]")
+# The end of a traceback: torch warns of a missing numpy in the same words, and does without it.
+MISSING = re.compile(r"\b(?:ModuleNotFoundError|ImportError): No module named ['\"]([\w.]+)['\"]")
 
 
 def brief(result: Mapping[str, Any]) -> list[str]:
@@ -45,7 +47,8 @@ def _brief_message(message: str) -> list[str]:
     # A log is indented below the sentence that it belongs to. The first is that of who failed first; what follows repeats it.
     begin = next((number for number, line in enumerate(lines) if number and _in_log(line)), len(lines))
     end = next((number for number, line in enumerate(lines) if number > begin and not _in_log(line)), len(lines))
-    rest = [line for line in lines[end:] if not _in_log(line)]
+    # Without its lines, what announces a log says nothing.
+    rest = [said for line in lines[end:] if not _in_log(line) and (said := ANNOUNCED.sub("", line))]
     if begin == len(lines):
         begin = SENTENCES
         rest = []

@@ -13,8 +13,9 @@ import re
 import shutil
 import stat
 import tarfile
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
@@ -33,6 +34,7 @@ STAGED = re.compile(r"(?:log)?[0-9]{5}")
 STAYS = {"runs", CACHES}
 # No results, though they lie among them.
 ASIDE = {CACHES, LAUNCHER}
+DAY = 86400
 DEPTH = 32
 FILES = 10_000
 LEFT_OUT = 100
@@ -246,6 +248,15 @@ def lay_out(
                 os.fchown(copy, owner, -1)
         laid.append({"name": found.name, "file": file, "public": public, "size": found.status.st_size})
     return laid
+
+
+def remove_old(folder: str | Path, is_ours: Callable[[str], bool]) -> None:
+    """Directories right below that were last changed more than a day ago, by their names. A link is none."""
+    before = time.time() - DAY
+    for entry in list(os.scandir(folder)):
+        old = is_ours(entry.name) and entry.is_dir(follow_symlinks=False)
+        if old and entry.stat(follow_symlinks=False).st_mtime < before:
+            shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def set_aside(root: int, run: str, keep: list[str]) -> str:

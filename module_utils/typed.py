@@ -5,13 +5,32 @@ For the controller: the console and a filter print commands by it.
 
 from __future__ import annotations
 
+import difflib
+import json
 import os
+import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from .masking import mask
+
+PLAIN = re.compile(r"[\w./:-]+", re.ASCII)
+
+
+def variable(name: str, value: Any) -> list[str]:
+    """For ansible-playbook. What Ansible would cut or take for something else goes as JSON."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return ["-e", f"{name}={text}" if PLAIN.fullmatch(text) else json.dumps({name: value})]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A sentence to go after another one; empty where nothing known is like the word."""
+    close = difflib.get_close_matches(word, sorted(known), 1)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 def near(path: Path) -> str:

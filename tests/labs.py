@@ -55,10 +55,10 @@ class Run:
         return re.sub(r"\s+", " ", re.sub(r"\x1b\[[0-9;]*m", "", self.stdout))
 
     def failure(self) -> str:
-        """The message of the task that ended the run; of a loop, those of the items that failed."""
+        """The message of the task that ended the run; of a loop, those of the items that failed. Of a run that says of none, its last lines."""
         failed = [e for e in self.events if e["event"] in ("runner_on_failed", "runner_on_unreachable")]
         if not failed:
-            return ""
+            return self.said()[-2000:] if self.rc else ""
         result = failed[-1]["event_data"]["res"]
         items = [item["msg"] for item in result.get("results", []) if item.get("failed") and "msg" in item]
         return "\n".join(items) or str(result.get("msg", ""))
@@ -99,6 +99,9 @@ class Lab:
             },
             quiet=True,
         )
+        # ansible-runner takes Ctrl-C for itself, and returns a run that failed without a word.
+        if runner.status == "canceled":
+            raise KeyboardInterrupt
         return Run(runner)
 
     def _have(self, state: str) -> None:

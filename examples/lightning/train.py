@@ -32,6 +32,9 @@ class Curve(lightning.LightningModule):
 class Lines(Callback):
     """A line for each epoch, in place of a bar."""
 
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        print(f"rank {trainer.global_rank} of {trainer.world_size} begins at step {trainer.global_step}", flush=True)
+
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         if trainer.is_global_zero:
             loss = trainer.callback_metrics["loss"].item()
@@ -58,9 +61,7 @@ def main() -> None:
         logger=False,
         enable_progress_bar=False,
     )
-    begins = last if last.exists() else None
-    print(f"rank {trainer.global_rank} of {trainer.world_size} begins with {begins or 'nothing'}", flush=True)
-    trainer.fit(Curve(), loader, ckpt_path=begins)
+    trainer.fit(Curve(), loader, ckpt_path=last if last.exists() else None)
     print(f"rank {trainer.global_rank} is at step {trainer.global_step}", flush=True)
 
 

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import nccl
+
 LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python3", "/lib64/python3", "<frozen", "<string>")
 WAITS_FOR_RANKS = ("/torch/distributed/", "/torch/nn/parallel/distributed.py")
 LOADER, LOADER_LOOP = "/torch/utils/data/dataloader.py", "/torch/utils/data/_utils/worker.py"
@@ -23,6 +25,14 @@ KERNEL = (
     (r"sb_start|freeze|percpu_rwsem", "a frozen file system"),
 )
 BUSY = 0.7
+# How a rank ends that has lost another: what it writes then is no reason.
+CONSEQUENCE = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "remote process exited",
+    "NCCL watchdog",
+)
 SAME_SIZES = ("all_reduce", "allreduce", "broadcast")
 
 
@@ -95,6 +105,8 @@ class Group:
     title: str = ""
     ranks: list[int] = field(default_factory=list)
     calls: dict[int, Collective] = field(default_factory=dict)
+    # By number when it was entered, in nanoseconds since 1970 by the host's clock, and the seconds on the device, 0 if unknown: of more of them.
+    times: dict[int, tuple[int, float]] = field(default_factory=dict)
 
     @property
     def entered(self) -> int:
@@ -114,6 +126,11 @@ def groups_of(collectives: Any) -> dict[str, Group]:
             seq, op = number(entry.get("seq")), plain(entry.get("op"), 60).rpartition(":")[2]
             if seq is not None and not entry.get("p2p"):
                 group.calls[seq] = Collective(seq, op, plain(entry.get("sizes"), 80), entry.get("ended") is True)
+        for row in items(fields(said).get("times")):
+            seq, began, *more = [*items(row, 3), None, None][:3]
+            if number(seq) is not None and number(began):
+                took = more[0] / 1e3 if isinstance(more[0], (int, float)) and 0 < more[0] < 1e9 else 0.0
+                group.times[seq] = (began, took)
     return found
 
 
@@ -276,7 +293,11 @@ def judge(given: list[dict[str, Any]]) -> Verdict:
     nodes = [node_of(fields(one), index) for index, one in enumerate(given)]
     workers = [worker for node in nodes for worker in node.workers]
     steps = (absent(nodes, workers), stopped(workers), mixed_up(workers), behind(workers), outside(workers))
-    return next((found for found in steps if found), unknown(workers))
+    verdict = next((found for found in steps if found), unknown(workers))
+    verdict.sentence = " ".join(
+        filter(None, [verdict.sentence, nccl.told([fields(one).get("record") for one in given])])
+    )
+    return verdict
 
 
 def absent(nodes: list[Node], workers: list[Worker]) -> Verdict | None:

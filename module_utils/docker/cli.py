@@ -17,6 +17,8 @@ from ..text import lines_of
 ANSWER_TIMEOUT = 60.0
 # To deploy or to remove is many calls in one, and may ask a registry about each image.
 DEPLOY_TIMEOUT = 600.0
+# A container that only looks at something, and is gone: of an image that is here, and nobody hears it.
+THROWAWAY = ("run", "--rm", "--pull", "never", "--network", "none")
 # Swarm changes nodes and services by itself, and refuses what a client has read before such a change (store.ErrSequenceConflict in
 # moby/swarmkit). The command line reads anew when it is called again.
 LOST_RACE = "update out of sequence"

@@ -41,6 +41,30 @@ FAULTS = {
         "let user {uid}, as whom the container runs, {lack} it: run 'chown {uid}:{gid} {quoted}' on {host}, or to keep its owner run "
         "'setfacl --modify u:{uid}:{rights} {quoted}' on {host}, or name another source in training_mounts",
     ),
+    code.VOLUME_OTHER: Fault(
+        2, "volume", "the volume {name} is {has}", "{wanted}, as training_mounts has it",
+        "an engine keeps a volume as it was made: run playbooks/stop.yml, which fetches what lies in it, and run 'docker volume rm {name}' on "
+        "{host}, or give the volume another source in training_mounts",
+    ),
+    code.VOLUME_MOUNT: Fault(
+        2, "volume", "the volume {name} cannot be mounted at {target}: {said}", "a volume that containers can have",
+        "{cure} (the volume is that of {target} in training_mounts)",
+    ),
+    code.VOLUME_DENIED: Fault(
+        2, "volume", "{target}, the volume {name}, belongs to user {owner} with mode {mode}: user {uid} may not {lack} there",
+        "a volume that the user of the container, {uid}, may {lack}",
+        "let user {uid}, as whom the container runs, {lack} there: give the directory on the server to {uid}:{gid}, or change its mode, or "
+        "the driver_opts in training_mounts (uid, mode, rw)",
+    ),
+    code.DATA_MISSING: Fault(
+        2, "data", "{path} is not there", "the data of training_data on the host of each rank",
+        "copy {path} to {host}: set training_data_from to {source} and run playbooks/preflight.yml, or copy it by hand",
+    ),
+    code.DATA_OTHER: Fault(
+        2, "data", "{path} has {has}, {first} has {there}: {named}", "the same data as on {first}, the host of rank 0",
+        "bring {path} on {host} to what {first} has: set training_data_from to {first} and run playbooks/preflight.yml. Files that {first} does "
+        "not have are to be removed by hand",
+    ),
     code.BIND_LABEL: Fault(
         2, "SELinux label", "{path} has the type {type}", "a type that containers may use, such as container_file_t",
         "SELinux on {host} keeps {path} from the task, and Docker relabels nothing for a service: label it as "

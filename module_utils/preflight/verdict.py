@@ -98,7 +98,15 @@ def versions(case: Case, rank: int) -> Json:
 
 
 def finding(verdict: Json) -> Json:
-    return {key: value for key, value in verdict.items() if key != "ok"}
+    """Whatever a rank has left unsaid, a finding says what was seen and what to do."""
+    shown = {key: value for key, value in verdict.items() if key != "ok"}
+    if not shown["observed"].strip(" .?"):
+        shown["observed"] = "it said nothing of what it saw"
+    if not shown["hint"].strip(" ."):
+        shown["hint"] = (
+            f"look at what the probe on {shown['host']} wrote ('journalctl -u docker' there), and run playbooks/preflight.yml again"
+        )
+    return shown
 
 
 def not_reached(case: Case, grid: dict[int, dict[int, str]]) -> list[Json]:

@@ -16,6 +16,8 @@ LOST = 3
 WIDTH, HEIGHT = 640, 300
 # Points of a curve that get a dot, with its value to read on it.
 DOTS = 130
+# A curve with so many times the points of another lies behind it, thin: each step behind each epoch.
+CROWDED = 4
 DECIMALS = re.compile(r"-?\d+\.\d+")
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -129,7 +131,10 @@ def draw(title: str, series: list[Series], most: int = 1000, axis: str = "") -> 
             notes.append(
                 f"{one.label}: {one.count - left_out:,} of {one.count:,} points are drawn, the extremes among them."
             )
-    return Chart(title, bare(chart), axis or drawn[0].axis, log, legend, more, notes)
+    about = f"{title} by {axis or drawn[0].axis}: {', '.join(one.label for one in drawn)}"
+    fewest = min(one.count for one in drawn)
+    behind = {place for place, one in enumerate(drawn) if one.count > CROWDED * fewest}
+    return Chart(title, bare(chart, about, behind), axis or drawn[0].axis, log, legend, more, notes)
 
 
 def value(one: Series, x: float, y: float | None, log: bool, dot: bool) -> Any:
@@ -139,8 +144,11 @@ def value(one: Series, x: float, y: float | None, log: bool, dot: bool) -> Any:
     return {"value": point, "tooltip": f"{one.label}: {figure(y)} at {one.axis} {figure(x)}"} if dot else point
 
 
-def bare(chart: Any) -> str:
-    """The drawing without pygal's own style, script and descriptions, which inline would be the page's."""
+def bare(chart: Any, about: str, behind: set[int]) -> str:
+    """The drawing without pygal's own style, script and descriptions, which inline would be the page's.
+
+    `about` is for who hears the page; the curves with the places `behind` are drawn first, under the others.
+    """
     root = chart.render_tree()
     unwanted = {"style", "script", "desc", "defs"}
     for parent in list(root.iter()):
@@ -157,12 +165,26 @@ def bare(chart: Any) -> str:
             parent.attrib = {key: short(parent.attrib[key]) for key in ("cx", "cy", "r")}
         elif "d" in parent.attrib:
             parent.attrib["d"] = DECIMALS.sub(lambda found: short(found[0]), parent.attrib["d"])
+    put_behind(root, behind)
     root.attrib.clear()
-    root.attrib.update({"viewBox": f"0 0 {WIDTH} {HEIGHT}", "class": "chart", "role": "img"})
+    root.attrib.update({"viewBox": f"0 0 {WIDTH} {HEIGHT}", "class": "chart", "role": "img", "aria-label": about})
     for part in root.iter():
         if isinstance(part.tag, str):
             part.tag = part.tag.replace(SVG, "")
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def put_behind(root: ElementTree.Element, behind: set[int]) -> None:
+    classes = {f"serie-{place}" for place in behind}
+    for parent in list(root.iter()):
+        curves = [child for child in parent if "series" in child.attrib.get("class", "").split()]
+        thin = [child for child in curves if classes & set(child.attrib["class"].split())]
+        for child in thin:
+            child.attrib["class"] += " behind"
+        if thin:
+            first = list(parent).index(curves[0])
+            order = [*thin, *(child for child in curves if child not in thin)]
+            parent[first : first + len(curves)] = order
 
 
 def short(text: str) -> str:

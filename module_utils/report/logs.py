@@ -15,6 +15,10 @@ from .read import Part, Reader, moment
 VALUE = re.compile(
     r"[:=][ \t]{0,4}([-+]?(?:\d{1,18}(?:\.\d{0,24})?|\.\d{1,24})(?:[eE][-+]?\d{1,3})?|[nN]a[nN]|-?[iI]nf(?:inity)?)(?![.:/-]?[\w:/])"
 )
+# "Loss 6.59e+00 (6.95e+00)", "step 80 of 600: loss 1.0485": what has no colon.
+LOSS = re.compile(r"\bloss[ \t]{1,4}\(?([-+]?\d{1,18}(?:\.\d{1,24})?(?:[eE][-+]?\d{1,3})?)(?![\w.])", re.IGNORECASE)
+# "torch/api.py:1002": the place of a line in a file is no measure of anything.
+SOURCE = re.compile(r"\.(?:py|pyx|c|cc|cpp|cu|h|hpp|go|rs)$")
 SEPARATORS = re.compile(r"[|,;(){}\[\]<>\t]")
 KEY = re.compile(r"[A-Za-z_][\w./%+-]*(?: [A-Za-z_][\w./%+-]*){0,2}$")
 STAMP = re.compile(r"[\[(]?(\d{4}-\d\d-\d\d)[T _](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?(?:Z|[+-]00:?00)?")
@@ -52,7 +56,7 @@ def stamp(line: str) -> float | None:
 
 
 def numbers(line: str) -> list[tuple[str, float]]:
-    """What a line says in the form key: value or key=value, as in `epoch 3 | loss: 0.5 | samples/s: 200` or `{'loss': 0.5}`."""
+    """What a line says in the form key: value or key=value, as in `epoch 3 | loss: 0.5 | samples/s: 200` or `{'loss': 0.5}`, and `loss 0.5`."""
     found: list[tuple[str, float]] = []
     end = 0
     line = line[:WIDTH].replace('"', "").replace("'", "")
@@ -60,8 +64,11 @@ def numbers(line: str) -> list[tuple[str, float]]:
         before = SEPARATORS.split(line[end : match.start()])[-1][-60:].strip()
         key = KEY.search(before)
         end = match.end()
-        if key and len(found) < PER_LINE:
+        if key and len(found) < PER_LINE and not SOURCE.search(before):
             found.append((key[0].strip()[:40], float(match[1])))
+    loss = LOSS.search(line)
+    if loss and not any("loss" in name.lower() for name, _value in found):
+        found.append(("loss", float(loss[1])))
     return found
 
 

@@ -135,15 +135,18 @@ def bars(lives: dict[int, list[Attempt]]) -> dict[str, Any]:
                 )
 
         before: float | None = None
+        well = False
         for number, attempt in enumerate(life):
             opened = attempt.begun if attempt.begun is not None else attempt.start
-            if before is not None and opened is not None and opened > before:
+            # After a good end nothing is down: whoever went on with the job did so later.
+            if before is not None and opened is not None and opened > before and not well:
                 bar("down", before, opened)
+            well = attempt.end in ("finished", "stopped")
             bar("container", attempt.begun, attempt.start if attempt.start is not None else attempt.last)
             bar("starting", attempt.start, attempt.first_step if attempt.first_step is not None else attempt.last)
             bar("training", attempt.first_step, attempt.last)
             if number and opened is not None:
-                marks.append({"kind": "restart", "left": place(opened), "what": f"restart {number}", "at": opened})
+                marks.append({"kind": "restart", "left": place(opened), "what": f"start {number + 1}", "at": opened})
             until = attempt.last if attempt.last is not None else attempt.start or attempt.begun
             if until is not None:
                 before = until

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, parse_json_lines
 from ..logs import matching, settled, states
-from ..names import CHECK, is_name
+from ..names import CHECK, LAUNCHED, is_name
 from ..swarm.cluster import NAME, RANK
 from .explain import timed_log
 from .live import ACTIVE_STATES, NAMESPACE, NOWHERE, Live, ServiceState, Task, read_live, short_name
@@ -88,6 +88,8 @@ def describe_job(live: Live, hosts: Hosts) -> dict[str, Any]:
         "since": str(lead.get("CreatedAt", "")),
         "restarts": sum(rank["restarts"] for rank in ranks),
         "planned": planned(words),
+        "image": str(container.get("Image") or ""),
+        "launched": words[: len(LAUNCHED)] == LAUNCHED,
         "ranks": ranks,
         "mounts": [
             {"type": str(mount.get("Type", "")), "source": str(mount.get("Source", "")), "target": str(mount["Target"])}

@@ -53,7 +53,7 @@ class Record:
             elif written != RECORD_FORMAT:
                 return None
             record = cls(**data)
-            record.live = {name: sort_ports(spec) for name, spec in record.live.items()}
+            record.live = {name: sort_lists(spec) for name, spec in record.live.items()}
             return record
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ComposeError, zlib.error):
             return None
@@ -80,16 +80,25 @@ def normal_spec(service: dict[str, Any], networks: dict[str, dict[str, Any]]) ->
     for kind in ("Config", "Secret"):
         for reference in container.get(f"{kind}s") or []:
             reference.pop(f"{kind}ID", None)
-    return sort_ports(without_empty(spec))
+    return sort_lists(without_empty(spec))
 
 
-def sort_ports(spec: dict[str, Any]) -> dict[str, Any]:
-    """Their order says nothing."""
+def sort_lists(spec: dict[str, Any]) -> dict[str, Any]:
+    """Ports and mounts, whose order says nothing. `docker service update` sorts the mounts, whatever it is told to change."""
+    template = spec.get("TaskTemplate") or {}
+    container = template.get("ContainerSpec") or {}
+    sorted_spec = dict(spec)
+    if isinstance(container.get("Mounts"), list):
+        container = {**container, "Mounts": _sorted(container["Mounts"])}
+        sorted_spec["TaskTemplate"] = {**template, "ContainerSpec": container}
     endpoint = spec.get("EndpointSpec")
     if isinstance(endpoint, dict) and isinstance(endpoint.get("Ports"), list):
-        ports = sorted(endpoint["Ports"], key=lambda port: json.dumps(port, sort_keys=True))
-        return {**spec, "EndpointSpec": {**endpoint, "Ports": ports}}
-    return spec
+        sorted_spec["EndpointSpec"] = {**endpoint, "Ports": _sorted(endpoint["Ports"])}
+    return sorted_spec
+
+
+def _sorted(items: list[Any]) -> list[Any]:
+    return sorted(items, key=lambda item: json.dumps(item, sort_keys=True))
 
 
 def content_ids(live: Live) -> dict[str, str]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli
 from .live import ACTIVE_STATES, NOWHERE, Live, inspect_all, read_live, rests, short_name
 from .remove import unreachable_nodes
 from .wait import POLL, StackFailure
+
+KILLED = 137
+# Nanoseconds, swarm's own.
+DEFAULT_GRACE = 10_000_000_000
 
 
 def tasks_on_nodes(live: Live) -> dict[str, str]:
@@ -18,7 +23,9 @@ def tasks_on_nodes(live: Live) -> dict[str, str]:
 
 
 def stop_stack(docker: DockerCli, stack: str, timeout: int, check_mode: bool) -> tuple[list[str], list[str]]:
-    """End every task with SIGTERM, and wait `timeout` seconds at most. Returns actions, and warnings about hosts that do not answer.
+    """End every task with SIGTERM, and wait `timeout` seconds at most.
+
+    Returns actions, and warnings about hosts that do not answer and tasks that were killed.
 
     A task that fits no node gets SIGTERM and its grace period, and its container stays with its log. Those of a service that is scaled
     down are removed (moby/swarmkit manager/orchestrator/taskreaper). The services stay, and start nothing until they are resumed.
@@ -34,17 +41,26 @@ def stop_stack(docker: DockerCli, stack: str, timeout: int, check_mode: bool) ->
         if not rests(service["Spec"]["TaskTemplate"]):
             update(docker, name, "--constraint-add", NOWHERE)
     while True:
-        left = [
-            task for task in inspect_all(docker, "task", tasks) if task.get("Status", {}).get("State") in ACTIVE_STATES
-        ]
+        found = inspect_all(docker, "task", tasks)
+        left = [task for task in found if task.get("Status", {}).get("State") in ACTIVE_STATES]
         lost = unreachable_nodes(docker) if left else {}
         waited = [task["ID"] for task in left if task.get("NodeID") not in lost]
         if not waited:
-            return actions, [f"{tasks[task['ID']]} cannot be told to stop: its host does not answer" for task in left]
+            silent = [f"{tasks[task['ID']]} cannot be told to stop: its host does not answer" for task in left]
+            return actions, silent + [killed(task, tasks[task["ID"]]) for task in found if was_killed(task)]
         if time.monotonic() > deadline:
             names = ", ".join(sorted(tasks[identifier] for identifier in waited))
             raise StackFailure(f"Stack {stack} has not stopped after {timeout} s: {names} still runs")
         time.sleep(POLL / 2)
+
+
+def was_killed(task: dict[str, Any]) -> bool:
+    return bool(((task.get("Status") or {}).get("ContainerStatus") or {}).get("ExitCode") == KILLED)
+
+
+def killed(task: dict[str, Any], name: str) -> str:
+    grace = ((task.get("Spec") or {}).get("ContainerSpec") or {}).get("StopGracePeriod", DEFAULT_GRACE) / 1e9
+    return f"{name} was killed: it had not ended {grace:g} s after SIGTERM (stop_grace_period), and what it had not saved by then is lost"
 
 
 def update(docker: DockerCli, service: str, *options: str) -> None:

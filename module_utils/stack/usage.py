@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli
+from ..kept import noted
 from ..names import CHECK
+from ..text import printable
+from ..tree import Tree
 
 SERVICE = re.compile(r"(.+)_node\d{1,5}", re.ASCII)
 SERVICE_LABEL = "com.docker.swarm.service.name"
@@ -16,6 +21,9 @@ UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**1
 UNITS.update({"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40})
 AMOUNT = re.compile(r"\s*(\d{1,18}(?:\.\d{1,6})?)\s*([kKMGT]?i?B)\s*", re.ASCII)
 GPU_QUERY = ["--query-gpu=index,utilization.gpu,memory.used,memory.total", "--format=csv,noheader,nounits"]
+
+# What rank 0's launcher notes of the ranks' pace, how much of it is read, and how old it may be, in seconds.
+PACE, PACE_BYTES, PACE_AGE = "pace.json", 65536, 1800.0
 
 
 def amount(text: str) -> int | None:
@@ -40,8 +48,8 @@ def described(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_usage(docker: DockerCli) -> dict[str, dict[str, Any]]:
-    """By the name of its service, such as simple-training_node0, what each rank on this host uses. docker takes two seconds to measure."""
+def ranks_here(docker: DockerCli) -> dict[str, str]:
+    """By the ID of its container the service of each rank that runs on this host."""
     form = f'{{{{.ID}}}} {{{{.Label "{SERVICE_LABEL}"}}}}'
     listed = docker.run(
         "ps", "--no-trunc", "--format", form, "--filter", f"label={SERVICE_LABEL}", timeout=ANSWER_TIMEOUT
@@ -52,6 +60,50 @@ def read_usage(docker: DockerCli) -> dict[str, dict[str, Any]]:
         found = SERVICE.fullmatch(service)
         if found and not found[1].endswith(CHECK):
             services[container] = service
+    return services
+
+
+def read_slow(docker: DockerCli) -> dict[str, str]:
+    """By the service of a rank 0 on this host, what its launcher says of ranks that are slow."""
+    found = {}
+    for container, service in ranks_here(docker).items():
+        if not service.endswith("_node0"):
+            continue
+        said = docker.run(
+            "inspect", "--format", "{{json .Mounts}}", container, check=False, timeout=ANSWER_TIMEOUT
+        ).stdout
+        sentences = [sentence for path in volumes(said) if (sentence := slow_in(path))]
+        if sentences:
+            found[service] = sentences[0]
+    return found
+
+
+def volumes(said: str) -> list[str]:
+    """Where the volumes of a container lie."""
+    try:
+        mounts = json.loads(said)
+    except ValueError:
+        return []
+    rows = [one for one in mounts if isinstance(one, dict)] if isinstance(mounts, list) else []
+    return [str(one.get("Source")) for one in rows if one.get("Type") == "volume"]
+
+
+def slow_in(path: str) -> str:
+    """A container wrote it."""
+    if not os.path.isdir(path):
+        return ""
+    with Tree(path) as tree:
+        value = noted(tree, PACE, PACE_BYTES)
+    if not isinstance(value, dict) or not isinstance(value.get("sentence"), str):
+        return ""
+    written = value.get("time")
+    known = isinstance(written, (int, float)) and abs(time.time() - written) < PACE_AGE
+    return printable(value["sentence"])[:400].replace("\n", " ") if known else ""
+
+
+def read_usage(docker: DockerCli) -> dict[str, dict[str, Any]]:
+    """By the name of its service, such as simple-training_node0, what each rank on this host uses. docker takes two seconds to measure."""
+    services = ranks_here(docker)
     if not services:
         return {}
     # One that ends meanwhile makes the command fail; what it says of the others counts.

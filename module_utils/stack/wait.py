@@ -19,11 +19,12 @@ READY_LOG_LINES = 2000
 
 
 class StackFailure(Exception):
-    """The stack is not as asked; `failures` is the structured why."""
+    """The stack is not as asked; `failures` is the structured why. `timed_out`: nothing has failed for good, and the stack goes on."""
 
-    def __init__(self, message: str, failures: list[dict[str, Any]] | None = None) -> None:
+    def __init__(self, message: str, failures: list[dict[str, Any]] | None = None, timed_out: bool = False) -> None:
         super().__init__(message)
         self.failures = failures or []
+        self.timed_out = timed_out
 
 
 def why_failed(state: ServiceState) -> str:
@@ -171,7 +172,7 @@ class Waiter:
             if failure["log"]:
                 message += f"\nLast {len(failure['log'])} log lines of {failure['service']} on {failure['node']}:\n"
                 message += "\n".join(f"  {line}" for line in failure["log"])
-        return StackFailure(message, failures)
+        return StackFailure(message, failures, timed_out=True)
 
     def _is_ready(self, slot: Slot) -> bool:
         return self.pattern is None or slot.task.id in self.ready

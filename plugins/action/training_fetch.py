@@ -14,6 +14,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.tree import STAGED
+from ..plugin_utils.progress import watched
 
 
 class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
@@ -25,15 +26,24 @@ class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
         names = [str(entry.get("file")) for entry in self._task.args["files"]]
         shutil.rmtree(dest, ignore_errors=True)
         dest.mkdir(mode=0o700, parents=True)
+        sizes = [entry.get("size") for entry in self._task.args["files"]]
+        total = sum(size for size in sizes if isinstance(size, int))
+
+        def come() -> str:
+            return f"{sum(file.stat().st_size for file in dest.iterdir()) / 1e6:.0f} of {total / 1e6:.0f} MB fetched"
+
+        with watched(task_vars, come):
+            return {**result, **self.fetch(names, source, dest)}
+
+    def fetch(self, names: list[str], source: str, dest: Path) -> dict[str, Any]:
         for name in names:
             if not STAGED.fullmatch(name):
                 return {
-                    **result,
                     "failed": True,
                     "msg": f"The host names a file {name!a}, where only numbers are expected.",
                 }
             try:
                 self._connection.fetch_file(self._connection._shell.join_path(source, name), str(dest / name))
             except AnsibleError as error:
-                return {**result, "failed": True, "msg": f"A file could not be fetched: {error}"}
-        return {**result, "changed": False}
+                return {"failed": True, "msg": f"A file could not be fetched: {error}"}
+        return {"changed": False}

@@ -3,7 +3,7 @@
 Arguments: `stack`, `pattern` (regular expression of the lines to show; empty shows all), `timeout` (seconds, without it for ever),
 `interval` (seconds between two looks, default 5), `patience` (how many looks in a row may fail, default 12), `every_rank` (the lines of all
 services node0, node1 and so on, each behind its name, instead of those of node0 alone). It changes nothing and judges nothing: whoever wants
-to know how it ended asks swarm_stack.
+to know how it ended asks swarm_stack. Returns `seconds`, and `timed_out`, whether the stack goes on after `timeout`.
 """
 
 from __future__ import annotations
@@ -91,8 +91,10 @@ class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
                 spoke = now
             # Twice, because between a failed task and its successor there is a moment in which it looks like the end.
             ended = ended + 1 if info.get("failed_for_good") or not info.get("exists", True) else 0
-            if info.get("complete") or ended > 1 or now - began > float(arguments.get("timeout", "inf")):
-                return {**result, "changed": False, "seconds": round(now - began)}
+            late = now - began > float(arguments.get("timeout", "inf"))
+            if info.get("complete") or ended > 1 or late:
+                goes_on = late and not (info.get("complete") or ended)
+                return {**result, "changed": False, "seconds": round(now - began), "timed_out": goes_on}
             time.sleep(float(arguments.get("interval", 5)))
 
     def look(self, module: str, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:

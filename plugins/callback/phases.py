@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import re
+import signal
 import threading
 import time
 from collections import Counter
@@ -13,8 +15,10 @@ from ansible import context
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as Default
 
+from ..filter.ssh_command import connection_trouble, no_answer
 from ..module_utils.brief import brief
 from ..module_utils.text import printable
+from ..plugin_utils import progress
 
 DOCUMENTATION = r"""
 name: phases
@@ -28,7 +32,9 @@ description:
 extends_documentation_fragment: [default_callback, result_format_callback]
 options:
   heartbeat:
-    description: Seconds after which a task that still runs is named; again after twice as long, up to five minutes. 0 never names it.
+    description:
+      - Seconds after which a task that still runs is named, with the time that it has taken. It is named again after twice as long, every
+        30 seconds at least in the first ten minutes, and every five minutes at least after them. 0 never names it.
     type: float
     default: 15
     env: [{name: DDP_HEARTBEAT}]
@@ -36,9 +42,15 @@ options:
 """
 
 LONG = 5.0  # seconds from which on the time of a task is shown
+# Seconds between two signs of life of a task, while people may wait for it and later, and how long they do.
+SHORT_SILENCE = 30.0
 LONGEST_SILENCE = 300.0
+PATIENCE = 600.0
 HOSTS = 4  # that are named in a sign of life
 DEBUG = ("debug", "ansible.builtin.debug", "ansible.legacy.debug")
+# Tasks that fail by doing what their name says.
+ENDS = ("fail", "assert")
+DONE_BY_IT = re.compile(r"(?:Refuse|Report)\b", re.IGNORECASE)
 
 
 class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
@@ -49,6 +61,7 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
     def __init__(self) -> None:
         super().__init__()
         self.phase, self.shown = "", False
+        self.playbook: Any = None
         # Whether a task of the phase has begun, and one of the run that tags have chosen.
         self.begun = self.chosen = False
         self.began = self.task_began = time.monotonic()
@@ -56,8 +69,13 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         self.changes: Counter[str] = Counter()
         self.failed: dict[str, tuple[str, str, list[str]]] = {}
         self.said: set[tuple[str, str]] = set()
+        self.unreached: set[str] = set()
+        self.ended = False
         self.lock = threading.RLock()
         self.waits: threading.Timer | None = None
+        self.looks: threading.Timer | None = None
+        # Of the task that runs, the step at which each host was shown.
+        self.steps: dict[str, str] = {}
         # Of the task that runs: the hosts that are at it, and which try of how many it is.
         self.busy: list[str] = []
         self.tries = ""
@@ -77,10 +95,18 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
     # Phases
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
+        self.playbook = playbook
+        atexit.register(self.has_been_interrupted)
         if self.whole or not context.CLIARGS.get("check"):
             super().v2_playbook_on_start(playbook)
         else:
             self._display.display("In check mode: what would change, and nothing is.", color=C.COLOR_HIGHLIGHT)
+
+    def has_been_interrupted(self) -> None:
+        """Ansible tells no plugin of Ctrl-C. It has then given the signal back to the system (TaskQueueManager._signal_handler)."""
+        if not self.ended and signal.getsignal(signal.SIGINT) is signal.SIG_DFL and not context.CLIARGS.get("check"):
+            said = "The same command goes on from what is done. A job that was started runs on: playbooks/status.yml shows it."
+            self._display.display(said, color=C.COLOR_HIGHLIGHT)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         if self.whole:
@@ -112,9 +138,11 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         self._last_task_name = task.get_name().strip()
         self.task_began = time.monotonic()
         self.be_quiet()
-        self.busy, self.tries = [], ""
+        self.busy, self.tries, self.steps = [], "", {}
         if task.action.rpartition(".")[2] != "training_follow":  # which shows itself how far it is
-            self.wait(task.get_name().strip(), float(self.get_option("heartbeat")))
+            seconds = float(self.get_option("heartbeat"))
+            self.wait(task.get_name().strip(), seconds)
+            self.look(seconds)
 
     def wait(self, name: str, seconds: float) -> None:
         if seconds <= 0:
@@ -124,18 +152,42 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         def beat() -> None:
             with self.lock:
                 if self.waits is timer:
-                    self.emit(f"... {name} ({time.monotonic() - began:.0f} s){self.waits_for()}", C.COLOR_SKIP)
-                    self.wait(name, min(seconds * 2, LONGEST_SILENCE))
+                    took = time.monotonic() - began
+                    self.emit(f"... {name} ({took:.0f} s){self.waits_for()}", C.COLOR_SKIP)
+                    self.wait(name, next_wait(seconds, took))
 
         with self.lock:
             self.waits = timer = threading.Timer(seconds, beat)
             timer.daemon = True
             timer.start()
 
+    def look(self, seconds: float) -> None:
+        """Again and again while the task runs, for the steps that its hosts come to."""
+        if seconds <= 0:
+            return
+
+        def show() -> None:
+            with self.lock:
+                if self.looks is timer:
+                    for host, one in progress.noted().items():
+                        if one["step"] and self.steps.get(host) != one["text"]:
+                            self.steps[host] = one["text"]
+                            self.emit(
+                                f"... {host}: {one['text']} ({time.monotonic() - self.task_began:.0f} s)", C.COLOR_SKIP
+                            )
+                    self.look(seconds)
+
+        with self.lock:
+            self.looks = timer = threading.Timer(progress.EVERY, show)
+            timer.daemon = True
+            timer.start()
+
     def waits_for(self) -> str:
-        """The hosts that have not answered, as far as there is room for their names."""
-        hosts, more = list(self.busy[:HOSTS]), len(self.busy) - HOSTS
-        named = ", ".join(hosts) + (f" and {more} more" if more > 0 else "")
+        """The hosts that have not answered, as far as there is room for their names, with how far they are where that is known."""
+        hosts, more, far = list(self.busy[:HOSTS]), len(self.busy) - HOSTS, progress.noted()
+        named = ", ".join(f"{host} ({far[host]['text']})" if host in far else host for host in hosts) + (
+            f" and {more} more" if more > 0 else ""
+        )
         return (f": waits for {named}" if named else "") + (f", {self.tries}" if self.tries else "")
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
@@ -149,9 +201,10 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
 
     def be_quiet(self) -> None:
         with self.lock:
-            if self.waits:
-                self.waits.cancel()
-            self.waits = None
+            for timer in (self.waits, self.looks):
+                if timer:
+                    timer.cancel()
+            self.waits = self.looks = None
 
     def _print_task_banner(self, task: Any) -> None:
         """What Ansible's own code does before it shows a diff."""
@@ -241,6 +294,11 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
             f"{told['attempts']} of {told['retries']} tries" if "attempts" in told and "retries" in told else ""
         )
 
+    def v2_playbook_on_no_hosts_matched(self) -> None:
+        """A play for hosts that --limit leaves out, or that this swarm does not have."""
+        if self.whole:
+            super().v2_playbook_on_no_hosts_matched()
+
     def v2_playbook_on_no_hosts_remaining(self) -> None:
         if self.whole:
             super().v2_playbook_on_no_hosts_remaining()
@@ -269,20 +327,40 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         """One line where it happens; the reason comes at the end, unless a rescue finds a way."""
         self._handle_warnings(result.result)
         said = brief(result.result)
+        if how != "failed":
+            said = [connection_trouble(said[0]), *said[1:]]
+            # A run may ask a host again and again that it can do without.
+            if ignored and self.place(result) in self.unreached:
+                return
+            self.unreached.add(self.place(result))
+        ends = how == "failed" and result.task.action.rpartition(".")[2] in ENDS
+        meant = bool(ends and DONE_BY_IT.match(str(result.task.name)))
+        told = f"{self.subject(result)}: {self.done(result.task)}{'' if meant else f': {how}'}"
         if ignored:
-            why = "" if "censored" in result.result else f", and is left at that: {said[0]}"
-            self.emit(f"{self.subject(result)}: {self.done(result.task)}: {how}{why}", C.COLOR_SKIP)
+            left = "and go on all the same" if meant else "and is left at that"
+            self.emit(told if "censored" in result.result else f"{told}, {left}: {said[0]}", C.COLOR_SKIP)
             return
-        self.emit(f"{self.subject(result)}: {self.done(result.task)}: {how}", C.COLOR_ERROR)
+        self.emit(told, C.COLOR_ERROR)
+        if how != "failed":
+            said = [no_answer(self.variables(self.place(result)), self.place(result), said[0]), *said[1:]]
         self.failed[result.host.get_name()] = (
             self.phase,
-            f"{self.subject(result)}: {result.task.get_name().strip()} {how}",
+            f"{self.subject(result)}: {result.task.get_name().strip()}{'' if meant else f' {how}'}",
             said,
         )
+
+    def variables(self, host: str) -> dict[str, Any]:
+        """What the inventory says of a host; nothing where that is no host of it."""
+        manager = self._play.get_variable_manager()
+        known = manager._inventory.get_host(host)
+        said: dict[str, Any] = manager.get_vars(play=self._play, host=known, include_hostvars=False) if known else {}
+        # What is yet to be computed says nothing to a person.
+        return {name: value for name, value in said.items() if "{{" not in str(value)}
 
     # The end
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
+        self.ended = True
         if self.whole:
             super().v2_playbook_on_stats(stats)
             return
@@ -301,6 +379,11 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
             )
         elif not ended:
             show("There is nothing to change.", color=C.COLOR_OK)
+        if self.chosen and (unknown := unknown_tags(self.playbook)):
+            show(
+                f"No task has the tag{'s' if len(unknown) > 1 else ''} {printable(', '.join(unknown))}. --list-tags names the tags that there are.",
+                color=C.COLOR_ERROR,
+            )
         long = [f"{name} {took:.0f} s" for name, took in self.times if took >= 1]
         show(f"Time: {printable(', '.join(long)) or 'less than a second'}")
         # Of hosts that failed alike, one stands for all.
@@ -335,9 +418,27 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         return said[one] == said[other] or without_names(said[one], one) == without_names(said[other], other)
 
 
+def next_wait(before: float, took: float) -> float:
+    """Seconds until a task that has taken so long is named again."""
+    return max(before, min(before * 2, SHORT_SILENCE if took < PATIENCE else LONGEST_SILENCE))
+
+
 def without_names(said: str, host: str) -> str:
     said = re.sub(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12,64}\b", "#", said)
     return re.sub(rf"(?<![\w.-]){re.escape(host)}(?![\w-])", "@", said)
+
+
+def unknown_tags(playbook: Any) -> list[str]:
+    """Those of --tags that no task of the plays has: typing errors beside tags that there are."""
+    asked = set(context.CLIARGS.get("tags") or ()) - {"all", "always", "never", "tagged", "untagged"}
+    if not asked or not playbook:
+        return []
+    blocks = [block for play in playbook.get_plays() for block in play.compile()]
+    while blocks:
+        one = blocks.pop()
+        asked -= set(one.tags)
+        blocks += [inner for part in ("block", "rescue", "always") for inner in getattr(one, part, None) or []]
+    return sorted(asked)
 
 
 def by_tags() -> str:
@@ -347,5 +448,6 @@ def by_tags() -> str:
     return " ".join(f"{option} {','.join(sorted(values))}" for option, values in given.items() if values)
 
 
-SHOWN, SHORT = 3, 6  # failures that differ, and the lines of each
+SHOWN = 3  # failures that differ
+SHORT = 6  # lines of each
 NOT_SAID = ("changed", "failed", "skipped", "ansible_loop_var", "item", "warnings", "deprecations", "invocation")

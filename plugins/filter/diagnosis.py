@@ -1,11 +1,13 @@
-"""Filter: one sentence about a job, and what it stands on."""
+"""Filters: one sentence about a job, what it stands on, and what is done next."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ..module_utils.diagnose.verdict import judge
+from ..module_utils.diagnose.pace import slowest
+from ..module_utils.diagnose.reasons import host_words
+from ..module_utils.diagnose.verdict import Verdict, fields, items, judge, several
 from ..module_utils.text import printable
 
 
@@ -29,10 +31,74 @@ def diagnosis(job: Mapping[str, Any], answers: Mapping[str, Any], at: str) -> di
                 why = f"there is no container of it on {host}; swarm calls it {rank['state']}{exit_code}"
             told = {"why": why}
         given.append({"rank": number, "host": host, **{name: told[name] for name in ("record", "why") if name in told}})
-    verdict = judge(given)
-    shown = verdict.shown()
+    slow, pace = slowest(given)
+    shown = (ended(job) or slow or judge(given)).shown()
+    loads = {str(rank["host"]): load_of(answers.get(str(rank["host"])), given) for rank in job["ranks"] if rank["host"]}
+    if slow and shown["kind"] == slow.kind:
+        hosts = list(dict.fromkeys(shown["hosts"]))
+        others = [facts for host, facts in loads.items() if host not in hosts]
+        told = [words for host in hosts[:4] if (words := host_words(host, loads.get(host, {}), others))]
+        shown["sentence"] = " ".join([shown["sentence"], *told])
     shown["sentence"] = str(printable(shown["sentence"]))
-    return {"schema": 1, "job": str(job["name"]), "time": at, **shown, "given": given}
+    without_times(given)
+    return {
+        "schema": 1,
+        "job": str(job["name"]),
+        "time": at,
+        **shown,
+        "over": is_over(job),
+        "pace": pace.shown() if pace else {},
+        "loads": loads,
+        "given": given,
+    }
+
+
+def is_over(job: Mapping[str, Any]) -> bool:
+    """Whether no rank of it runs, or is about to."""
+    return job.get("state") in ("complete", "stopped") or (job.get("state") == "failed" and not job["busy"])
+
+
+def ended(job: Mapping[str, Any]) -> Verdict | None:
+    """What swarm says of a job that is over, or that has failed for good; None of any other."""
+    name, count = job["name"], len(job["ranks"])
+    if job.get("state") == "complete":
+        its = f"each of its {count} ranks" if count > 1 else "its rank"
+        return Verdict("finished", f"{name} has finished: {its} has ended well, and none hangs.")
+    if job.get("state") == "stopped":
+        return Verdict("not running", f"{name} is stopped: none of its ranks runs, so none hangs.")
+    failed = [rank for rank in job["ranks"] if rank["failed"]] if job.get("state") == "failed" else []
+    if not failed:
+        return None
+    first, names = failed[0], [f"rank {rank['rank']} on {rank['host'] or 'no host'}" for rank in failed]
+    code = f"exit code {first['exit_code']}" if first["exit_code"] is not None else ""
+    why = f" ({first['error'] or code})" if first["error"] or code else ""
+    return Verdict(
+        "failed",
+        f"{name} has failed, and is not started again: {several(names)} {'has' if len(names) == 1 else 'have'} failed{why}. "
+        + ("None of its ranks runs." if is_over(job) else "Other ranks still run."),
+        ranks=[rank["rank"] for rank in failed[:16]],
+        hosts=[str(rank["host"]) for rank in failed[:16]],
+    )
+
+
+def load_of(answer: Any, given: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a host was busy with, and how much its ranks were kept from their processors."""
+    facts = fields(fields(answer).get("load"))
+    numbers = {fields(one).get("rank") for one in items(fields(answer).get("ranks"))}
+    shares = [fields(one.get("record")).get("throttled") for one in given if one["rank"] in numbers]
+    return (
+        {**facts, "throttled": max((share for share in shares if isinstance(share, (int, float))), default=0.0)}
+        if facts
+        else {}
+    )
+
+
+def without_times(given: list[dict[str, Any]]) -> None:
+    """They are many, and are no longer needed."""
+    for one in given:
+        for process in map(fields, items(fields(one.get("record")).get("processes"))):
+            for group in map(fields, fields(fields(process.get("collectives")).get("groups")).values()):
+                group.pop("times", None)
 
 
 def host_events(hosts: list[str], answers: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from itertools import compress
 from typing import Any
 
-from ..module_utils.logs import TROUBLE, matching, merged, process_of, settled, time_key
+from ..module_utils.diagnose.verdict import CONSEQUENCE
+from ..module_utils.logs import TROUBLE, matching, merged, moment_of, process_of, settled, time_key
 from ..module_utils.text import lines_of
 
 
@@ -26,13 +29,27 @@ def failure_of(rank: int, host: str, streams: list[list[str]], before: int, afte
     return None
 
 
-def first_failure(seen: list[dict[str, Any]], before: int = 10, after: int = 70) -> dict[str, Any]:
+def clock_of(clocks: Mapping[str, Any], host: str) -> tuple[float, float]:
+    """By how many seconds a host's clock is ahead, and how far that may be wrong; nothing where nobody measured it."""
+    said = clocks.get(host)
+    offset, error = (said.get("offset"), said.get("error")) if isinstance(said, Mapping) else (None, None)
+    if not isinstance(offset, (int, float)) or not isinstance(error, (int, float)):
+        return 0.0, 0.0
+    return float(offset), float(error)
+
+
+def first_failure(
+    seen: list[dict[str, Any]], before: int = 10, after: int = 70, clocks: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The failure that began the last incident, or an empty mapping.
 
     `seen` holds one entry per rank, in their order, with `item` (its host), `stdout` and `stderr`: lines of "CONTAINER TIME TEXT", as
     `docker logs --timestamps` of each ended container gives them on these. A dead rank takes all others with it, and each of
-    them once: so the last incident reaches back to the first failure after any rank had failed twice. Times are those
-    of the hosts' clocks.
+    them once: so the last incident reaches back to the first failure after any rank had failed twice.
+
+    `clocks` has by host what host_clock measured, which is taken off. Of the result, `time` is by the host's own clock and `at` by the
+    controller's; `ahead` is the difference in seconds; `beside` are ranks that failed within `within` seconds of it, which is what the clocks
+    may be wrong by. Among these the first is one that does not tell that it has lost another.
     """
     failures = []
     for rank, entry in enumerate(seen):
@@ -42,15 +59,39 @@ def first_failure(seen: list[dict[str, Any]], before: int = 10, after: int = 70)
                 container, _space, text = line.partition(" ")
                 logs.setdefault(container, [[], []])[number].append(text)
         found = (failure_of(rank, entry["item"], streams, before, after) for streams in logs.values())
-        failures += [failure for failure in found if failure]
-    first: dict[str, Any] = {}
-    ranks: set[int] = set()
-    for failure in sorted(failures, key=lambda failure: failure["time"], reverse=True):
-        if failure["rank"] in ranks:
+        ahead, error = clock_of(clocks or {}, entry["item"])
+        failures += [
+            {**failure, "ahead": ahead, "error": error, "moment": moment_of(failure["time"]) - ahead}
+            for failure in found
+            if failure
+        ]
+    incident: list[dict[str, Any]] = []
+    for failure in sorted(failures, key=lambda failure: (failure["moment"], failure["time"]), reverse=True):
+        if failure["rank"] in [one["rank"] for one in incident]:
             break
-        ranks.add(failure["rank"])
-        first = failure
-    return first
+        incident.insert(0, failure)
+    return told(incident) if incident else {}
+
+
+def told(incident: list[dict[str, Any]]) -> dict[str, Any]:
+    """The first of an incident's failures, which are in the order of time."""
+    earliest = incident[0]
+    close = [one for one in incident if one is earliest or one["moment"] - earliest["moment"] < wrong(one, earliest)]
+    first = next((one for one in close if not is_consequence(one)), earliest)
+    at = datetime.fromtimestamp(first["moment"], UTC).isoformat(timespec="milliseconds")[:23]
+    beside = [one["rank"] for one in close if one is not first]
+    within = max((wrong(one, first) for one in close if one is not first), default=0.0)
+    shown = {name: first[name] for name in ("rank", "host", "process", "time", "log", "ahead")}
+    return {**shown, "at": at, "beside": beside, "within": round(within, 3)}
+
+
+def wrong(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """How far the time between them may be wrong: of one host it is not."""
+    return 0.0 if one["host"] == other["host"] else float(one["error"] + other["error"])
+
+
+def is_consequence(failure: dict[str, Any]) -> bool:
+    return any(words in line for line in failure["log"] for words in CONSEQUENCE)
 
 
 class FilterModule:

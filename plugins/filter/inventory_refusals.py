@@ -9,7 +9,7 @@ from typing import Any
 from ansible.inventory.manager import split_host_pattern
 
 from .project import installed
-from .ssh_command import ssh_command
+from .ssh_command import no_answer
 
 
 def inventory_refusals(groups: dict[str, list[str]]) -> list[str]:
@@ -63,11 +63,7 @@ def unreachable_refusals(hosts: list[str], hostvars: Mapping[str, Mapping[str, A
         if looked.get("unreachable"):
             reason = known.get("validate_reason") or {}
             # A second try that succeeds has no reason.
-            why = str(reason.get("msg") or "it did not at first").strip().removeprefix("Task failed: ").rstrip(".")
-            said.append(
-                f"{host} ({known.get('ansible_host', host)}) does not answer over SSH: {why}. Check its address "
-                f"in the inventory, that it is switched on, and that '{ssh_command(known, host)}' works from here."
-            )
+            said.append(no_answer(known, host, str(reason.get("msg") or "it did not at first")))
     return said
 
 

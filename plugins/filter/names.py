@@ -12,6 +12,7 @@ from jinja2.runtime import Context
 
 from ..module_utils import names
 from ..module_utils.masking import mask
+from .training_data import data_sets
 
 CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
 # A part of a path between its slashes.
@@ -47,6 +48,9 @@ KINDS: dict[str, tuple[str, str]] = {
     # It goes to a shell while the image is built, if it is a volume's.
     "directory": (rf"/(?:{PLAIN}(?:/+{PLAIN})*/?)?", "a directory is an absolute path without '..', and has letters, digits and '_.-+@:,=~%'"),
     "source": (rf"/(?:{PART}(?:/+{PART})*/?)?", "a directory of the host is an absolute path without '..' and control characters"),
+    # That of a plugin may have the registry's name before it and a tag behind it.
+    "driver": (rf"(?!.{{256}}){WORDS}(?::[0-9]{{1,5}})?(?:/{WORDS})*(?::[\w][\w.-]{{0,127}})?", "a volume driver is local, or the name of a plugin"),
+    "driver option": (r"[0-9A-Za-z][\w.-]{0,252}", "the name of an option has letters, digits and '_.-'"),
     "script": (rf"(?!-){PART}(?:/+{PART})*", f"the script is {RELATIVE}, from training_dir"),
     "pattern": (rf"(?!-){PART}(?:/+{PART})*/?", f"what is fetched is {RELATIVE}, from training_results_dir"),
     "file": (rf"(?!-)(?:[^/{CONTROL}]{{0,255}}/+)*[^/{CONTROL}]{{1,255}}", "a file is a path without control characters, and without '-' at its beginning"),
@@ -74,6 +78,30 @@ def mount_problems(variable: str, mount: object) -> Iterator[str]:
         kind = "volume" if mount["type"] == "volume" else "source"
         yield problem(f"The source of a mount in {variable}", kind, mount["source"])
     yield problem(f"The target of a mount in {variable}", "directory", mount.get("target"))
+    yield from driver_problems(variable, mount)
+
+
+def dataset_problems(variable: str, entry: dict[str, str]) -> Iterator[str]:
+    yield problem(f"An entry of {variable}", "source", entry["path"])
+    yield problem(f"What an entry of {variable} has on the controller", "file", entry["controller"])
+
+
+def driver_problems(variable: str, mount: dict[str, Any]) -> Iterator[str]:
+    """Values of options may hold a password, so they are not shown."""
+    if not {"driver", "driver_opts"} & set(mount):
+        return
+    if mount.get("type") != "volume" or not mount.get("source"):
+        yield f"A mount in {variable} has a driver or driver_opts, which only one of type volume with a source can have"
+    if mount.get("driver") is not None:
+        yield problem(f"The driver of a mount in {variable}", "driver", mount["driver"])
+    options = mount.get("driver_opts") or {}
+    if not isinstance(options, dict):
+        yield f"The driver_opts of a mount in {variable} are no mapping, such as {{type: nfs, o: 'addr=10.0.0.5,rw', device: ':/srv/data'}}"
+        return
+    for name, value in options.items():
+        yield problem(f"An option in driver_opts of a mount in {variable}", "driver option", name)
+        if not isinstance(value, (str, int, float)) or re.search(f"[{CONTROL}]", str(value)):
+            yield f"The option {names.shown(str(name))} in driver_opts of a mount in {variable} is no text without control characters"
 
 
 def problems(variable: str, held: str | dict[str, str], value: Any) -> list[str]:
@@ -89,7 +117,9 @@ def problems(variable: str, held: str | dict[str, str], value: Any) -> list[str]
     if shape == "each" and isinstance(value, dict):
         return [f"{variable} is no list"]
     said: Iterable[str]
-    if kind == "mount":
+    if kind == "dataset":
+        said = [sentence for entry in data_sets(value) for sentence in dataset_problems(variable, entry)]
+    elif kind == "mount":
         said = [sentence for mount in value for sentence in mount_problems(variable, mount)]
     elif shape == "keys":
         said = [problem(f"A key of {variable}", kind, key) for key in value]

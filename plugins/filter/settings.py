@@ -21,7 +21,7 @@ from ansible.utils.vars import load_extra_vars
 from jinja2 import Undefined, UndefinedError, pass_context
 from jinja2.runtime import Context
 
-PREFIXES = ("docker_", "swarm_", "image_", "preflight_", "training_", "lab_", "lock_")
+PREFIXES = ("docker_", "swarm_", "image_", "preflight_", "training_", "lab_", "lock_", "monitoring_")
 # Given to playbooks, or handed from one role to the next.
 BESIDE = {
     "docker_upgradable", "image_ref", "lab_authorized_keys", "swarm_backup_dir", "swarm_backup_name", "swarm_busy",
@@ -30,7 +30,7 @@ BESIDE = {
     "docker_host_info", "image_wanted", "lock_wanted", "swarm_changed", "training_checked",
 }  # fmt: skip
 # True or false, given to playbooks.
-SWITCHES = ("all", "teardown_collect", "teardown_volumes")
+SWITCHES = ("all", "teardown_all", "teardown_collect", "teardown_volumes")
 # By analogy, on the command line: no playbook would see which job is meant, and take the default one.
 ANALOGOUS = dict.fromkeys(
     [
@@ -70,16 +70,20 @@ SAMPLES = {
     "docker_proxy": "{http: 'http://proxy:3128', https: 'http://proxy:3128', no_proxy: localhost}",
     "docker_users": "[alice]",
     "image_apt_packages": "[g++, ffmpeg]",
+    "image_archived": "[{name: prom/prometheus:v3.5.0, archive: prometheus.tar, tag: 'ddp-monitoring-prometheus:1'}]",
     "image_ca_certificates": "[/etc/ssl/company.crt]",
     "image_proxy": "{http: 'http://proxy:3128', https: 'http://proxy:3128', no_proxy: localhost}",
     "image_volumes": "[/snapshots]",
     "lab_inventory_vars": "{training_nproc_per_node: 2}",
     "lab_packages": "[htop]",
     "lab_releases": "{host1: bookworm}",
+    "monitoring_image_archives": "{prometheus: images/prometheus.tar}",
+    "monitoring_parts": "[prometheus, node_exporter, ranks]",
     "swarm_default_addr_pool": "[10.20.0.0/16]",
     "swarm_rank_hosts": "[host1, host2]",
     "training_collect": "[snapshot.pt, metrics.jsonl]",
     "training_collect_from_each": "['metrics-rank*.jsonl']",
+    "training_data": "[/srv/images]",
     "training_env": "{NCCL_DEBUG: WARN}",
     "training_hosts": "[host1, host2]",
     "training_logging": "{driver: local, options: {max-size: 20m}}",

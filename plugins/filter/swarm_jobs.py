@@ -17,6 +17,9 @@ DISTURB = (
     "swarm_disturb_training=true"
 )
 OWN = "if it is the job of this run, training_replace=true ends it in order first"
+NODE = re.compile(
+    r"(?P<name>\S+)  (?P<state>\S+)  (?P<availability>\S+)  (?P<manager>\w*(?: \w+)?)  engine (?P<engine>\S*)", re.ASCII
+)
 RANK_SERVICE = re.compile(r"(.+)_node(\d+)", re.ASCII)
 
 
@@ -50,14 +53,19 @@ def job_words(job: dict[str, Any]) -> str:
     return f"{job['name']} ({job['state']}{' on ' + ', '.join(hosts) if hosts else ''})"
 
 
-def job_report(jobs: list[dict[str, Any]]) -> list[str]:
-    """What a person reads of the jobs: a line for each, one for each of its ranks, and below it what that wrote last."""
+def job_report(jobs: list[dict[str, Any]], used: dict[str, Any] | None = None) -> list[str]:
+    """What a person reads of the jobs: a line for each, one for each of its ranks, and below it what that wrote last.
+
+    `used` is what training_usage_info said, by host.
+    """
     lines = [] if jobs else ["No job is in the swarm."]
     for job in jobs:
         restarts = f", {job['restarts']} restarts" if job["restarts"] else ""
         lines.append(f"{job['name']}: {job['state']}, since {_minute(job['since'])}{restarts}")
         if job["progress"]:
             lines.append(f"  {job['progress']}")
+        if slow := job_slow(job, used):
+            lines.append(f"  {slow}")
         for rank in job["ranks"]:
             ended = f" (exit {rank['exit_code']})" if rank["exit_code"] is not None else ""
             error = f": {rank['error']}" if rank["error"] else ""
@@ -68,16 +76,19 @@ def job_report(jobs: list[dict[str, Any]]) -> list[str]:
     return [str(printable_all(line)) for line in lines]
 
 
-def job_status(jobs: list[dict[str, Any]], at: str, used: dict[str, Any] | None = None) -> dict[str, Any]:
+def job_status(
+    jobs: list[dict[str, Any]], at: str, used: dict[str, Any] | None = None, nodes: list[str] | None = None
+) -> dict[str, Any]:
     """What a program reads of the jobs; `schema` changes when a field is renamed or goes.
 
-    `used` is what training_usage_info said, by host. Of a rank only its own host is believed.
+    `used` is what training_usage_info said, by host. Of a rank only its own host is believed. `nodes` are lines of _training_node_format.
     """
     fields = ("rank", "host", "state", "exit_code", "error", "since", "restarts", "last")
     told = [
         {
             **{key: job[key] for key in ("name", "state", "since", "restarts", "progress")},
             "planned": job.get("planned") or {},
+            "slow": job_slow(job, used),
             "ranks": [
                 {
                     **{key: rank[key] for key in fields},
@@ -89,7 +100,17 @@ def job_status(jobs: list[dict[str, Any]], at: str, used: dict[str, Any] | None 
         }
         for job in jobs
     ]
-    return {"schema": 1, "at": at, "jobs": printable_all(mask(told))}
+    found = [match.groupdict() for match in map(NODE.fullmatch, nodes or []) if match]
+    return {"schema": 1, "at": at, "jobs": printable_all(mask(told)), "nodes": printable_all(found)}
+
+
+def job_slow(job: dict[str, Any], used: dict[str, Any] | None) -> str:
+    """What rank 0's launcher says of ranks that the others wait for; empty where it says nothing, or the job does not run."""
+    first = job["ranks"][0] if job["ranks"] and job["state"] == "running" else {}
+    said = (used or {}).get(str(first.get("host")))
+    slow = said.get("slow") if isinstance(said, dict) else None
+    sentence = slow.get(f"{job['name']}_node0") if isinstance(slow, dict) else None
+    return sentence[:400] if isinstance(sentence, str) else ""
 
 
 def rank_usage(service: str, said: Any) -> dict[str, Any] | None:

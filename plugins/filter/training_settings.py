@@ -8,6 +8,8 @@ from typing import Any
 
 from .training_caches import KNOWN, results_volume, variables_of
 from .training_command import words
+from .training_data import data_refusals
+from .training_mounts import driver_refusals
 from .training_notify import notify_refusals
 from .training_without import host_names
 
@@ -35,6 +37,8 @@ def training_refusals(settings: Mapping[str, Any], swarm: list[str]) -> list[str
             secret_variables,
             caches,
             commands,
+            driver_refusals,
+            data_refusals,
             notify_refusals,
         )
         if (sentence := check(settings, swarm))

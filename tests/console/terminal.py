@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
@@ -10,6 +11,8 @@ import time
 from pathlib import Path
 
 from by_path import ROOT
+from rich.console import Console
+from rich.text import Text
 
 SCREENS = ROOT / "artifacts" / "console"
 
@@ -55,7 +58,15 @@ class Terminal:
         assert len(lines) <= rows
         assert all(len(line) <= columns for line in lines)
         Path(SCREENS / f"{name}-{columns}x{rows}.txt").write_text(screen)
+        Path(SCREENS / f"{name}-{columns}x{rows}.svg").write_text(self.picture())
         return screen
+
+    def picture(self) -> str:
+        """The screen in its colours, as a drawing that fetches nothing."""
+        console = Console(width=self.size[0], record=True, file=io.StringIO(), force_terminal=True)
+        for line in self.tmux("capture-pane", "-p", "-e", "-t", self.name).rstrip().splitlines():
+            console.print(Text.from_ansi(line), no_wrap=True, crop=True)
+        return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="./ddp watch"), flags=re.DOTALL)
 
     def waits_for(self, pattern: str, seconds: float = 300) -> str:
         """The screen that has the pattern."""

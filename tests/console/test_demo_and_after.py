@@ -7,14 +7,16 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
 from by_path import ROOT
 from terminal import Terminal
 
-LAB = "ddp-lab-console"
-OWN = {"DDP_LAB_SUFFIX": "-console", "TERM": "screen-256color", "LANG": "C.UTF-8"}
+SUFFIX = "-console" + os.environ.get("DDP_LAB_SUFFIX", "")
+LAB = f"ddp-lab{SUFFIX}"
+OWN = {"DDP_LAB_SUFFIX": SUFFIX, "TERM": "screen-256color", "LANG": "C.UTF-8"}
 LONG = "-e 'training_args=100000 200 --snapshot_path /snapshots/snapshot.pt'"
 
 pytestmark = pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed: apt-get install tmux")
@@ -52,11 +54,11 @@ def test_demo(terminal: Terminal) -> None:
 
 
 def test_a_day_with_a_job(terminal: Terminal) -> None:
-    code, screen = terminal.runs(f"./ddp up {LONG}", "up", 600)
+    code, screen = terminal.runs(f"./ddp up {LONG}", "up", 1200)
     assert code == 0, screen
 
     terminal.begin("./ddp watch --interval 2")
-    terminal.waits_for(r"^0 +host1 +running +epoch \d+.*\d+", 120)
+    terminal.waits_for(r"^0 +host1 +running +epoch \d+.*\d+", 300)
     terminal.waits_for("Ctrl-C leaves")
     terminal.keep("watch")
     terminal.interrupt()
@@ -66,16 +68,22 @@ def test_a_day_with_a_job(terminal: Terminal) -> None:
     # The job has not noticed; the same on a large screen, with a rank that is killed meanwhile.
     terminal.resize(200, 50)
     terminal.begin("./ddp watch --interval 2")
-    screen = terminal.waits_for(r"^1 +host2 +running +epoch \d+", 120)
+    screen = terminal.waits_for(r"^1 +host2 +running +epoch \d+", 300)
     assert "restart" not in screen.splitlines()[0]
     terminal.waits_for(r"net/s", 60)
     terminal.keep("watch")
     kill_rank_one()
-    terminal.waits_for(r"simple-training: \w+, \d restart", 120)
+    terminal.waits_for(r"simple-training: \w+, \d restart", 300)
     terminal.keep("killed")
-    terminal.waits_for(r"simple-training: running, \d restart", 120)
-    terminal.waits_for(r"^1 +host2 +running +epoch \d+", 120)
+    terminal.waits_for(r"simple-training: running, \d restart", 300)
+    terminal.waits_for(r"^1 +host2 +running +epoch \d+", 300)
     terminal.keep("back")
+    # The picture in README.
+    terminal.resize(110, 9)
+    terminal.waits_for(r"Seen \d+s ago", 60)
+    time.sleep(5)
+    terminal.keep("watch")
+    terminal.resize(200, 50)
     terminal.interrupt()
     assert terminal.ended(30) == 3
 

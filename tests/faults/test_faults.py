@@ -3,10 +3,12 @@
 import os
 import signal
 import subprocess
+import time
+from typing import Any
 
 import cures
 import pytest
-from conftest import COUNTS, Check, left_overs
+from conftest import RESULTS, Check, left_overs
 from labs import ROOT, Lab
 from planted import FAULTS
 from planting import VXLAN, Fault, large_packets_dropped, network, wait_until
@@ -19,20 +21,29 @@ def test_a_healthy_lab_passes(check: Check, lab: Lab) -> None:
     assert left_overs(lab) == []
 
 
+def located(verdict: dict[str, Any]) -> str:
+    """The layer, and the hosts of its findings."""
+    findings = verdict["findings"]
+    places = [one["host"] + (f" to {one['peer']}" if one["peer"] else "") for one in findings]
+    return f"layer {findings[0]['layer']}, {', '.join(dict.fromkeys(places))}"
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault(fault: Fault, check: Check, lab: Lab) -> None:
     """It is located; and where the hint is a cure, doing what it says makes the next check pass."""
     with fault.plant(lab) as settings:
-        COUNTS.update(("planted", "curable") if fault.cured else ("planted",))
+        began = time.monotonic()
         verdict, _ = check(fault.name, **settings)
+        result = {"located": "", "cured": "no" if fault.cured else "", "seconds": time.monotonic() - began}
+        RESULTS[fault.name] = {**result, "said": verdict["message"]}
         assert fault.missed_by(verdict) == ""
-        COUNTS["located"] += 1
+        RESULTS[fault.name]["located"] = located(verdict)
         if fault.cured:
             cured, _ = check(
                 f"{fault.name}, and then what the hint says", **cures.follow(lab, verdict["findings"], settings)
             )
             assert cured["ok"], cured["message"]
-            COUNTS["cured"] += 1
+            RESULTS[fault.name]["cured"] = "yes"
     wait_until(lambda: left_overs(lab) == [])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from labs import Lab, Run
-from shell_image import script
+from python_image import import_python
 
 IMAGE = "rank:1"
 # In place of torchrun. It counts, goes on from the number on its volume, and says at SIGTERM where it is.
@@ -17,7 +17,7 @@ n=$(cat /snapshots/n 2>/dev/null || echo 0); echo "resumed at $n with $WORDS"
 case "$*" in *--node_rank=1*) rank=1;; *) rank=0;; esac
 while :; do
   n=$((n+1)); echo $n >/snapshots/n
-  if [ "$FAILS" = "$rank" ] && [ "$n" -gt 2 ]; then exit 3; fi
+  if [ "$FAILS" = "$rank" ] && [ "$n" -gt "${AFTER:-2}" ]; then exit 3; fi
   sleep 1 & wait $!
 done
 """
@@ -25,8 +25,7 @@ done
 
 def import_ranks(lab: Lab) -> None:
     for host in lab.hosts:
-        lab.on(host, "sh", "-c", f"cat >/bin/torchrun <<'END'\n{TORCHRUN}END\nchmod +x /bin/torchrun")
-        lab.on(host, "sh", "-c", script("sh sleep cat torchrun", IMAGE))
+        import_python(lab, host, IMAGE, TORCHRUN)
 
 
 def play(lab: Lab, playbook: str, words: str = "one", stack: str = "simple-training", **variables: Any) -> Run:
@@ -122,6 +121,30 @@ def test_a_job_is_stopped_and_goes_on(jobs: Lab) -> None:
     assert play(jobs, "training").rc == 0
     assert play(jobs, "collect").rc == 0
     assert "resumed at 0" not in log(jobs, 0)
+
+
+def test_row_42_a_rank_that_dies_after_15_seconds_never_trains(jobs: Lab) -> None:
+    for _time in range(2):
+        run = play(jobs, "training", env={"FAILS": "1", "AFTER": "15"}, training_max_restarts=0)
+        assert run.rc != 0
+        assert "simple-training_node1 on host2 failed with exit code 3" in run.failure()
+        assert "simple-training trains" not in run.said()
+
+
+def test_row_44_training_that_takes_longer_than_the_wait(jobs: Lab) -> None:
+    run = play(jobs, "training", training_wait_for="complete", training_wait_timeout=15)
+    assert run.rc != 0
+    said = " ".join(run.failure().split())
+    assert said.startswith(
+        "simple-training has not finished after 15 s (training_wait_timeout). The job goes on by itself."
+    )
+    assert "playbooks/follow.yml" in said
+    assert "running" in jobs.on("host1", "docker", "stack", "ps", "simple-training").lower()
+    # One that is waited for in vain to start, too.
+    run = play(jobs, "training", training_started_pattern="never", training_wait_timeout=15)
+    assert "is not running after 15 s" in run.failure()
+    assert "The job goes on by itself." in run.failure()
+    assert play(jobs, "stop").rc == 0
 
 
 def alone(lab: Lab) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -16,20 +17,34 @@ import yaml
 from labs import ROOT, Lab, Run
 
 TABLE: list[str] = []
+STARTED: list[subprocess.Popen[str]] = []
 
 
 def start(lab: Lab, playbook: str, *options: str, **variables: Any) -> subprocess.Popen[str]:
     """A playbook that goes on beside the test."""
     command = [Path(sys.executable).parent / "ansible-playbook", "-i", lab.inventory, playbook, *options]
-    return subprocess.Popen(
-        [*command, "-e", json.dumps(variables)],
-        cwd=ROOT,
-        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
+    STARTED.append(
+        subprocess.Popen(
+            [*command, "-e", json.dumps(variables)],
+            cwd=ROOT,
+            env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
     )
+    return STARTED[-1]
+
+
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    """What a test has started and does not wait for, as one that fails."""
+    yield
+    for process in STARTED:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    STARTED.clear()
 
 
 @dataclass
@@ -159,6 +174,19 @@ class Shape:
             self.lab,
             f"| {state} | `{command}` | {sentence(run, said)} | {sum(run.stats['changed'].values())} | {seconds:.0f} |",
         )
+
+
+def older_engine(lab: Lab, host: str) -> None:
+    """The host's own package under a lower version, so that the repository has a newer one."""
+    lab.on(
+        host,
+        "sh",
+        "-c",
+        "set -e; rm -rf /tmp/old; mkdir /tmp/old; cd /tmp/old; apt-get update -qq; apt-get download -qq docker.io; "
+        "dpkg-deb -R docker.io_*.deb tree; sed -i 's/^Version: .*/&~older/' tree/DEBIAN/control; dpkg-deb -b tree older.deb >/dev/null; "
+        "dpkg --force-downgrade -i older.deb >/dev/null; rm -rf /tmp/old",
+        timeout=600,
+    )
 
 
 def note(lab: Lab, row: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import job
 import pytest
 import yaml
-from conftest import Shape, flat
+from conftest import Shape, flat, older_engine
 from labs import Lab
 from shell_image import import_shell
 
@@ -141,19 +141,6 @@ def test_status_and_results_without_the_first_manager(running: Shape) -> None:
     finally:
         lab.on("host1", "systemctl", "start", "ssh", "docker")
     running.is_whole(patience=60)
-
-
-def older_engine(lab: Lab, host: str) -> None:
-    """The host's own package under a lower version, so that the repository has a newer one."""
-    lab.on(
-        host,
-        "sh",
-        "-c",
-        "set -e; rm -rf /tmp/old; mkdir /tmp/old; cd /tmp/old; apt-get update -qq; apt-get download -qq docker.io; "
-        "dpkg-deb -R docker.io_*.deb tree; sed -i 's/^Version: .*/&~older/' tree/DEBIAN/control; dpkg-deb -b tree older.deb >/dev/null; "
-        "dpkg --force-downgrade -i older.deb >/dev/null; rm -rf /tmp/old",
-        timeout=600,
-    )
 
 
 def test_upgrade(running: Shape) -> None:

@@ -168,3 +168,19 @@ def test_ranks_that_move_are_replaced_where_that_is_allowed(three: Lab) -> None:
     assert len({start[0] for start in starts}) == 1
     assert starts[0][0] >= reached, "rank 0 goes on from what host2 had"
     assert "saved at" in (three.artifacts / "node0.log").read_text()
+
+
+def test_a_job_that_has_lost_a_host_is_stopped_without_it(three: Lab) -> None:
+    """The order is that of the test before: host2 has rank 2."""
+    power(three, "kill", "host2")
+    until(lambda: nodes(three)["host2"] == "Down")
+    refused = site(three, "playbooks/stop.yml")
+    assert refused.rc != 0
+    assert "say so: -e training_without=host2" in flat(refused.failure())
+    assert three.on("host1", "docker", "service", "ls", "--quiet").split(), "nothing was stopped"
+    run = site(three, "playbooks/stop.yml", training_without="host2")
+    assert run.rc == 0, run.stdout[-6000:]
+    assert three.on("host1", "docker", "service", "ls", "--quiet").split() == []
+    assert count(three, "host3") > 0
+    for rank in (0, 1):
+        assert "saved at" in (three.artifacts / f"node{rank}.log").read_text()

@@ -10,7 +10,7 @@ COUNT = {"type": "integer", "minimum": 0}
 RANK: dict[str, Any] = {
     "rank": COUNT, "host": WORD, "state": WORD, "exit_code": {"type": ["integer", "null"]}, "error": WORD, "since": WORD, "restarts": COUNT,
     "last": WORD, "epoch": AMOUNT, "epochs": AMOUNT, "step": AMOUNT, "steps": AMOUNT, "loss": AMOUNT, "losses": {"type": "array", "items": AMOUNT},
-    "samples_per_s": AMOUNT, "iterations_per_s": AMOUNT, "eta_s": AMOUNT, "silent_s": AMOUNT, "cpu_percent": AMOUNT, "memory_bytes": AMOUNT,
+    "held_out_loss": AMOUNT, "samples_per_s": AMOUNT, "iterations_per_s": AMOUNT, "eta_s": AMOUNT, "silent_s": AMOUNT, "cpu_percent": AMOUNT, "memory_bytes": AMOUNT,
     "gpu_percent": AMOUNT, "network_bytes_per_s": AMOUNT,
 }  # fmt: skip
 
@@ -30,10 +30,12 @@ JOB = exactly(
         "state": {"enum": ["running", "starting", "stopped", "complete", "failed"]},
         "since": WORD,
         "restarts": COUNT,
+        "slow": WORD,
         "planned": {"type": "object", "additionalProperties": COUNT},
         "ranks": {"type": "array", "items": exactly(RANK)},
     }
 )
+NODE = exactly({"name": WORD, "state": WORD, "availability": WORD, "manager": WORD, "engine": WORD})
 # What `ddp status --json` and each line of `ddp watch --json` are.
 JOBS = exactly(
     {
@@ -42,6 +44,7 @@ JOBS = exactly(
         "at": WORD,
         "state": {"enum": ["running", "done", "failed", "none"]},
         "jobs": {"type": "array", "items": JOB},
+        "nodes": {"type": "array", "items": NODE},
     }
 )
 # What every other subcommand is with --json.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.filter.apt_key import keyring_problem as problem
+from ansible_collections.ddp.swarm.plugins.module_utils.host.keyring import keyring_problem as problem
 from by_path import ROOT
 
 # How apt of Debian 12 reads an armored file (dearmor_keyring in apt-key).
@@ -137,7 +137,11 @@ class Host:
         offer = {"name": "docker", "key": f"file://{self.directory}/gpg", "fingerprint": fingerprint, "variable": "pin"}
         tasks = [{"ansible.builtin.include_role": {"name": "docker", "tasks_from": "key"}}]
         (self.directory / "play.json").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
-        variables: dict[str, Any] = {"_docker_offer": offer, "_docker_keyrings": str(self.keyring.parent)}
+        variables: dict[str, Any] = {
+            "_docker_offer": offer,
+            "docker_host_info": {"distribution": {"family": "debian"}},
+            "_docker_keyrings": str(self.keyring.parent),
+        }
         variables |= {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         play = [Path(sys.executable).parent / "ansible-playbook", self.directory / "play.json", "-i", "host1,"]
         done = subprocess.run(

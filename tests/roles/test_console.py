@@ -18,7 +18,10 @@ from by_path import ROOT
 from console_schema import JOBS, RESULT
 from console_site import Site
 
-EPOCHS = tuple(f"[GPU0] epoch {epoch} | loss: {2 / (epoch + 1):.6f} | samples/s: {400 + epoch}" for epoch in range(12))
+EPOCHS = tuple(
+    f"[GPU0] epoch {epoch} | loss: {2 / (epoch + 1):.6f} | held-out loss: 0.75 | samples/s: {400 + epoch}"
+    for epoch in range(12)
+)
 DONE, FAILED = ("complete", 0, ""), ("failed", 1, "task: non-zero exit (1)")
 
 
@@ -48,6 +51,7 @@ def test_a_program_reads_the_jobs(site: Site) -> None:
         job["ranks"][0]["losses"][-1],
         pytest.approx(410, abs=11),
     )
+    assert job["ranks"][0]["held_out_loss"] == 0.75
     assert job["ranks"][1]["loss"] is None
 
 
@@ -68,7 +72,9 @@ def test_a_person_reads_them(site: Site) -> None:
 
 def test_from_another_directory_what_is_printed_can_be_typed(site: Site) -> None:
     done = site.ddp("status", cwd=site.directory)
-    assert (done.returncode, done.stdout) == (0, "No job is in the swarm: 'ddp up' starts one.\n"), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "No job is in the swarm: 'ddp up' starts one."
+    assert "Nodes: host0 (leader), host1" in done.stdout
     typed = done.stderr.splitlines()[0].removeprefix("$ ")
     again = subprocess.run(
         typed, shell=True, cwd=site.directory, env=site.environment(), capture_output=True, text=True, check=False
@@ -96,6 +102,10 @@ def test_a_typo_in_a_jobs_name_is_one_sentence(site: Site) -> None:
             "There is no inventory nowhere.yml: name a file or directory that exists with -i.",
         ),
         (["up", "-i", "nowhere.yml", "--json"], "There is no inventory nowhere.yml"),
+        (
+            ["up", "-i", "localhost,", "-e", "@none.yml"],
+            "There is no file none.yml, of which -e @none.yml is to read variables",
+        ),
         (["stop", "job", "--all"], "--all stops every job: leave the name out, or --all."),
         (["demo", "-i", "localhost,"], "The demo makes an inventory of its own: leave -i out."),
         (
@@ -179,15 +189,16 @@ class Terminal:
     def __init__(self, site: Site, columns: int, rows: int, *words: str, **more: str) -> None:
         ours, theirs = pty.openpty()
         subprocess.run(["stty", "cols", str(columns), "rows", str(rows)], stdin=theirs, check=True)
-        environment = {**site.environment(), "TERM": "xterm", "LANG": "C.UTF-8", **more}
+        environment = {**site.environment(), "TERM": "xterm", "LANG": "C.UTF-8"}
         environment.pop("COLUMNS")
+        environment |= more
         self.read: list[bytes] = []
         self.process = subprocess.Popen(
-            # What a shell has started in the background ignores Ctrl-C, as these tests may be.
-            ["env", "--default-signal=INT", str(ROOT / "ddp"), *words, "-i", str(site.inventory)],
+            [str(ROOT / "ddp"), *words, "-i", str(site.inventory)],
             cwd=ROOT, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
         )  # fmt: skip
         os.close(theirs)
+        self.ours = ours
         self.reader = threading.Thread(target=self.reads, args=(ours,))
         self.reader.start()
 
@@ -197,6 +208,9 @@ class Terminal:
                 self.read.append(piece)
         except OSError:  # nobody writes any more
             pass
+
+    def resize(self, columns: int, rows: int) -> None:
+        subprocess.run(["stty", "cols", str(columns), "rows", str(rows)], stdin=self.ours, check=True)
 
     @property
     def text(self) -> str:
@@ -229,6 +243,18 @@ def test_ctrl_c_leaves_and_the_job_goes_on(columns: int, rows: int, site: Site) 
     # The screen of before is back.
     assert terminal.text.rindex("\x1b[?1049l") > terminal.text.rindex("\x1b[?1049h")
     assert site.ddp("status").returncode == 3
+
+
+def test_a_terminal_that_is_resized(site: Site) -> None:
+    """Also where a shell has exported the size that it had."""
+    site.start("simple-training", lines=EPOCHS)
+    terminal = Terminal(site, 40, 24, "watch", "--interval", "1", COLUMNS="40", LINES="24")
+    terminal.waits_for("Seen ")
+    assert "samples/s" not in terminal.text
+    terminal.resize(200, 50)
+    terminal.waits_for("samples/s")
+    os.kill(terminal.process.pid, signal.SIGINT)
+    assert terminal.ends() == 3
 
 
 def test_a_lost_connection_is_said_and_found_again(site: Site) -> None:
@@ -279,6 +305,7 @@ def test_every_subcommand_has_help_with_an_example(site: Site) -> None:
         "collect",
         "report",
         "board",
+        "monitoring",
         "down",
         "demo",
     ]

@@ -59,6 +59,42 @@ def test_which_rank_hangs_and_where(site: Site, tmp_path: Path) -> None:
     assert (said["state"], said["changed"]) == ("done", {})
 
 
+@pytest.mark.parametrize(
+    ("ends", "sentence", "next_lines"),
+    [
+        (
+            (("complete", 0, ""), ("complete", 0, "")),
+            "over has finished: each of its 2 ranks has ended well, and none hangs.",
+            ["Logs and results: ", "Report: "],
+        ),
+        (
+            (("failed", 1, "task: non-zero exit (1)"), ("complete", 0, "")),
+            "over has failed, and is not started again: rank 0 on host1 has failed (task: non-zero exit (1)). None of its ranks runs.",
+            ["Logs and results: ", "Report, which names who failed first: "],
+        ),
+    ],
+    ids=["finished", "failed"],
+)
+def test_a_job_of_which_nothing_runs(
+    ends: tuple[Any, Any], sentence: str, next_lines: list[str], tmp_path: Path
+) -> None:
+    site = Site(tmp_path)
+    site.start("over", *ends)
+    done = site.ddp("diagnose", "over", COLUMNS="1000")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    begin = lines.index(sentence)
+    for line, playbook, label in zip(lines[begin + 1 :], ("collect", "report"), next_lines, strict=False):
+        assert line.startswith(f"{label}ansible-playbook playbooks/{playbook}.yml -i") or (
+            line.startswith(label) and f"ansible-playbook playbooks/{playbook}.yml -i" in line
+        )
+        assert line.endswith(" -e training_stack=over")
+    assert "All stacks" not in done.stdout
+    assert "cannot be asked" not in done.stdout
+    found = json.loads((tmp_path / "artifacts" / "over" / "diagnosis.json").read_text())
+    assert (found["sentence"], found["over"]) == (sentence, True)
+
+
 def test_a_job_that_is_not_there(site: Site) -> None:
     done = site.ddp("diagnose", "yours")
     assert done.returncode == 1

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCKER_STAND_IN = """#!/bin/sh
 case "$*" in
     "volume inspect"*) echo {volume} ;;
-    "service inspect"*) echo 2026-01-02T03:04:05Z ;;
-    "ps "* | "service ls"* | "network ls"* | "secret ls"* | "config ls"* | "node ls"* | "stack rm"*) ;;
+    "service ls"*namespace=job*) echo '{{"ID": "s1", "Name": "job_node0"}}' ;;
+    "inspect --type service"*) echo '[{{"ID": "s1", "CreatedAt": "2026-01-02T03:04:05Z", "Spec": {{"Name": "job_node0"}}}}]' ;;
+    "config inspect"*) echo "Error: no such config: $3" >&2; exit 1 ;;
+    "ps "* | "stack ps"* | "service ls"* | "network ls"* | "secret ls"* | "config ls"* | "node ls"* | "stack rm"*) ;;
     "info"*) echo '{{"Swarm": {{"LocalNodeState": "active", "ControlAvailable": true}}}}' ;;
     *) echo "Error: no such thing in this stand-in: $*" >&2; exit 1 ;;
 esac
@@ -57,16 +60,18 @@ class Host:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
 
-    def play(self, tasks_from: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+    def play(self, tasks_from: str, number: int = 0, **variables: Any) -> subprocess.CompletedProcess[str]:
         play = {
             "hosts": "swarm",
             "gather_facts": False,
             "tasks": [{"ansible.builtin.import_role": {"name": "training", "tasks_from": tasks_from}}],
         }
-        (self.directory / "play.json").write_text(json.dumps([play]))
+        playbook = self.directory / f"play{number}.json"
+        playbook.write_text(json.dumps([play]))
         python = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         swarm = {"managers": {"hosts": {"host1": python}}, "workers": {}}
-        (self.directory / "inventory.json").write_text(json.dumps({"swarm": {"children": swarm}}))
+        inventory = self.directory / f"inventory{number}.json"
+        inventory.write_text(json.dumps({"swarm": {"children": swarm}}))
         settings = {
             "training_stack": "job",
             "training_artifacts_dir": str(self.artifacts),
@@ -74,9 +79,9 @@ class Host:
             "ansible_become": False,
             **variables,
         }
-        command = [Path(sys.executable).parent / "ansible-playbook", self.directory / "play.json"]
+        command = [Path(sys.executable).parent / "ansible-playbook", playbook]
         return subprocess.run(
-            [*command, "-i", self.directory / "inventory.json", "-e", json.dumps(settings)],
+            [*command, "-i", inventory, "-e", json.dumps(settings)],
             cwd=ROOT,
             env={
                 **os.environ,
@@ -154,6 +159,18 @@ def test_what_is_hostile_stays_and_what_is_honest_comes(host: Host) -> None:
     assert not host.stage.exists()
     assert "\x1b" not in done.stdout
     assert done.stdout.count("Left out: ") == len(HOSTILE)
+
+
+def test_two_collections_at_once_do_not_share_what_they_have_laid_out(host: Host) -> None:
+    host.put(HONEST)
+    own = {"_training_stage": f"{host.stage}.{{{{ _training_begun.collection }}}}"}
+    with ThreadPoolExecutor() as pool:
+        runs = list(pool.map(lambda number: host.play("collect", number, **own), range(2)))
+    for done in runs:
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert host.collected() == HONEST
+    assert list(host.directory.glob("stage*")) == []
+    assert list((host.artifacts / ".ddp-swarm" / "incoming").iterdir()) == []
 
 
 def test_all_that_is_honest_comes_with_its_mode(host: Host) -> None:

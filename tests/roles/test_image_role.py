@@ -219,7 +219,7 @@ def test_the_registry_is_forgotten(hosts: Hosts, registry: dict[str, Any]) -> No
         "certs.d/unreadable:5000/ca.crt",
     }
     assert not (hosts.directory / "certs.d/192.0.2.1:5000").exists()
-    assert not (hosts.directory / "etc/ddp-swarm").exists()
+    assert not (hosts.directory / "etc/ddp-swarm/registry").exists()
     assert not (hosts.directory / "stack").exists()
     assert "volume rm" not in (hosts.directory / "calls").read_text()
     again = hosts.play("forget", registry, "--limit", "host1")

@@ -247,6 +247,16 @@ def test_what_a_user_sets() -> None:
     assert "hush" not in json.dumps(stack)
 
 
+def test_a_volume_with_a_driver() -> None:
+    options = {"type": "nfs", "o": "addr=10.0.0.5,rw", "device": ":/srv/job", "port": 2049}
+    mount = {"type": "volume", "source": "snapshots", "target": "/snapshots", "volume": {"nocopy": True}}
+    stack = render(2, training_mounts=[{**mount, "driver_opts": options}], training_data=["/srv/a"])
+    driver = {"driver": "local", "driver_opts": {**options, "port": "2049"}}
+    assert stack["volumes"] == {"snapshots": {"name": "simple-training_snapshots", **driver}}
+    assert [service["volumes"][0] for service in stack["services"].values()] == [mount, mount]
+    assert prepare([stack], "simple-training", {}).warnings == []
+
+
 def test_logs_are_bounded_unless_the_user_says_otherwise() -> None:
     assert {json.dumps(service["logging"]) for service in rendered(3)["services"].values()} == {
         json.dumps({"driver": "json-file", "options": {"max-size": "50m", "max-file": "3"}})

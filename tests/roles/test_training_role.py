@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from by_path import ROOT
-from plays import of_role, play
+from plays import HERE, of_role, play
 
 
 def test_volumes_are_listed_with_their_stack(tmp_path: Path) -> None:
@@ -93,17 +94,19 @@ def test_a_failure_is_told_with_what_its_host_says_of_the_moment(tmp_path: Path)
     assert "--since=@1767322925 --until=@1767323075" in (tmp_path / "asked").read_text()
 
 
-def said_at_the_end(directory: Path, **variables: Any) -> str:
-    """The words of the role's last task, which says how the job stands."""
-    last = yaml.safe_load((ROOT / "roles/training/tasks/main.yml").read_text())[-1]
+def said_at_the_end(directory: Path, environment: Any = None, **variables: Any) -> str:
+    """The words of the role's last tasks, which say how the job stands."""
+    last = yaml.safe_load((ROOT / "roles/training/tasks/main.yml").read_text())[-2:]
     tell = {"ansible.builtin.include_role": {"name": "training", "tasks_from": "tell", "public": True}}
     tasks = [
         {**tell, "vars": {"training_event": {}}},
-        last,
+        *last,
         {"ansible.builtin.debug": {"msg": "for {{ _training_trial }} s"}},
     ]
     given = {"training_notify": "", "training_hosts": ["host1"], "training_pending": True, **variables}
-    done = play(directory, tasks, training_artifacts_dir=str(directory / "none"), **given)
+    inventory = {"managers": {"hosts": {"host1": HERE}}}
+    artifacts = str(directory / "none")
+    done = play(directory, tasks, inventory, environment=environment, training_artifacts_dir=artifacts, **given)
     assert done.returncode == 0, done.stdout
     return " ".join(done.stdout.split())
 
@@ -115,6 +118,61 @@ def test_a_job_that_has_ended_does_not_train(complete: bool, words: str, tmp_pat
     said = said_at_the_end(tmp_path, training_stack="demo", _training_deployed=deployed, _training_compared={})
     assert f"{words} host1." in said
     assert ("Follow:" in said) != complete
+
+
+@pytest.mark.parametrize(
+    ("wait_for", "deployed", "words"),
+    [
+        ("started", {"changed": True, "state": {}}, "demo trains on host1. It goes on from its snapshot at epoch 4."),
+        ("complete", {"changed": False, "state": {"complete": True}}, "demo has finished on host1. It went on from its snapshot at epoch 4."),
+        # What runs as it was asked for is not looked into.
+        ("started", {"changed": False, "state": {}}, "demo trains on host1."),
+        ("none", {"changed": True, "state": {}}, "demo is deployed on host1."),
+    ],
+)  # fmt: skip
+def test_a_job_that_goes_on_says_from_where(
+    wait_for: str, deployed: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "bin").mkdir()
+    docker = tmp_path / "bin" / "docker"
+    docker.write_text(
+        f'#!/bin/sh\necho "$@" >{tmp_path}/called\n'
+        "echo '[GPU0] resuming from snapshot at epoch 4 | samples of it already seen: 0'\n"
+    )
+    docker.chmod(0o755)
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    tasks = [
+        {"service": "node1", "id": "other"},
+        {"service": "node0", "id": "newest"},
+        {"service": "node0", "id": "old"},
+    ]
+    said = said_at_the_end(
+        tmp_path,
+        {"PATH": path},
+        training_stack="demo",
+        training_wait_for=wait_for,
+        _training_deployed={**deployed, "tasks": tasks},
+        _training_compared={},
+    )
+    assert words in said
+    assert ("on from" in said) == ("on from" in words)
+    if "snapshot" in words:
+        assert (tmp_path / "called").read_text() == "service logs --raw --tail 2000 newest\n"
+    else:
+        assert not (tmp_path / "called").exists()
+
+
+def test_what_is_to_be_typed_after_a_run_has_its_settings(tmp_path: Path) -> None:
+    """Each command stands at the end of its line."""
+    deployed = {"changed": True, "state": {}}
+    given = {"training_collect": ["model.pt"], "training_args": "5 5", "training_stack": "demo"}
+    said = said_at_the_end(tmp_path, _training_deployed=deployed, _training_compared={}, **given)
+    results = said.partition("Results: ")[2].partition(" for ")[0]
+    assert re.match(r"(?:ANSIBLE_CONFIG=\S+ )?\S*ansible-playbook \S*playbooks/collect.yml -i \S+ -e ", results), said
+    assert "training_collect" in results
+    assert "-e training_stack=demo" in results
+    assert "training_args" not in said
+    assert "with the -e" not in said
 
 
 @pytest.mark.parametrize(

@@ -1,85 +1,108 @@
-"""Each example as its README has it, killed on the way: all ranks go on from the same checkpoint, and each has it on its host."""
+"""Each example as its README has it: a rank is killed on the way, then each of the hosts is erased. All ranks go on from the same step."""
 
 import re
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import labs
 import pytest
 import yaml
 from labs import ROOT, Lab
 
-# What stands in the first host's volume once something is saved, how a rank says where it begins, and what stands at the end.
+
+class Example(NamedTuple):
+    saved: str  # below the first host's volume once something is saved
+    begins: str  # how a rank says where it begins
+    option: str  # how long it trains, of which job.yml has the number
+    end: str  # what rank 0 says after so many; {} stands for the number
+    step: int = 1  # for how much of what a rank says one of the option stands
+
+
 EXAMPLES = {
-    "char_gpt": ("ckpt.pt", r"begins at step (\d+)", "the model says: 17 + 25 ="),
-    "images": ("model.pt", r"begins at epoch (\d+)", "epoch 12 of 12"),
-    "huggingface": (
-        "out/checkpoint-*/trainer_state.json",
-        r"begins with /snapshots/out/checkpoint-(\d+)",
-        "rank 0 is at step 400",
+    "char_gpt": Example("ckpt.pt", r"begins at step (\d+)", "--steps", "step {} of {}:"),
+    "images": Example("model.pt", r"begins at epoch (\d+)", "--epochs", "epoch {} of {}:"),
+    "huggingface": Example(
+        "out/checkpoint-*/trainer_state.json", r"begins with (?:/snapshots/out/checkpoint-)?(\d+|nothing)", "--steps", "is at step {}"
     ),
-    "lightning": ("last.ckpt", r"begins with (/snapshots/last.ckpt)", "rank 0 is at step 3200"),
-    "accelerate": ("newest.txt", r"begins at epoch (\d+)", "epoch 400 of 400"),
-}
+    "lightning": Example("last.ckpt", r"begins at step (\d+)", "--epochs", "is at step {}", 32),
+    "accelerate": Example("newest.txt", r"begins at epoch (\d+)", "--epochs", "epoch {} of {}:"),
+}  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    # The lab's hosts fetch no packages: they get the wheels of all examples.
-    wanted = tmp_path_factory.mktemp("wanted")
-    lines = {line for name in EXAMPLES for line in (ROOT / "examples" / name / "requirements.txt").read_text().split()}
-    (wanted / "requirements.txt").write_text("".join(f"{line}\n" for line in sorted(lines)))
-    settings = {"lab_training_dir": str(wanted), "lab_releases": {"host2": "bookworm"}}
-    with Lab("examples", **settings).running("docker", "swarm") as lab:
-        yield lab
+class Job:
+    """One example on the lab, with its own variables."""
 
+    def __init__(self, lab: Lab, name: str, artifacts: Path) -> None:
+        self.lab, self.of, self.artifacts = lab, EXAMPLES[name], artifacts
+        self.directory = ROOT / "examples" / name
+        self.variables: dict[str, Any] = yaml.safe_load((self.directory / "job.yml").read_text())
+        self.key = next(key for key, value in self.variables.items() if f"{self.of.option} " in str(value))
+        self.stack = self.variables["training_stack"]
+        self.number = int(re.findall(rf"{self.of.option} (\d+)", self.variables[self.key])[0])
 
-@pytest.fixture(scope="module")
-def shapes(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> None:
-    drawn = tmp_path_factory.mktemp("shapes")
-    subprocess.run([sys.executable, ROOT / "examples/images/make_shapes.py", drawn], check=True)
-    for host in lab.hosts:
-        subprocess.run(["docker", "cp", f"{drawn}/.", f"{lab.name}-{host}:/srv/shapes"], check=True)
-        lab.on(host, "chmod", "-R", "a+rX", "/srv/shapes")
+    def play(self, playbook: str, number: int | None = None, **variables: Any) -> labs.Run:
+        given = dict(self.variables)
+        if number:
+            given[self.key] = re.sub(rf"{self.of.option} \d+", f"{self.of.option} {number}", given[self.key])
+        file = self.artifacts.parent / "job.yml"
+        file.write_text(yaml.safe_dump(given))
+        run = self.lab.play(
+            f"playbooks/{playbook}.yml", options=f"-e @{file}", training_artifacts_dir=str(self.artifacts), **variables
+        )
+        assert run.rc == 0, run.stdout[-4000:]
+        return run
 
+    def on(self, host: str, script: str) -> str:
+        return self.lab.on(host, "sh", "-c", script)
 
-def wait_for(lab: Lab, files: str, seconds: int = 120) -> None:
-    end = time.monotonic() + seconds
-    while not lab.on("host1", "sh", "-c", f"ls /var/lib/docker/volumes/{files} 2>/dev/null || true").strip():
-        assert time.monotonic() < end, f"nothing was saved in {files}"
-        time.sleep(0.5)
+    def has_saved(self) -> bool:
+        files = f"/var/lib/docker/volumes/{self.stack}_snapshots/_data/{self.of.saved}"
+        return bool(self.on("host1", f"ls {files} 2>/dev/null || true").strip())
+
+    def kill_rank_1(self) -> None:
+        self.on(
+            "host2", f"docker kill $(docker ps --quiet --filter label=com.docker.swarm.service.name={self.stack}_node1)"
+        )
+
+    def erase(self, host: str) -> None:
+        """The host is there, and nothing of the job on it."""
+        self.on("host1", f"docker stack rm {self.stack}")
+        gone = f"docker volume rm {self.stack}_snapshots >/dev/null 2>&1 && echo gone || true"
+        labs.until(lambda: self.on(host, gone))
+
+    def began(self) -> list[str]:
+        """Where each rank began last."""
+        logs = [(self.artifacts / f"node{rank}.log").read_text() for rank in (0, 1)]
+        found = [re.findall(self.of.begins, log) for log in logs]
+        assert all(found), logs[0][-4000:] + logs[1][-4000:]
+        return [places[-1] for places in found]
+
+    def ends_at(self, number: int) -> None:
+        log = (self.artifacts / "node0.log").read_text()
+        assert self.of.end.replace("{}", str(number * self.of.step)) in log, log[-4000:]
 
 
 @pytest.mark.usefixtures("shapes")
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_is_killed_and_goes_on(lab: Lab, tmp_path: Path, name: str) -> None:
-    saved, begins, end = EXAMPLES[name]
-    job = f"-e @{ROOT}/examples/{name}/job.yml"
-    stack = yaml.safe_load((ROOT / "examples" / name / "job.yml").read_text())["training_stack"]
-    for playbook in ("image", "training"):
-        run = lab.play(f"playbooks/{playbook}.yml", options=job, training_artifacts_dir=str(tmp_path))
-        assert run.rc == 0, run.stdout[-4000:]
+def test_an_example_goes_on_whatever_is_lost(lab: Lab, tmp_path: Path, name: str) -> None:
+    job = Job(lab, name, tmp_path / "artifacts")
+    job.play("image")
+    job.play("training", training_wait_for="none")
+    labs.until(job.has_saved, timeout=300, every=0.2)
+    job.kill_rank_1()
+    job.play("training", training_wait_for="complete")
+    first, second = job.began()
+    assert first == second
+    assert 0 < int(first) < job.number * job.of.step
+    job.ends_at(job.number)
+    saved = Path(job.of.saved).name
+    assert [path.name for path in job.artifacts.rglob("*") if path.match(saved)], "the checkpoint is not collected"
 
-    wait_for(lab, f"{stack}_snapshots/_data/{saved}")
-    lab.on(
-        "host2",
-        "sh",
-        "-c",
-        f"docker kill $(docker ps --quiet --filter label=com.docker.swarm.service.name={stack}_node1)",
-    )
-    run = lab.play(
-        "playbooks/training.yml", options=job, training_artifacts_dir=str(tmp_path), training_wait_for="complete"
-    )
-    assert run.rc == 0, run.stdout[-4000:]
-
-    logs = [(tmp_path / f"node{rank}.log").read_text() for rank in (0, 1)]
-    places = [re.findall(begins, log) for log in logs]
-    assert places[0] and places[0][-1] != "0", logs[0][-4000:]
-    assert places[1][-1:] == places[0][-1:], logs[1][-4000:]
-    assert end in logs[0]
-    assert [path.name for path in tmp_path.rglob("*") if path.match(Path(saved).name)], (
-        "the checkpoint is not collected"
-    )
-    lab.play("playbooks/stop.yml", options=job, training_stack=stack)
+    further = max(1, job.number // 10)
+    for turn, host in enumerate(("host2", "host1")):
+        job.erase(host)
+        job.play("training", job.number + (turn + 1) * further, training_wait_for="complete")
+        assert job.began() == [str((job.number + turn * further) * job.of.step)] * 2
+        job.ends_at(job.number + (turn + 1) * further)
+    assert "goes on from what rank 1 kept" in (job.artifacts / "node0.log").read_text()
+    job.play("stop", training_stack=job.stack)

@@ -53,7 +53,7 @@ class Cluster:
 
     # A name that is set and does not exist would be a mistake that nobody sees.
     __slots__ = ("before", "clock", "docker", "mine", "swarm")
-    outcomes, updates, stubborn = _Of("swarm"), _Of("swarm"), _Of("swarm")
+    outcomes, updates, stubborn, stop_codes = (_Of("swarm") for _ in range(4))
     busy_networks, host, info, off, refusals, refuse, silent = (_Of("docker") for _ in range(7))
     calls, seen, engine = _Of("docker"), _Of("docker"), _Of("docker")
 

@@ -27,6 +27,7 @@ class Swarm(Store):
         self.outcomes: dict[str, Outcome | list[Outcome]] = {}
         self.updates: dict[str, str] = {}
         self.stubborn = False  # containers do not stop
+        self.stop_codes: dict[str, int] = {}  # exit code of a container that is stopped, by a service's full name
         self._events: list[tuple[float, int, str, tuple[Any, ...]]] = []
         self._number = 0
 
@@ -362,7 +363,8 @@ class Swarm(Store):
             return
         self._say(task, "shutdown", "shutdown")
         if task["Status"].get("ContainerStatus"):
-            task["Status"]["ContainerStatus"]["ExitCode"] = 137
+            name = self.services[task["ServiceID"]]["Spec"]["Name"] if task["ServiceID"] in self.services else ""
+            task["Status"]["ContainerStatus"]["ExitCode"] = self.stop_codes.get(name, 137)
         if desired == "remove":
             self._forget(identifier)
 

@@ -77,7 +77,10 @@ class Rank:
 
     @property
     def said(self) -> str:
-        return self.output.read_text() if self.output.exists() else ""
+        """The lines that are whole: a process that runs may be in the middle of one."""
+        text = self.output.read_text() if self.output.exists() else ""
+        running = self.process is not None and self.process.poll() is None
+        return text[: text.rfind("\n") + 1] if running else text
 
     def order(self, what: str, value: object = "") -> None:
         folder = self.volume.with_name(self.volume.name + ".orders")

@@ -25,6 +25,31 @@ def test_a_rank_that_died_is_told_once_with_what_to_do() -> None:
     assert said[LOG_LINES + 1 :] == ["stack ddp:", "Add what has nothere to requirements.txt, and run this again."]
 
 
+@pytest.mark.parametrize(
+    ("end", "advice"),
+    [
+        ("ModuleNotFoundError: No module named 'pandas.core'", ["Add what has pandas to requirements.txt, and run this again."]),
+        ("ValueError: mine", []),
+    ],
+)  # fmt: skip
+def test_the_package_is_that_of_the_failure_and_not_of_a_warning(end: str, advice: list[str]) -> None:
+    warning = "  cpu.py:1: UserWarning: Failed to initialize NumPy: No module named 'numpy' (Triggered internally at x.cpp:84.)"
+    told = [
+        "ddp failed. First to fail was ddp_node1 on host2:",
+        warning,
+        *(f"  {line}" for line in [*TRACEBACK[:3], end]),
+    ]
+    said = brief({"failed": True, "msg": "\n".join(told)})
+    assert said == [*told, *advice]
+
+
+def test_a_log_that_is_left_out_is_not_announced() -> None:
+    log = [f"  line {number}" for number in range(20)]
+    ranks = [line for rank in (0, 1) for line in [f"ddp_node{rank} failed with exit code 1. Last 20 log lines:", *log]]
+    said = brief({"failed": True, "msg": "\n".join(["First to fail was ddp_node1:", *log, *ranks])})
+    assert said[-2:] == [f"ddp_node{rank} failed with exit code 1." for rank in (0, 1)]
+
+
 @pytest.mark.parametrize("prefix", ["", "[rank1]: ", "  "])
 def test_a_log_ends_with_the_first_traceback(prefix: str) -> None:
     lines = [prefix + line for line in TRACEBACK]

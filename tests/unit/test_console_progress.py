@@ -28,8 +28,18 @@ def lines(*said):
         ("Epoch: [2][  50/1251]\tTime  0.35 ( 0.41)\tLoss 6.59e+00 (6.95e+00)\tAcc@1  0.78", Reading(6.59, epoch=2)),
         # torchtitan
         ("step: 10  loss:  7.8  grad_norm: 1.3  memory:  9.9GiB(12.8%)  tps: 5,810  mfu: 34.02%", Reading(7.8, step=10)),
-        ("Step 30/100 val_loss=0.9 loss=0.5 throughput=12.5", Reading(0.5, 12.5, step=30, steps=100)),
+        ("Step 30/100 val_loss=0.9 loss=0.5 throughput=12.5", Reading(0.5, 12.5, step=30, steps=100, held_out=0.9)),
         (" 37%|███▋      | 370/1000 [00:37<01:03,  9.95it/s, loss=0.25]", Reading(0.25, iterations=9.95, step=370, steps=1000)),
+        # Losses of data that were held out have a place of their own.
+        ("[GPU0] epoch 3 | loss: 0.512300 | held-out loss: 0.7100 | samples/s: 412", Reading(0.5123, 412, epoch=3, held_out=0.71)),
+        ("[GPU0] final held-out loss: 0.7100", Reading(held_out=0.71)),
+        ("Step 40/100 val_loss=0.9", Reading(step=40, steps=100, held_out=0.9)),
+        ("{'eval_loss': 0.7, 'eval_runtime': 1.5, 'epoch': 2.0}", Reading(epoch=2, held_out=0.7)),
+        ("Validation loss: 0.4 train_loss: 0.3", Reading(0.3, held_out=0.4)),
+        # pytorch/examples mnist, imagenet
+        ("Test set: Average loss: 0.0322, Accuracy: 9897/10000 (99%)", Reading(held_out=0.0322)),
+        ("Test: [ 10/196]\tTime  0.35 ( 0.41)\tLoss 6.59e+00 (6.95e+00)", Reading(held_out=6.59)),
+        ("test.py:12 latest loss: 0.5", Reading(0.5)),
         ("100%|##########| 10/10 [00:20<00:00,  2.00s/it]", Reading(iterations=0.5, step=10, steps=10)),
         ("rank 0 of 2 on host machine1, device cpu, backend gloo", Reading()),
         ("10.0.0.5:2377 version: 1.2.3", Reading()),
@@ -55,6 +65,12 @@ def test_lines_are_taken_once():
     ]
     assert list(track.losses) == [3, 2, 1, 0]
     assert track.add([{"time": "", "text": "no time"}]) == []
+
+
+def test_a_held_out_loss_never_stands_for_that_of_the_training():
+    track = Track()
+    track.add(lines((1, "loss: 0.5 | held-out loss: 0.75"), (2, "final held-out loss: 0.7")))
+    assert (track.now.loss, list(track.losses), track.now.held_out) == (0.5, [0.5], 0.7)
 
 
 def test_the_end_is_reckoned_from_the_pace():

@@ -1,5 +1,6 @@
 """Jobs on terminals of all widths."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,14 @@ import pytest
 from rich.cells import cell_len
 
 from console.look import no_such_job
-from console.screen import PLAIN_BARS, frame, short, span, sparkline
+from console.screen import PLAIN_BARS, frame, short, span, sparkline, swarm
 
 
 def rank(number: int, **more: Any) -> dict[str, Any]:
     return {
         "rank": number, "host": f"host{number + 1}", "state": "running", "exit_code": None, "error": "", "since": "", "restarts": 0, "last": "x",
         "epoch": 3.0, "epochs": 10, "step": None, "steps": None, "loss": 0.5123, "losses": [2.0, 1.0, 0.8, 0.6, 0.5123] * 8,
+        "held_out_loss": None,
         "samples_per_s": 412.0, "iterations_per_s": None, "eta_s": 125.0, "silent_s": 3.0, "cpu_percent": 101.0, "memory_bytes": 5,
         "gpu_percent": None, "network_bytes_per_s": 1234567.0, **more,
     }  # fmt: skip
@@ -41,16 +43,16 @@ def shown(jobs: list[dict[str, Any]], width: int, height: int | None = None) -> 
 def test_at_80_columns() -> None:
     assert shown([job(rank(0), rank(1))], 80, 22) == [
         "simple-training: running, since 2026-01-02 03:04 UTC",
-        "rank  host   state    at          loss                samples/s  ETA    restarts",
-        "0     host1  running  epoch 3/10  0.5123  ██▇▆▁██▇▆▁  412        2m05s  0",
-        "1     host2  running  epoch 3/10  0.5123  ██▇▆▁██▇▆▁  412        2m05s  0",
+        "rank  host   state    at          train loss          samples/s  ETA    restarts",
+        "0     host1  running  epoch 3/10  0.5123      █▂▆▃▁▄  412        2m05s  0",
+        "1     host2  running  epoch 3/10  0.5123      █▂▆▃▁▄  412        2m05s  0",
     ]
 
 
 def test_at_40_columns_the_most_important() -> None:
     assert shown([job(rank(0))], 40, 22)[1:] == [
-        "rank  host   state    at          loss",
-        "0     host1  running  epoch 3/10  0.5123",
+        "rank  state    at          train loss",
+        "0     running  epoch 3/10  0.5123",
     ]
 
 
@@ -61,6 +63,7 @@ def test_at_200_columns_all_that_is_known() -> None:
         "host",
         "state",
         "at",
+        "train",
         "loss",
         "samples/s",
         "ETA",
@@ -72,6 +75,17 @@ def test_at_200_columns_all_that_is_known() -> None:
     ]
     assert "GPU" in shown([job(rank(0, gpu_percent=97.0))], 200)[1]
     assert "1.23MB" in shown([job(rank(0))], 200)[2]
+
+
+def test_the_held_out_loss_has_its_own_name() -> None:
+    lines = shown([job(rank(0, held_out_loss=0.71), rank(1))], 110)
+    assert re.split(" {2,}", lines[1])[4:7] == ["train loss", "held-out loss", "samples/s"]
+    assert re.split(" {2,}", lines[2])[4:8:2] == ["0.5123", "0.71"]
+    assert re.split(" {2,}", lines[3])[4:8:2] == ["0.5123", "-"]
+    only = shown([job(rank(0, loss=None, losses=[], held_out_loss=0.71, epoch=None, last="x"))], 110)
+    assert "train loss" not in only[1]
+    assert "held-out loss" in only[1]
+    assert only[-1].startswith("0 ")
 
 
 @pytest.mark.parametrize("width", [1, 10, 20, 40, 60, 80, 120, 200, 400])
@@ -151,3 +165,25 @@ def test_of_a_job_that_is_gone_the_results_are_named(tmp_path: Path) -> None:
     )
     for name in ("mime", "../mine", "."):
         assert no_such_job(name, ["mine"], tmp_path).startswith(f"There is no job {name} in the swarm, which has mine.")
+
+
+@pytest.mark.parametrize(("first", "marks"), [(3.0, ["running", "running"]), (150.0, ["silent 2m30s", "silent 3m20s"])])
+def test_a_rank_that_leaves_the_writing_to_rank_0_is_as_well_as_that(first: float, marks: list[str]) -> None:
+    lines = shown([job(rank(0, silent_s=first), rank(1, losses=[], loss=None, silent_s=200.0))], 120)
+    assert [found for line in lines[2:] for found in re.findall(r"running|silent \S+", line)] == marks
+
+
+def test_a_rank_that_says_nothing_is_marked_with_the_age_of_its_last_line() -> None:
+    lines = shown([job(rank(0), rank(1, silent_s=200.0), rank(2, state="complete", silent_s=900.0))], 120)
+    assert [re.findall(r"running|silent \S+|complete", line) for line in lines[2:]] == [
+        ["running"],
+        ["silent 3m20s"],
+        ["complete"],
+    ]
+
+
+def test_nodes_that_are_well_are_one_line() -> None:
+    well = {"name": "host1", "state": "Ready", "availability": "Active", "manager": "Leader", "engine": "26.1.5"}
+    nodes = [well, {**well, "name": "host2", "manager": ""}, {**well, "name": "host3", "state": "Down", "manager": ""}]
+    assert [line.plain for line in swarm(nodes)] == ["Nodes: host1 (leader), host2", "host3: Down, Active"]
+    assert swarm([]) == []

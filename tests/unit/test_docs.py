@@ -22,7 +22,7 @@ PAGES = sorted(
 PLAYBOOKS = {"site.yml", *(f"playbooks/{path.name}" for path in (ROOT / "playbooks").glob("*.yml"))}
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-OURS = re.compile(r"\b(?:docker|swarm|image|preflight|training|lab|lock|teardown|lease)_[a-z_]*[a-z]\b")
+OURS = re.compile(r"\b(?:docker|swarm|image|preflight|training|lab|lock|monitoring|teardown|lease)_[a-z_]*[a-z]\b")
 # What a command line begins with, and the test that runs it. Nothing else may stand on a page as a command.
 RUN_BY = {
     "ansible-builder": "tests/roles/test_collection.py",

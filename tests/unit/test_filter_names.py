@@ -52,7 +52,10 @@ def checked() -> dict[str, Any]:
 
 
 def test_the_kinds_have_examples() -> None:
-    used = {next(iter(held.values())) if isinstance(held, dict) else held for held in checked().values()} - {"mount"}
+    used = {next(iter(held.values())) if isinstance(held, dict) else held for held in checked().values()} - {
+        "mount",
+        "dataset",
+    }
     assert used <= set(GOOD)
     assert [kind for kind in GOOD if kind not in names.KINDS] == []
 
@@ -122,12 +125,22 @@ MOUNT = {"type": "volume", "source": "snapshots", "target": "/snapshots"}
         ({"type": "bind", "source": "data"}, "The source of a mount in training_mounts is 'data'"),
         ({"type": "bind", "source": "/a\nb"}, r"is '/a\nb'"),
         ({"type": "bind", "source": "-rf"}, "is '-rf'"),
+        ({"driver": "-x"}, "The driver of a mount in training_mounts is '-x': a volume driver is local, or the name of a plugin"),
+        ({"driver": "a b"}, "is 'a b'"),
+        ({"driver": ["local"]}, "The driver of a mount in training_mounts is no text"),
+        ({"driver_opts": "type=nfs"}, "The driver_opts of a mount in training_mounts are no mapping, such as {type: nfs, o: "),
+        ({"driver_opts": {"a b": "x"}}, "An option in driver_opts of a mount in training_mounts is 'a b'"),
+        ({"driver_opts": {"o": ["addr=10.0.0.5"]}}, "The option 'o' in driver_opts of a mount in training_mounts is no text"),
+        ({"driver_opts": {"o": "rw\npassword=S3CR3T"}}, "The option 'o' in driver_opts of a mount"),
+        ({"type": "bind", "source": "/srv", "driver": "local"}, "which only one of type volume with a source can have"),
+        ({"source": "", "driver_opts": {"type": "nfs"}}, "which only one of type volume with a source can have"),
     ],
 )  # fmt: skip
-def test_mounts(change: dict[str, str], said: str) -> None:
+def test_mounts(change: dict[str, Any], said: str) -> None:
     problems = names.problems("training_mounts", {"each": "mount"}, [MOUNT, {**MOUNT, **change}])
     assert len(problems) == 1
     assert said in problems[0]
+    assert "S3CR3T" not in problems[0]
 
 
 def test_mounts_that_are_right() -> None:
@@ -136,10 +149,33 @@ def test_mounts_that_are_right() -> None:
         {"type": "bind", "source": "/srv/my data", "target": "/data"},
         {"type": "tmpfs", "target": "/tmp"},
         {"type": "volume", "target": "/scratch"},
+        {
+            **MOUNT,
+            "driver": "local",
+            "driver_opts": {"type": "nfs", "o": "addr=10.0.0.5,rw,nfsvers=4", "device": ":/srv/a b"},
+        },
+        {
+            **MOUNT,
+            "driver": "registry.example:5000/vieux/sshfs:latest",
+            "driver_opts": {"port": 22, "com.example.x": "$$y"},
+        },
+        {**MOUNT, "driver_opts": None},
     ]
     assert names.problems("training_mounts", {"each": "mount"}, mounts) == []
     said = names.problems("training_mounts", {"each": "mount"}, ["data:/data"])
     assert "type, source and target" in said[0]
+
+
+def test_datasets() -> None:
+    right = ["/srv/my data", {"path": "/srv/b", "controller": "../b"}, {"path": "/srv/c", "controller": "~/c"}]
+    assert names.problems("training_data", {"each": "dataset"}, right) == []
+    for wrong, said in (
+        (["srv"], "An entry of training_data is 'srv'"),
+        (["/a/../b"], "'/a/../b'"),
+        ([{"path": "/a", "controller": "-e sh"}], "What an entry of training_data has on the controller is '-e sh'"),
+    ):
+        (problem,) = names.problems("training_data", {"each": "dataset"}, wrong)
+        assert said in problem
 
 
 def test_a_stack_leaves_room_for_the_name_of_the_preflights() -> None:

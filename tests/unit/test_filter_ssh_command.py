@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.filter.ssh_command import FilterModule, ssh_command
+from ansible_collections.ddp.swarm.plugins.filter.ssh_command import FilterModule, ssh_command, ssh_words
 
 LOGS = "docker service logs -f simple-training_node0"
 
@@ -39,7 +39,15 @@ def test_the_way_in(variables: dict[str, Any], command: str) -> None:
 
 def test_a_shell_there() -> None:
     assert ssh_command({"ansible_user": "ada"}, "GPU-Box_1") == "ssh ada@GPU-Box_1"
-    assert set(FilterModule().filters()) == {"ssh_command"}
+    assert set(FilterModule().filters()) == {"ssh_command", "ssh_words"}
+    assert ssh_words({"ansible_user": "ada", "ansible_port": 2222}, "box", ["-N"]) == [
+        "ssh",
+        "-N",
+        "-p",
+        "2222",
+        "ada@box",
+    ]
+    assert ssh_words({"ansible_connection": "local"}, "box") == []
 
 
 def test_what_a_name_holds_is_no_command() -> None:

@@ -201,10 +201,15 @@ def test_what_a_person_reads_of_a_job() -> None:
 def test_what_a_program_reads_of_a_job() -> None:
     told = job_status([SEEN], "2026-01-02T03:06:00Z")
     assert (told["schema"], told["at"]) == (1, "2026-01-02T03:06:00Z")
-    assert sorted(told["jobs"][0]) == ["name", "planned", "progress", "ranks", "restarts", "since", "state"]
+    assert sorted(told["jobs"][0]) == ["name", "planned", "progress", "ranks", "restarts", "since", "slow", "state"]
     assert sorted(told["jobs"][0]["ranks"][0]) == [
         "error", "exit_code", "host", "last", "lines", "rank", "restarts", "since", "state", "usage",
     ]  # fmt: skip
+    lines = ["host1  Ready  Active  Leader  engine 26.1.5", "host2  Down  Drain    engine 20.10.24", "\x1b[2J nonsense"]
+    assert job_status([], "", None, lines)["nodes"] == [
+        {"name": "host1", "state": "Ready", "availability": "Active", "manager": "Leader", "engine": "26.1.5"},
+        {"name": "host2", "state": "Down", "availability": "Drain", "manager": "", "engine": "20.10.24"},
+    ]
     secret = job_status([{**SEEN, "progress": "login https://ada:geheimnis@host/"}], "")
     assert "geheimnis" not in str(secret)
     lines = [{"time": "2026-01-02T03:04:05Z", "text": "\x1b[1mtoken=geheimnis"}]
@@ -225,6 +230,25 @@ def test_of_what_a_rank_uses_its_own_host_is_believed() -> None:
         "gpus": [{"index": 0, "percent": 7.0, "used_mib": None, "total_mib": None}],
     }  # fmt: skip
     assert ranks[1]["usage"] is None
+
+
+SLOW = "rank 1 on host2 is slow: in the last 45 s the others waited for it 62% of the time, at 900 collectives."
+
+
+def test_a_slow_rank_is_told_of() -> None:
+    job = {**SEEN, "state": "running"}
+    used = {"host1": {"slow": {"job_node0": SLOW}}, "host2": {"slow": {"job_node0": "no"}}}
+    assert job_report([job], used)[2] == f"  {SLOW}"
+    assert job_status([job], "", used)["jobs"][0]["slow"] == SLOW
+    for said in (
+        {},
+        {"host1": "x"},
+        {"host1": {"slow": []}},
+        {"host1": {"slow": {"job_node0": 5}}},
+        {"host1": {"slow": {"other_node0": SLOW}}},
+    ):
+        assert job_status([job], "", said)["jobs"][0]["slow"] == ""
+    assert job_status([SEEN], "", used)["jobs"][0]["slow"] == "", "it has ended"
 
 
 @pytest.mark.parametrize("said", [None, "no", {}, {"skipped": True}, {"ranks": []}, {"ranks": {"job_node0": 1}}])

@@ -53,6 +53,8 @@ GOOD = {
     "training_secrets": {},
     "training_secret_env": {},
     "training_env": {},
+    "training_data": [],
+    "training_data_from": "",
     "training_caches": True,
     "training_mounts": [{"type": "volume", "source": "snapshots", "target": "/snapshots"}],
     "training_results_dir": "/snapshots",

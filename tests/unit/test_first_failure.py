@@ -30,6 +30,44 @@ def test_the_cause_comes_before_its_consequence(plugin: ModuleType) -> None:
     assert found["log"][:3] == ["epoch 0", "Traceback (most recent call last):", CAUSE]
 
 
+def clocks(**ahead: float) -> dict[str, Any]:
+    return {host: {"offset": offset, "error": 0.02} for host, offset in ahead.items()}
+
+
+def test_what_the_clocks_differ_by_is_taken_off(plugin: ModuleType) -> None:
+    """By its own clock host1 was first: it is 3 s behind."""
+    both = seen(log("a", "05.1", "Connection closed by peer"), log("b", "08.0", CAUSE))
+    assert plugin.first_failure(both)["rank"] == 0
+    found = plugin.first_failure(both, clocks=clocks(host1=-3.0, host2=0.0))
+    assert (found["rank"], found["time"][:21], found["at"]) == (1, "2026-03-01T10:00:08.0", "2026-03-01T10:00:08.000")
+    assert (found["ahead"], found["beside"]) == (0.0, [])
+    # The other one is ahead of both, and of the controller.
+    found = plugin.first_failure(
+        seen(log("a", "05.1", "EOFError"), log("b", "12.0", CAUSE)), clocks=clocks(host1=0.0, host2=7.0)
+    )
+    assert (found["rank"], found["at"], found["time"][17:21], found["ahead"]) == (
+        1,
+        "2026-03-01T10:00:05.000",
+        "12.0",
+        7.0,
+    )
+
+
+def test_of_failures_that_the_clocks_cannot_tell_apart_the_one_that_is_a_cause(plugin: ModuleType) -> None:
+    both = seen(log("a", "05.10", "Connection closed by peer"), log("b", "05.13", CAUSE))
+    found = plugin.first_failure(both, clocks=clocks(host1=0.0, host2=0.0))
+    assert (found["rank"], found["beside"], found["within"]) == (1, [0], 0.04)
+    later = seen(log("a", "05.10", "Connection closed by peer"), log("b", "05.15", CAUSE))
+    assert plugin.first_failure(later, clocks=clocks(host1=0.0, host2=0.0))["rank"] == 0
+    assert plugin.first_failure(both)["beside"] == []
+
+
+@pytest.mark.parametrize("said", [None, "x", {}, {"failed": True, "msg": "no"}, {"offset": "1", "error": 2}])
+def test_a_host_whose_clock_nobody_knows(plugin: ModuleType, said: Any) -> None:
+    both = seen(log("a", "05.5", "Connection closed by peer"), log("b", "05.1", CAUSE))
+    assert plugin.first_failure(both, clocks={"host1": said, "host2": said})["rank"] == 1
+
+
 def test_a_whole_second_comes_before_its_parts(plugin: ModuleType) -> None:
     found = plugin.first_failure(seen(log("a", "05.1", "Connection closed by peer"), log("b", "05", CAUSE)))
     assert (found["rank"], found["time"]) == (1, "2026-03-01T10:00:05.000000000")

@@ -215,11 +215,14 @@ def test_what_looks_like_the_end_for_a_moment_is_not(swarm, call, follow):
     follow.instead = {number: {"failed_for_good": True, "exists": True, "tasks": []} for number in (2, 4, 6, 8)}
     result = follow()
     assert 60 <= result["seconds"] <= 70
+    assert not result["timed_out"]
 
 
 def test_the_time_is_up(swarm, call, follow):
     started(swarm, call)
-    assert 100 < follow(timeout=100)["seconds"] < 110
+    result = follow(timeout=100)
+    assert 100 < result["seconds"] < 110
+    assert result["timed_out"]
 
 
 @pytest.mark.parametrize("trouble", [{"failed": True, "msg": "no engine"}, AnsibleError("no connection")])

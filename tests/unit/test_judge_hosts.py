@@ -361,7 +361,7 @@ def test_an_engine_that_is_down_says_why(pair, error, own, observed):
     [
         ("inactive", "", "inactive"),
         ("active", "no leader", "active no leader"),
-        (None, None, ""),
+        (None, None, "it said nothing of what it saw"),
         ("error", "x", "error x"),
     ],
 )

@@ -335,6 +335,13 @@ def test_exit_codes_of_one_rank_alone(job: Start, command: str, code: int) -> No
     assert one.ranks[0].start(["sh", "-c", command]).wait() == code
 
 
+def test_python_ends_no_thread_at_the_end(job: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an image without libgcc_s, that would kill the container, with 139. It does so after what atexit has registered."""
+    (tmp_path / "sitecustomize.py").write_text("import atexit, os; atexit.register(os.abort)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert job(1).ranks[0].start(["sh", "-c", "exit 0"]).wait() == 0
+
+
 def test_a_command_that_is_not_there(job: Start) -> None:
     rank = job(1).ranks[0].start(["no-such-command"])
     assert rank.wait() == 127
@@ -344,7 +351,7 @@ def test_a_command_that_is_not_there(job: Start) -> None:
 def test_lines_come_as_they_are_written_and_lie_in_the_volume(job: Start) -> None:
     rank = job(1).ranks[0]
     rank.start(["sh", "-c", "printf 'half'; sleep 1; printf ' a line\\n'; sleep 0.5; echo error >&2; sleep 30"])
-    until(lambda: rank.said == "half", timeout=3)
+    until(lambda: rank.output.read_text() == "half", timeout=3)
     says(rank, "half a line\nerror\n")
     logs = list(rank.volume.glob(".ddp-launcher/logs/*/000000.log"))
     assert [path.read_text() for path in logs] == ["half a line\nerror\n"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +24,7 @@ from launchers import Job, Rank, free_port, says, until
 TOKEN = "/services/T000/B000/WEBHOOK-TOKEN"
 SECRET = "hunter2-is-the-password"
 Start = Callable[..., Job]
+WAITS = "import time; print('begins', flush=True); time.sleep(600)"
 
 
 class Receiver:
@@ -262,6 +266,32 @@ def test_no_progress_is_told_once_until_it_goes_on(job: Start, receiver: Receive
     one.ranks[0].order("print", "goes on")
     until(lambda: receiver.events == ["stalled", "stalled"], 10)
     assert receiver.taken[1]["text"].endswith("goes on")
+
+
+def test_a_stall_is_told_with_who_hangs(job: Start, receiver: Receiver) -> None:
+    receiver.open()
+    two = job(2, f"--notify_stall={2 / 60}")
+    for rank in two.ranks:
+        rank.start(["env", f"RANK={rank.rank}", sys.executable, "-c", WAITS])
+    until(lambda: receiver.events == ["stalled"], 30)
+    text = receiver.texts()
+    assert "has written nothing for 2 s. No rank waits for another. Rank 0 on " in text
+    assert "Rank 1 on " in text
+    for rank in two.ranks:
+        for one in rank.dump()["processes"]:
+            os.kill(one["pid"], signal.SIGKILL)
+
+
+def test_when_a_rank_failed_is_told_by_the_clock_of_rank_0(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+    receiver.open()
+    (one, first), (two, second) = in_process(monkeypatch, receiver, 2)
+    two.ahead = lambda: 50.0
+    two._report("failed", 1, ["out of memory"])
+    assert two.unsent[0]["at"] == pytest.approx(time.time() - 50, abs=5)
+    one._report("failed", 1, ["nan"])
+    assert one.seen[0, "failed"] == pytest.approx(time.time(), abs=5)
+    for each in ((one, first), (two, second)):
+        gone(*each)
 
 
 def test_topic_user_and_proxy(job: Start, receiver: Receiver) -> None:

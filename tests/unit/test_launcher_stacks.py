@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ddp_launcher import stacks
 from launchers import Job, Rank, says, until
 
 Start = Callable[..., Rank]
@@ -159,3 +162,46 @@ def test_exit_codes_stay(start: Start) -> None:
 def test_without_a_launcher_there_is_a_sentence(tmp_path: Path) -> None:
     rank = Job(tmp_path, 1).ranks[0]
     assert rank.dump()["why"].startswith("no launcher of this rank can be asked: ")
+
+
+def test_the_last_epoch_of_the_trainers_metrics(tmp_path: Path) -> None:
+    lines = [
+        {"event": "epoch", "time": 5.0, "epoch": 1, "seconds": 2.0, "comm_seconds": 1.0, "loss": 3.0},
+        {"event": "epoch", "time": 7.0, "epoch": 2, "seconds": 2.5, "comm_seconds": 0.5, "loss": 3.0},
+        {"event": "step", "time": 9.0, "loss": 3.0},
+    ]
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (tmp_path / "results").write_text(str(volume))
+    metrics = volume / "metrics-rank1.jsonl"
+    metrics.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"event": "epoch", "ti')
+    child = subprocess.Popen(["sleep", "60"], env={"RANK": "1"})
+    try:
+        until(lambda: stacks.text_of(f"/proc/{child.pid}/cmdline").startswith("sleep"))
+        rank = [stacks.Process(child.pid, stacks.text_of(f"/proc/{child.pid}/stat"))]
+        last = {"1": {"epoch": 2.0, "seconds": 2.5, "comm_seconds": 0.5, "time": 7.0}}
+        assert stacks.epochs(str(tmp_path), rank) == last, "the last line was cut off"
+        metrics.write_text(metrics.read_text() + "\n" + json.dumps(lines[2]) + "\n")
+        assert stacks.epochs(str(tmp_path), rank) == last
+        metrics.unlink()
+        metrics.symlink_to("/etc/passwd")
+        assert stacks.epochs(str(tmp_path), rank) == {}
+        assert stacks.epochs(str(volume), rank) == {}
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_dumps_of_nccl_go_to_the_volume(start: Start) -> None:
+    """NCCL is not run here: what counts is where torch would write."""
+    names = ("TORCH_FR_DUMP_TEMP_FILE", "TORCH_NCCL_DEBUG_INFO_TEMP_FILE", "TORCH_NCCL_DUMP_ON_TIMEOUT")
+    rank = start(
+        f"import os; print([os.environ.get(name) for name in {names}], os.listdir(os.path.dirname(os.environ[{names[0]!r}])), flush=True)"
+    )
+    path = f"{rank.volume}/.ddp-launcher/dumps/rank"
+    says(rank, f"{[path, path, '1']} []")
+    other = start(
+        "import os; print(os.environ['TORCH_NCCL_DUMP_ON_TIMEOUT'], 'as it was', flush=True)",
+        TORCH_NCCL_DUMP_ON_TIMEOUT="0",
+    )
+    says(other, "0 as it was")

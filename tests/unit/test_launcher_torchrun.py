@@ -114,7 +114,7 @@ def resumed(ranks: list[Rank], before: list[list[int]]) -> int:
 
 def test_whatever_is_lost_all_ranks_go_on_from_one_step(swarm: Swarm) -> None:
     first, second = swarm.job.ranks
-    until(lambda: starts(first) == starts(second) == [0], timeout=60)
+    until(lambda: starts(first) == starts(second) == [0], timeout=180)
     for lost in ("the script of rank 1", "the container of rank 0", "the volume of rank 1", "the volume of rank 0"):
         reached = saved_twice(first)
         before = [starts(first), starts(second)]

@@ -199,7 +199,7 @@ def test_all_that_a_worker_says(looked):
         "paths": {"host2": "192.0.2.2 1500", "manager9": "192.0.2.9 1500"}, "image": {"name": "x:1", "present": True},
         "nodes": [], "control_peers": [], "network": None, "left_over": None, "host_network": {},
         "silent_gossip": ["host2"], "error": "", "gateway_bridge": "172.18.0.0/16", "nat_rules": True,
-        "conntrack": {"count": 1, "max": 9}, "bind_mounts": [], "bind_labels": [], "twins": [], "link": {"name": "of 192.0.2.7"}, "loners": [], "services_in_network": 0, "gpu_states": ["a GPU"], "xids": [],
+        "conntrack": {"count": 1, "max": 9}, "bind_mounts": [], "volumes": [], "bind_labels": [], "twins": [], "link": {"name": "of 192.0.2.7"}, "loners": [], "services_in_network": 0, "gpu_states": ["a GPU"], "xids": [],
     }  # fmt: skip
     assert (parts["disk"], parts["asked"]) == (
         "/",

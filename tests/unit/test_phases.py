@@ -4,14 +4,19 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import threading
+import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import ansible_runner
 import pytest
+from ansible_collections.ddp.swarm.plugins.callback.phases import next_wait
+from ansible_collections.ddp.swarm.plugins.plugin_utils import progress
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -111,15 +116,40 @@ def test_nothing_to_do_fits_on_a_screen(player: Player) -> None:
 
 def test_a_failure_comes_last(player: Player) -> None:
     assert player.run([CHANGE], [NOTHING, FAIL]) == (
-        "First\n  host1: Create it\nSecond\n  host1: Refuse that: failed\n\nChanged: host1 1\nTime\n\n"
-        "Second, host1: Refuse that failed:\n  It is wrong. Mend it.\nAnsible's whole output: the same command with -v\n"
+        "First\n  host1: Create it\nSecond\n  host1: Refuse that\n\nChanged: host1 1\nTime\n\n"
+        "Second, host1: Refuse that:\n  It is wrong. Mend it.\nAnsible's whole output: the same command with -v\n"
     )
+
+
+@pytest.mark.parametrize(
+    "name", ["Report that the wait has run out", "Refuse a host without an engine", "Refuse", "report why"]
+)
+def test_a_report_that_was_made_has_not_failed(name: str, player: Player) -> None:
+    """The task fails so that the run ends; what its name says was done."""
+    shown = player.run([{"name": name, "ansible.builtin.fail": {"msg": "It goes on."}}])
+    assert f"First\n  host1: {name}\n" in shown
+    assert f"\nFirst, host1: {name}:\n  It goes on.\n" in shown
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"name": "Check the archives", "ansible.builtin.fail": {"msg": "It is wrong."}},
+        {"name": "Report the state", "ansible.builtin.command": "false"},
+        {"name": "Reporters", "ansible.builtin.fail": {"msg": "It is wrong."}},
+    ],
+    ids=lambda task: task["name"],
+)
+def test_what_was_not_done_has_failed(task: dict[str, Any], player: Player) -> None:
+    shown = player.run([task])
+    assert f"First\n  host1: {task['name']}: failed\n" in shown
+    assert f"\nFirst, host1: {task['name']} failed:\n" in shown
 
 
 def test_hosts_that_fail_alike_are_one(player: Player) -> None:
     shown = player.run([FAIL], hosts="host1,host2")
     assert shown.count("It is wrong") == 1
-    assert "First, host1: Refuse that failed (as on host2):" in shown
+    assert "First, host1: Refuse that (as on host2):" in shown
 
 
 def build(*reasons: str) -> dict[str, Any]:
@@ -159,6 +189,15 @@ def test_tags_that_choose_no_task(options: tuple[str, ...], player: Player) -> N
     )
 
 
+def test_a_tag_that_is_misspelt_beside_one_that_is_not(player: Player) -> None:
+    inner = {"block": [{**NOTHING, "tags": "deep"}], "tags": "outer"}
+    tagged = [[{**CHANGE, "tags": "change"}, inner], [{**NOTHING, "tags": "other"}]]
+    shown = player.run(*tagged, options=("--tags", "other,trainign,deep,outer"))
+    assert "No task has the tag trainign. --list-tags names the tags that there are.\n" in shown
+    assert "There is nothing to change." in shown
+    assert "No task has" not in player.run(*tagged, options=("--tags", "other,deep"))
+
+
 def test_a_phase_that_tags_leave_out_is_not_said_to_be_fine(player: Player) -> None:
     tagged = [[{**NOTHING, "tags": "one"}], [{**NOTHING, "tags": "two"}]]
     assert (
@@ -175,12 +214,12 @@ def test_a_phase_that_tags_leave_out_is_not_said_to_be_fine(player: Player) -> N
 def test_a_rescued_failure_is_none_at_the_end(player: Player) -> None:
     shown = player.run([{"block": [FAIL], "rescue": [{"ansible.builtin.debug": {"msg": "Another way."}}]}])
     assert "It is wrong" not in shown
-    assert "host1: Refuse that: failed\n  host1: Another way.\n" in shown
+    assert "host1: Refuse that\n  host1: Another way.\n" in shown
 
 
 def test_an_ignored_failure_says_why_in_a_line(player: Player) -> None:
     shown = player.run([{**FAIL, "ignore_errors": True}])
-    assert "host1: Refuse that: failed, and is left at that: It is wrong. Mend it.\n" in shown
+    assert "host1: Refuse that, and go on all the same: It is wrong. Mend it.\n" in shown
     assert "There is nothing to change." in shown
 
 
@@ -188,8 +227,34 @@ def test_a_host_that_cannot_be_reached(player: Player, tmp_path: Path) -> None:
     ssh = tmp_path / "ssh"
     ssh.write_text("#!/bin/sh\nexit 255\n")
     ssh.chmod(0o755)
-    shown = player.run([{**NOTHING, "vars": {"ansible_connection": "ssh", "ansible_ssh_executable": str(ssh)}}])
-    assert "First, host1: Ask could not be reached:" in shown
+    dead = {**NOTHING, "vars": {"ansible_connection": "ssh", "ansible_ssh_executable": str(ssh)}}
+    passed_over = {**dead, "name": "Try", "ignore_unreachable": True}
+    shown = player.run([passed_over, passed_over, dead])
+    assert shown.count("host1: Try: could not be reached, and is left at that: ") == 1
+    assert "First, host1: Ask could not be reached:\n  host1 (host1) does not answer over SSH: " in shown
+    assert (
+        "Check its address in the inventory, that it is switched on, and that 'ssh host1' works from here.\n" in shown
+    )
+    assert "Task failed" not in shown
+
+
+@pytest.mark.parametrize("options", [(), ("-v",), ("--check",)])
+def test_who_interrupts_a_run_learns_that_it_can_be_run_again(player: Player, options: tuple[str, ...]) -> None:
+    slow = {**NOTHING, "ansible.builtin.command": "sleep 60", "check_mode": False}
+    process = subprocess.Popen(
+        player.command([slow], options=options),
+        env=player.environment(DDP_HEARTBEAT="0.2"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout
+    while "... Ask" not in (line := process.stdout.readline()) and "TASK [Ask]" not in line:
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[0]
+    assert ("The same command goes on from what is done." in said) == ("--check" not in options)
 
 
 def test_arguments_that_a_role_refuses_are_one_sentence(player: Player) -> None:
@@ -248,11 +313,33 @@ def test_a_task_that_takes_long_is_named(player: Player) -> None:
     assert "First\n  ... Build: waits for host1\n" in shown
 
 
+@pytest.mark.parametrize("first", [1.0, 15.0, 30.0])
+def test_for_ten_minutes_no_silence_is_longer_than_30_seconds(first: float) -> None:
+    """An image is built in minutes, a training is waited for in hours."""
+    beats, wait = [0.0], first
+    while beats[-1] < 7200:
+        beats.append(beats[-1] + wait)
+        wait = next_wait(wait, beats[-1])
+    silences = [(began, ended - began) for began, ended in pairwise(beats)]
+    assert max(length for began, length in silences if began < 600) <= 30
+    assert max(length for _began, length in silences) == 300
+    assert len(beats) < 60
+
+
+def test_a_heartbeat_that_was_set_longer_stays_so() -> None:
+    assert (next_wait(120.0, 120.0), next_wait(120.0, 700.0), next_wait(400.0, 5000.0)) == (120.0, 240.0, 400.0)
+
+
+def test_a_task_that_takes_longer_is_named_again(player: Player) -> None:
+    shown = player.run([{**NOTHING, "ansible.builtin.command": "sleep 4", "name": "Build"}], DDP_HEARTBEAT="0.5")
+    assert shown.count("... Build: waits for host1\n") >= 2
+
+
 def test_what_is_waited_for_is_named(player: Player) -> None:
     slow = {
         **NOTHING,
         "name": "Build",
-        "ansible.builtin.command": "sleep {{ 4 if inventory_hostname == 'host2' else 0 }}",
+        "ansible.builtin.command": "sleep {{ 8 if inventory_hostname == 'host2' else 0 }}",
     }
     shown = player.run([slow], hosts="host1,host2", DDP_HEARTBEAT="1.5")
     assert "  ... Build: waits for host2\n" in shown
@@ -317,3 +404,62 @@ def test_under_ansible_runner_messages_are_in_what_is_printed(player: Player, tm
     assert run.rc == 0
     assert LONG in run.stdout.read()
     assert "runner_on_ok" in {event["event"] for event in run.events}
+
+
+# A stand-in for docker: it takes its time for each step, as a build does.
+BUILDER = """#!/bin/sh
+cat >/dev/null
+for step in '#5 [1/3] FROM python:3.13' '#6 [2/3] RUN pip install torch' '#7 [3/3] COPY . /app'; do echo "$step"; sleep 4; done
+"""
+
+
+def test_a_build_shows_each_step_as_it_begins(player: Player, tmp_path: Path) -> None:
+    program = tmp_path / "bin/docker"
+    program.parent.mkdir()
+    program.write_text(BUILDER)
+    program.chmod(0o755)
+    (tmp_path / "context.tar").touch()
+    build = {"tags": ["trainer:1"], "context": str(tmp_path / "context.tar"), "builder": "buildkit"}
+    shown = player.run(
+        [{"name": "Build", "ddp.swarm.image_build": build}],
+        hosts="host1,host2",
+        DDP_HEARTBEAT="100",
+        PATH=f"{program.parent}:{os.environ['PATH']}",
+    )
+    for host in ("host1", "host2"):
+        told = re.findall(rf"(?m)^  \.\.\. {host}: (.*)$", shown)
+        assert told[-2:] == ["[2/3] RUN pip install torch", "[3/3] COPY . /app"]
+        assert f"\n  {host}: Build\n" in shown
+    assert shown.startswith("First\n  ... host")
+
+
+@pytest.mark.parametrize("builder", ["buildkit", "classic"])
+def test_a_build_that_fails_has_no_word_of_progress_too_many(builder: str, player: Player, tmp_path: Path) -> None:
+    (tmp_path / "docker").write_text("#!/bin/sh\ncat >/dev/null\necho no such base\nexit 1\n")
+    (tmp_path / "docker").chmod(0o755)
+    (tmp_path / "context.tar").touch()
+    build = {"tags": ["trainer:1"], "context": str(tmp_path / "context.tar"), "builder": builder}
+    shown = player.run(
+        [{"name": "Build", "ddp.swarm.image_build": build}],
+        DDP_HEARTBEAT="100",
+        PATH=f"{tmp_path}:{os.environ['PATH']}",
+    )
+    assert "..." not in shown
+    assert "no such base" in shown
+
+
+def test_a_large_file_tells_how_much_of_it_has_arrived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the action plugins note it and the callback reads it."""
+    monkeypatch.setattr(progress, "EVERY", 0.05)
+    monkeypatch.setattr("ansible.constants.DEFAULT_LOCAL_TMP", str(tmp_path))
+    sizes = iter([0, 1, 2])
+
+    def look() -> str:
+        return f"{next(sizes)} of 2 MB sent"
+
+    with progress.watched({"inventory_hostname": "a/../b"}, look):
+        deadline = time.monotonic() + 10
+        while progress.noted().get("a/../b") != {"text": "2 of 2 MB sent", "step": False}:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert progress.noted() == {}

@@ -25,7 +25,11 @@ from report_artifacts import BEGAN, attempt, failed_log, lines, put
         ("time 10:39:11, torch=2.13.0, at 10.0.0.1:29500, https://x:80/y", {}),
         ("batch: 1/100, date=2026-01-02, id=0x7f, n: 12ab, size: 1GB", {}),
         ("7: 8, : 3, =4", {}),
+        ("step 80 of 600: loss 1.0485, 20 steps/s", {"loss": 1.0485}),
+        ("Epoch: [0][10/196]  Loss 6.59e+00 (6.95e+00)", {"loss": 6.59}),
+        ("packet loss 3rd time", {}),
         ("", {}),
+        ("E0115 08:00:01.5 1 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 1)", {"exitcode": 1.0}),
     ],
 )  # fmt: skip
 def test_numbers_in_a_line(line: str, found: dict[str, float]) -> None:

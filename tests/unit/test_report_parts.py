@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,16 @@ def test_the_year_of_a_failure_after_new_year() -> None:
     assert (one.time, one.exit_code) == (1798761605.5, 3)
 
 
+def test_between_a_good_end_and_the_next_start_nothing_is_down() -> None:
+    for end, phases in (("finished", []), ("stopped", []), ("failed", ["down"]), ("interrupted", ["down"])):
+        first = timeline.Attempt(0, start=BEGAN, first_step=BEGAN, last=BEGAN + 5, end=end)
+        later = timeline.Attempt(0, start=BEGAN + 20, first_step=BEGAN + 20, last=BEGAN + 30)
+        (row,) = timeline.bars({0: [first, later]})["rows"]
+        bars = [bar["phase"] for bar in row["segments"] if bar["seconds"]]
+        assert bars == ["training", *phases, "training"]
+        assert [mark["kind"] for mark in row["marks"]] == [end, "restart"]
+
+
 def life(*ends: str) -> list[timeline.Attempt]:
     return [timeline.Attempt(0, start=BEGAN, end=end) for end in ends]
 
@@ -286,3 +297,16 @@ def test_bars_fill_the_whole_and_ticks_divide_it() -> None:
     ]
     assert (found["begin"], found["seconds"]) == (BEGAN, 50)
     assert timeline.bars({}) == {}
+
+
+def test_a_crowded_curve_lies_behind_the_others() -> None:
+    epochs = Series("each epoch", [(n, 1.0 + n) for n in range(0, 30, 10)])
+    steps = Series("each step", [(n, 2.0 + n) for n in range(30)])
+    chart = charts.draw("Loss", [epochs, steps])
+    assert chart
+    order = re.findall(r'<g class="series (serie-\d) color-\d( behind)?"', chart.svg)
+    assert order[:2] == [("serie-1", " behind"), ("serie-0", "")]
+    assert 'aria-label="Loss by step: each epoch, each step"' in chart.svg
+    alone = charts.draw("Loss", [steps])
+    assert alone
+    assert "behind" not in alone.svg

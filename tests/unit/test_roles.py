@@ -75,7 +75,10 @@ def test_options_are_described(role: str) -> None:
     for name, option in options(role).items():
         assert option["type"], name
         assert option["type"] != "list" or "elements" in option, name
-        assert all(line[0].isupper() and line.endswith(".") for line in option["description"]), name
+        said = option["description"]
+        assert all(line[0].isupper() and line.endswith(".") for line in ([said] if isinstance(said, str) else said)), (
+            name
+        )
 
 
 @pytest.mark.parametrize("role", NAMES)

@@ -24,7 +24,15 @@ def test_a_job_that_runs(swarm, call):
         (0, "host1", "running"),
         (1, "host1", "running"),
     ]
+    assert (job["image"], job["launched"]) == ("trainer:1", False)
     assert jobs(swarm, "another") == []
+
+
+def test_whether_the_launcher_starts_its_ranks(swarm, call):
+    compose = definition()
+    compose["services"]["node0"]["command"] = ["python3", "/ddp-launcher", "--rank=0", "--", "torchrun"]
+    call(compose=[compose], wait_for="running")
+    assert jobs(swarm)[0]["launched"]
 
 
 def test_the_name_of_the_inventory_and_a_host_that_was_installed_anew(swarm, call):

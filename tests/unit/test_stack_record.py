@@ -6,7 +6,7 @@ import zlib
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.stack.record import Record
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.record import Record, sort_lists
 from ansible_collections.ddp.swarm.plugins.modules import swarm_stack_info
 from swarm_stand_in.fixtures import definition
 
@@ -226,3 +226,15 @@ class TestLargeRecords:
     @pytest.mark.parametrize("packed", ["", "x", "!", "AAAA", None, 1])
     def test_one_that_is_none(self, packed):
         assert Record.from_json(json.dumps({"format": 3, "packed": packed})) is None
+
+
+def test_the_order_of_mounts_is_no_difference() -> None:
+    """`docker service update` sorts them, as when a job is paused for a backup and resumed."""
+    volume, disk = {"Type": "volume", "Source": "s", "Target": "/s"}, {"Type": "tmpfs", "Target": "/dev/shm"}
+    specs: list[dict[str, Any]] = [
+        {"TaskTemplate": {"ContainerSpec": {"Image": "i", "Mounts": mounts}}}
+        for mounts in ([volume, disk], [disk, volume])
+    ]
+    assert sort_lists(specs[0]) == sort_lists(specs[1])
+    assert specs[0]["TaskTemplate"]["ContainerSpec"]["Mounts"] == [volume, disk]
+    assert sort_lists({"TaskTemplate": {}, "Name": "n"}) == {"TaskTemplate": {}, "Name": "n"}

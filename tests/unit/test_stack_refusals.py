@@ -87,7 +87,13 @@ class TestInfo:
         assert info["running"]
         assert {task["node"] for task in info["tasks"]} == {"host1"}
         assert [service["name"] for service in info["services"]] == ["node0", "node1"]
+        assert info["created_at"] == min(service["CreatedAt"] for service in swarm.services.values())
         assert not info["changed"]
+
+    def test_of_a_stack_whose_record_is_packed(self, swarm, call):
+        long = {f"VARIABLE_{number}": f"{number:09d}" * 20 for number in range(3000)}
+        call(compose=[definition(environment=long)])
+        assert call(swarm_stack_info)["definition"]["services"]["node1"]["environment"] == long
 
     def test_of_a_failed_stack(self, swarm, call):
         swarm.outcomes = {"demo_node1": ("failed", 137, "task: non-zero exit (137)")}
@@ -101,7 +107,7 @@ class TestInfo:
 
     def test_of_nothing(self, swarm, call):
         info = call(swarm_stack_info)
-        assert (info["exists"], info["services"], info["tasks"]) == (False, [], [])
+        assert (info["exists"], info["services"], info["tasks"], info["created_at"]) == (False, [], [], "")
 
     def test_on_a_worker(self, swarm, call):
         swarm.refuse, swarm.info = "no manager", {"LocalNodeState": "active"}

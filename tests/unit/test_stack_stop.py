@@ -45,6 +45,15 @@ def test_a_host_that_does_not_answer_is_no_reason_to_wait(swarm, call):
     assert "node0 on host1 cannot be told to stop: its host does not answer" in str(made["warnings"])
 
 
+def test_a_task_that_is_killed_is_named(swarm, call):
+    call(compose=[definition(stop_grace_period="40s")], wait_for="running")
+    swarm.stop_codes = {"demo_node0": 143}
+    made = call(state="stopped")
+    warned = str(made["warnings"])
+    assert "node1 on host1 was killed: it had not ended 40 s after SIGTERM (stop_grace_period)" in warned
+    assert "node0" not in warned
+
+
 def test_a_stack_that_is_not_there_has_nothing_to_stop(call):
     assert call(state="stopped")["changed"] is False
 

@@ -63,6 +63,7 @@ class TestWaiting:
         assert "demo_node1 is not scheduled: no suitable node" in result["msg"]
         assert "No node fulfils node.role == worker" in result["msg"]
         assert len(result["failures"]) == 2
+        assert result["timed_out"]
 
     @pytest.mark.parametrize("state", sorted(BAD_UPDATES))
     def test_bad_updates_are_failures(self, swarm, call, state):

@@ -1,8 +1,11 @@
 """Results in their place on the controller, from a host that says what it likes."""
 
+import fcntl
 import json
 import os
+import re
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -262,7 +265,46 @@ def test_logs_without_results_stay_where_they_are(artifacts: Path) -> None:
 def call(capsys: pytest.CaptureFixture[str], **params: Any) -> dict[str, Any]:
     found = run(training_artifacts, capsys, **params)
     found.pop("invocation", None)
+    if params.get("state") == "begun" and "kept" in found:
+        assert re.fullmatch(r"[0-9a-f]{12}", found.pop("collection"))
     return found
+
+
+def test_each_collection_has_a_name_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = {run(training_artifacts, capsys, state="begun", path=str(tmp_path))["collection"] for _time in range(3)}
+    assert len(names) == 3
+
+
+def test_what_interrupted_collections_have_fetched_is_removed_after_a_day(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    incoming = tmp_path / ".ddp-swarm" / "incoming"
+    for name in ("host1.0123456789ab", "host2", "host3.0123456789ab"):
+        (incoming / name).mkdir(parents=True)
+        (incoming / name / "00000").write_text("weights")
+    (tmp_path / "mine").mkdir()
+    (incoming / "link").symlink_to(tmp_path / "mine")
+    for name in ("host1.0123456789ab", "host2", "link"):
+        os.utime(incoming / name, (time.time() - 90_000,) * 2, follow_symlinks=False)
+    assert call(capsys, state="begun", path=str(tmp_path))["removed"] == []
+    assert sorted(path.name for path in incoming.iterdir()) == ["host3.0123456789ab", "link"]
+    assert (tmp_path / "mine").exists()
+
+
+def test_two_at_once_take_turns(tmp_path: Path) -> None:
+    """Whoever puts files in their place is waited for."""
+    begun(tmp_path, "first")
+    own = os.open(tmp_path / ".ddp-swarm", os.O_RDONLY)
+    fcntl.flock(own, fcntl.LOCK_EX)
+    (tmp_path / "incoming").mkdir()
+    params = {"path": str(tmp_path), "source": str(tmp_path / "incoming"), "rank": 0, "files": [], "logs": []}
+    other = threading.Thread(target=placed, args=(params,))
+    other.start()
+    other.join(0.3)
+    waited = other.is_alive()
+    os.close(own)
+    other.join(10)
+    assert (waited, other.is_alive()) == (True, False)
 
 
 def test_the_module_says_what_it_kept_and_what_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,11 +5,13 @@ import os
 import stat
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.ddp.swarm.plugins.module_utils.volume_files import ASKED
 from ansible_collections.ddp.swarm.plugins.modules import training_results
 from results_host import AGE, Host, host_in, nothing_stays_open
 
@@ -53,7 +55,7 @@ def test_docker_says_where_a_volume_is(host: Host) -> None:
     host.put(**{"metrics.jsonl": '{"run": "first"}\n'})
     assert host.call("named", volume="job_snapshots")["run"] == "first"
     (call,) = host.docker.calls()
-    assert call["argv"] == ["volume", "inspect", "--format", "{{.Mountpoint}}", "job_snapshots"]
+    assert call["argv"] == ["volume", "inspect", "--format", ASKED, "job_snapshots"]
 
 
 def test_a_directory_needs_no_docker(host: Host) -> None:
@@ -184,6 +186,30 @@ def test_what_an_interrupted_run_has_laid_out_is_gone(host: Host) -> None:
     host.put(a="1")
     assert host.call("laid_out", patterns=["a"])["files"][0]["file"] == "00000"
     assert host.staged() == {"00000": "1"}
+
+
+def test_what_another_collection_has_laid_out_stays_for_a_day(host: Host) -> None:
+    """One that was interrupted has left it, or one that still fetches it."""
+    at = host.stage.parent
+    names = [
+        "collect-job",
+        "collect-job.000000000001",
+        "collect-job.000000000002",
+        "collect-job2.000000000003",
+        "collect-job.x",
+    ]
+    for name in names:
+        (at / name).mkdir()
+        (at / name / "00000").write_text("old")
+    (at / "collect-job.000000000004").symlink_to(host.results)
+    for name in [*names[:2], *names[3:], "collect-job.000000000004"]:
+        os.utime(at / name, (time.time() - 90_000,) * 2, follow_symlinks=False)
+    host.put(a="1")
+    assert host.call("laid_out", patterns=["a"], stage=at / "collect-job.000000000005")["files"]
+    assert sorted(path.name for path in at.glob("collect-*")) == [
+        "collect-job.000000000002", "collect-job.000000000004", "collect-job.000000000005", "collect-job.x", "collect-job2.000000000003",
+    ]  # fmt: skip
+    assert host.moved() == ["a"]
 
 
 def test_logs_of_all_containers_are_laid_out(host: Host) -> None:

@@ -86,6 +86,26 @@ def test_no_link_leads_to_a_copy(host: Host, tmp_path: Path, part: str) -> None:
     assert host.call("laid_out", copy_patterns=["*"])["files"] == []
 
 
+def test_what_a_launcher_keeps_of_stalls_is_laid_out_with_the_logs(host: Host, tmp_path: Path) -> None:
+    host.docker.answer({"ps": ""})
+    host.put(**{"snapshot.pt": "weights"})
+    own = host.results / ".ddp-launcher"
+    for name in ("stalls", "dumps", "logs"):
+        (own / name).mkdir(parents=True)
+        (own / name / "one").write_text(name)
+    (tmp_path / "outside").write_text("secret")
+    (own / "stalls/link").symlink_to(tmp_path / "outside")
+    laid = host.call("laid_out", patterns=["snapshot.pt"], service="job_node0")
+    assert [(file["name"], file["file"]) for file in laid["files"]] == [
+        ("snapshot.pt", "00000"),
+        ("diagnosis/stalls/one", "00001"),
+        ("diagnosis/dumps/one", "00002"),
+    ]
+    assert host.staged() == {"00000": "weights", "00001": "stalls", "00002": "dumps"}
+    assert laid["left_out"] == [{"name": "stalls/link", "why": "it is a symbolic link"}]
+    assert len(host.call("laid_out", patterns=["snapshot.pt"])["files"]) == 1
+
+
 def test_whose_results_are_collected() -> None:
     def rank(
         saved: tuple[str, int] = ("", 0), copied: tuple[str, int] = ("", 0), empty: bool = False

@@ -1,11 +1,12 @@
 """What ranks use, of what docker and nvidia-smi were recorded to say."""
 
 import json
+import time
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import CompletedDocker, DockerCli, DockerError
-from ansible_collections.ddp.swarm.plugins.module_utils.stack.usage import amount, gpus, percent, read_usage
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.usage import amount, gpus, percent, read_slow, read_usage
 from ansible_collections.ddp.swarm.plugins.modules import training_usage_info
 
 # docker 26.1 on a lab host; the second container ended between the two commands.
@@ -38,6 +39,39 @@ def test_the_ranks_of_a_host():
         },
     }  # fmt: skip
     assert docker.asked[1][-2:] == ("aa11", "bb22")
+
+
+SLOW = "rank 1 on host2 is slow: in the last 45 s the others waited for it."
+
+
+@pytest.mark.parametrize(
+    ("note", "read"),
+    [
+        ({"time": time.time(), "sentence": SLOW}, SLOW),
+        ({"time": time.time(), "sentence": "a\x1b[2J\nb"}, "a b"),
+        ({"time": time.time(), "sentence": ""}, ""),
+        ({"time": time.time() - 3600, "sentence": SLOW}, ""),
+        ({"time": "now", "sentence": SLOW}, ""),
+        ({"sentence": 5}, ""),
+        ([], ""),
+        (None, ""),
+    ],
+)
+def test_what_rank_0_notes_of_slow_ranks(tmp_path, note, read):
+    if note is not None:
+        (tmp_path / ".ddp-launcher").mkdir()
+        (tmp_path / ".ddp-launcher/pace.json").write_text(json.dumps(note))
+    mounts = [
+        {"Type": "bind", "Source": "/"},
+        {"Type": "volume", "Source": f"{tmp_path}/none"},
+        {"Type": "volume", "Source": str(tmp_path)},
+    ]
+    docker = Recorded(ps=CompletedDocker(0, PS, ""), inspect=CompletedDocker(0, json.dumps(mounts), ""))
+    assert read_slow(docker) == ({"simple-training_node0": read} if read else {})
+    assert docker.asked[1][-1] == "aa11"
+    assert len(docker.asked) == 2
+    for said in ("", "null", "[1]"):
+        assert read_slow(Recorded(ps=CompletedDocker(0, PS, ""), inspect=CompletedDocker(1, said, ""))) == {}
 
 
 def test_a_host_without_ranks_is_not_measured():

@@ -10,6 +10,7 @@ from ..contract import Json
 from ..observe.engine import RANK_LABEL
 from .case import TRANSIT_SECONDS, Case
 from .disk import judge_disk
+from .volumes import judge_volume
 
 # A table as full as this is one burst of connections from dropping some.
 CONNTRACK_PERCENT = 95
@@ -102,6 +103,10 @@ def judge_hosts(case: Case) -> None:
             case.fault(code.CONNTRACK_FULL, rank, percent=CONNTRACK_PERCENT, **tracked)
         for mount in checks.get("bind_mounts") or []:
             judge_mount(case, rank, mount)
+        for volume in checks.get("volumes") or []:
+            judge_volume(case, rank, volume)
+        for data in checks.get("datasets") or []:
+            judge_data(case, rank, data)
         for mount in checks.get("bind_labels") or []:
             case.fault(code.BIND_LABEL, rank, pattern=shlex.quote(f"{mount['path']}(/.*)?"), **mount)
         for mac in checks.get("twins") or []:
@@ -141,6 +146,15 @@ def judge_mount(case: Case, rank: int, mount: Json) -> None:
     quoted = mount["path"] if shlex.quote(mount["path"]) == mount["path"] else json.dumps(mount["path"])
     rights = "rwX" if mount["lack"] == "write" else "rX"
     case.fault(code.MOUNT_DENIED, rank, quoted=quoted, rights=rights, **mount)
+
+
+def judge_data(case: Case, rank: int, data: Json) -> None:
+    if data["lack"] == "other":
+        named = ", ".join(data["files"]) or "more files differ than were looked at"
+        case.fault(code.DATA_OTHER, rank, named=named, **data)
+    # What is mounted from there has said so.
+    elif data["path"] not in [mount["path"] for mount in case.checks(rank).get("bind_mounts") or []]:
+        case.fault(code.DATA_MISSING, rank, source=case.hosts[min(case.hosts)] if rank else "controller", **data)
 
 
 def judge_engine(case: Case, rank: int, host: str, checks: Json) -> bool:

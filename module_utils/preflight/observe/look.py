@@ -12,7 +12,7 @@ from ...docker.cli import DockerError
 from ...logs import settled
 from ...text import lines_of
 from ..contract import MARKER, Json
-from . import labels, mounts
+from . import labels, mounts, volumes
 from .engine import (
     addresses_of_services,
     container_of,
@@ -132,6 +132,9 @@ def look_closer(params: Json, docker: Any, engine: Json) -> Json:
         "nat_rules": nat_of_gwbridge(bridge),
         "conntrack": conntrack(),
         "bind_mounts": mounts.unusable(docker, params["image"], params["bind_mounts"], params["results"])
+        if engine["ok"]
+        else [],
+        "volumes": volumes.unusable(docker, params["image"], params["volumes"], params["results"])
         if engine["ok"]
         else [],
         "bind_labels": labels.denied(params["bind_mounts"]) if enforced else [],

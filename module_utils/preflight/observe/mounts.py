@@ -9,7 +9,7 @@ import stat
 import subprocess
 from typing import Any
 
-from ...docker.cli import DockerError
+from ...docker.cli import THROWAWAY, DockerError
 from ..contract import Json
 
 # As id prints it; names are those of the image, and no matter. Without a name there are no parentheses.
@@ -57,8 +57,7 @@ def user_of(docker: Any, image: str) -> tuple[int, int, list[int]] | None:
         return None
     try:
         # In a container that has nothing of the host, and no network.
-        run = ["run", "--rm", "--pull", "never", "--network", "none", "--entrypoint", "id", image]
-        said = USER.fullmatch(docker.run(*run, timeout=30).stdout.strip()[:4096])
+        said = USER.fullmatch(docker.run(*THROWAWAY, "--entrypoint", "id", image, timeout=30).stdout.strip()[:4096])
     except DockerError:
         return None
     if not said:

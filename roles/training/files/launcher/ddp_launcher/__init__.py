@@ -2,7 +2,9 @@
 
 It needs Python 3.9 and no other file, runs as the container's user and asks no engine.
 
-- `inside`, `stacks`: where each process of the rank is, and its collectives; `verdict`: one sentence of what all ranks told; `stall`: when nothing moves.
+- `inside`, `stacks`: where each process of the rank is, and its collectives; `verdict`: one sentence of what all ranks told; `stall`: when nothing moves;
+  `pace`, `clock`: whom the others wait for again and again;
+  `ras`, `nccl`: what NCCL says of itself.
 - `child`: the command, its signals, its exit code, and what it writes, also into a log in the volume (`log`).
 - `room`, `growth`: whether there is room where results lie, and how fast it goes.
 - `origin`: which container this is, and of which deployment of the job.

@@ -15,6 +15,7 @@ if MYPY:  # without the time that it takes to import it
 
 SIGNAL_BELOW_LAST = 5  # the signal, counted from the last real-time one
 LAST_ENTRIES = 40  # of each process group
+LAST_TIMES = 1000  # of these only when they were entered, and how long they took
 
 
 class Quiet:
@@ -96,7 +97,10 @@ def recorded() -> dict[str, Any]:
     groups: dict[str, Any] = {}
     for entry in said.get("entries") or []:
         name, title = ([str(word) for word in entry.get("process_group") or []] + ["", ""])[:2]
-        group = groups.setdefault(name, {"title": title, "entries": []})
+        group = groups.setdefault(name, {"title": title, "entries": [], "times": []})
+        if not entry.get("is_p2p"):
+            took = [entry["duration_ms"]] if entry.get("duration_ms") else []
+            group["times"].append([entry.get("collective_seq_id"), entry.get("time_created_ns"), *took])
         group["entries"].append(
             {
                 "seq": entry.get("p2p_seq_id" if entry.get("is_p2p") else "collective_seq_id"),
@@ -104,7 +108,6 @@ def recorded() -> dict[str, Any]:
                 "op": entry.get("profiling_name"),
                 "sizes": entry.get("input_sizes"),
                 "ended": bool(entry.get("retired")) or entry.get("state") == "completed",
-                "began": entry.get("time_created_ns"),
             }
         )
     config = said.get("pg_config") or {}
@@ -113,6 +116,7 @@ def recorded() -> dict[str, Any]:
         open_ones = [entry for entry in group["entries"] if not entry["ended"]][:4]
         last = group["entries"][-LAST_ENTRIES:]
         group["entries"] = [entry for entry in open_ones if entry not in last] + last
+        group["times"] = group["times"][-LAST_TIMES:]
         group["ranks"] = str((config.get(name) or {}).get("ranks", ""))[:4000]
     return {"groups": groups}
 

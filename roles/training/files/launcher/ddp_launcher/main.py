@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from . import growth, room, stacks
 from .child import Child
+from .clock import Clock
 from .files import OWN, Unfit
 from .log import Log, say
 from .origin import container, deployment
@@ -113,6 +114,8 @@ def main(words: list[str] | None = None) -> int:
     # The name server may take long to say that a rank is not there yet. Of the environment the command gets none of it.
     environment = dict(os.environ)
     stacks.try_to_prepare(asked.stacks, environment)
+    if asked.stacks and asked.results:
+        stacks.keep_dumps(asked.results, environment)
     os.environ["RES_OPTIONS"] = "timeout:1 attempts:2"
     notifier = None
     try:
@@ -129,7 +132,10 @@ def main(words: list[str] | None = None) -> int:
         if asked.results:
             growth.watch(asked.results, os.path.join(asked.results, OWN))
         if asked.stacks:
-            Watch(asked.stacks, asked.stall_minutes * 60, child, peers[1:], asked.rank == 0, asked.results)
+            clock = Clock(asked.stacks, asked.rank, peers[0] if peers else None)
+            watch = Watch(asked.stacks, asked.stall_minutes * 60, child, peers[1:], asked.rank == 0, asked.results)
+            if notifier:
+                notifier.verdict, notifier.ahead = watch.sentence, clock.ahead
         while True:
             child.cancelled = False
             if isinstance(beside, Follower):

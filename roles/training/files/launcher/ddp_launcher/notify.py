@@ -21,6 +21,7 @@ from .post import Receiver, Refused
 from .progress import Output
 from .reports import Masked, duration, known_secrets, sound
 from .store import write_whole
+from .verdict import CONSEQUENCE
 
 LOOK = 0.2  # seconds between two looks at what there is to do
 ALIVE = 5.0  # between two signs of life
@@ -34,14 +35,6 @@ EXIT, LAST = (
 )  # that a rank's end waits for the receiver: where swarm will start it again, and at the very end
 SOONEST, LATEST = 1.0, 60.0  # between two attempts
 QUEUE, BYTES = 20, 2500  # most of what is kept, and of what a rank reports
-# How the others see that a rank is gone: what they write then is no reason.
-CONSEQUENCE = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Broken pipe",
-    "remote process exited",
-    "NCCL watchdog",
-)
 
 
 class Notifier:
@@ -70,6 +63,9 @@ class Notifier:
         self.unsent: list[dict[str, Any]] = []  # reports to rank 0
         self.seen: dict[tuple[int, str], float] = {}  # when the last report of a kind was made
         self.answered = time.monotonic()
+        # Which rank hangs, in a sentence; and by how many seconds this clock is ahead of rank 0's.
+        self.verdict: Callable[[], str] = str
+        self.ahead: Callable[[], float] = float
         self.running = self.first_ended = False
         self.again, self.next = 0.0, SOONEST  # when the receiver is tried again
         self.record = self._read(deployed)
@@ -174,7 +170,7 @@ class Notifier:
             "host": self.host,
             "code": code,
             "lines": self.masked(lines),
-            "at": time.time(),
+            "at": time.time() - self.ahead(),
         }
         while len(json.dumps(report)) > BYTES and report["lines"]:
             report["lines"] = report["lines"][1:]
@@ -235,7 +231,7 @@ class Notifier:
 
     @staticmethod
     def _weight(report: dict[str, Any]) -> list[float]:
-        """The smaller one is the first to fail. Clocks of hosts may differ by some seconds."""
+        """The smaller one is the first to fail. Where clocks could not be compared, they may differ by some seconds."""
         text = "\n".join(report["lines"])
         return [float(any(words in text for words in CONSEQUENCE) or report["code"] is None), float(report["at"])]
 
@@ -351,12 +347,12 @@ class Notifier:
             return
         stalled = self.output.silent > self.stall
         if stalled != self.record["stalled"]:
+            verdict = " ".join(self.masked([self.verdict()] if stalled else []))
             with self.lock:
                 self.record["stalled"] = stalled
                 if stalled:
-                    text = (
-                        f"{self.job} makes no progress: {self._name(0)} has written nothing for {duration(self.stall)}."
-                    )
+                    text = f"{self.job} makes no progress: {self._name(0)} has written nothing for {duration(self.stall)}. {verdict}"
+                    text = text.strip()
                     about = {"rank": 0, "host": self.host, "code": None, "lines": self.output.lines()[-3:]}
                     self._queue("stalled", text, about=about)
                 self._keep()

@@ -18,13 +18,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from .files import OWN
 from .inside import SIGNAL_BELOW_LAST
 from .log import say
+from .ras import address_of, report
 
 SIGNAL = signal.SIGRTMAX - SIGNAL_BELOW_LAST
 ANSWER_SECONDS = 1.0  # for the stacks of one process
 QUIET_SECONDS = 0.15  # without a further byte: then a process has said all
 TRACE_SECONDS = 4.0
+CLOCK, RESULTS = "clock.json", "results"
+METRICS_BYTES = 2**16
 CPU_SECONDS = 1.0  # over which use of the processor is measured
 PROCESSES, THREADS, FRAMES = 200, 24, 50
 ANSWER_BYTES = 2**22
@@ -55,6 +59,16 @@ def try_to_prepare(folder: str, environment: dict[str, str]) -> None:
             prepare(folder, environment)
         except OSError as error:
             say(f"nobody can ask this rank where it hangs: {error.strerror}: {error.filename}")
+
+
+def keep_dumps(results: str, environment: dict[str, str]) -> None:
+    """What torch writes of NCCL's collectives when one of them times out goes to the volume, instead of being lost with the container."""
+    folder = os.path.join(results, OWN, "dumps")
+    with suppress(OSError):
+        os.makedirs(folder, exist_ok=True)
+        for name in ("TORCH_FR_DUMP_TEMP_FILE", "TORCH_NCCL_DEBUG_INFO_TEMP_FILE"):
+            environment.setdefault(name, os.path.join(folder, "rank"))
+        environment.setdefault("TORCH_NCCL_DUMP_ON_TIMEOUT", "1")
 
 
 # --- processes ----------------------------------------------------------------------------------------------
@@ -228,6 +242,24 @@ def clear(folder: str) -> None:
                     os.unlink(os.path.join(folder, name))
 
 
+# --- whether it gets the processors that it may use ----------------------------------------------------------
+
+
+def throttling() -> dict[str, int]:
+    """Of this container's cgroup: periods in which it wanted to run, and those in which it had used up its share."""
+    text = text_of("/sys/fs/cgroup/cpu.stat") or text_of("/sys/fs/cgroup/cpu/cpu.stat")
+    return {
+        name: int(value) for name, value in re.findall(r"^(nr_periods|nr_throttled) (\d{1,18})$", text, re.MULTILINE)
+    }
+
+
+def throttled_since(before: dict[str, int]) -> float:
+    """The fraction of the periods since then."""
+    now = throttling()
+    periods = now.get("nr_periods", 0) - before.get("nr_periods", 0)
+    return round((now.get("nr_throttled", 0) - before.get("nr_throttled", 0)) / periods, 2) if periods > 0 else 0.0
+
+
 # --- all of it ----------------------------------------------------------------------------------------------
 
 
@@ -245,9 +277,53 @@ def look(folder: str) -> dict[str, Any]:
         return look_below(folder, top)
 
 
+def collectives(folder: str) -> dict[str, Any]:
+    """The part of a record that tells how fast the rank is."""
+    with one_asks(folder) as top:
+        processes = below(top)
+        recorded = traces(folder, processes)
+    shown = [{**one.shown(), "collectives": recorded[one.pid]} for one in processes if recorded.get(one.pid)]
+    clock = read_json(os.path.join(folder, CLOCK))
+    about = {"schema": 1, "time": time.time(), "host": socket.gethostname(), "clock": clock}
+    return {**about, "epochs": epochs(folder, processes), "processes": shown}
+
+
+def epoch_of(line: bytes) -> dict[str, float]:
+    """A line that was cut off is none."""
+    with suppress(ValueError, KeyError, TypeError, RecursionError):
+        if line.startswith(b'{"event": "epoch"'):
+            value = json.loads(line)
+            return {name: float(value[name]) for name in ("epoch", "seconds", "comm_seconds", "time")}
+    return {}
+
+
+def epochs(folder: str, processes: list[Process]) -> dict[str, Any]:
+    """By rank the last epoch in the metrics of the project's trainer: what it took, and how much of that for transfers."""
+    results = text_of(os.path.join(folder, RESULTS))
+    found = {}
+    for rank in sorted({rank for one in processes if (rank := one.variable("RANK")) is not None}) if results else []:
+        name = "metrics.jsonl" if rank == 0 else f"metrics-rank{rank}.jsonl"
+        with suppress(OSError):
+            descriptor = os.open(os.path.join(results, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with open(descriptor, "rb") as file:
+                file.seek(max(0, os.fstat(descriptor).st_size - METRICS_BYTES))
+                lines = file.read(METRICS_BYTES).split(b"\n")
+            epoch = next(filter(None, map(epoch_of, reversed(lines))), None)
+            if epoch:
+                found[str(rank)] = epoch
+    return found
+
+
+def nccl_report(processes: list[Process], recorded: dict[int, dict[str, Any]]) -> str:
+    """Of several ranks here, one answers for the job. Where nobody uses NCCL, whatever listens there is something else."""
+    users = [one for one in processes if '"nccl:' in json.dumps(recorded.get(one.pid, {}))]
+    homes = [home for one in users if (home := address_of(text_of(f"/proc/{one.pid}/environ")))]
+    return report(homes[0]) if homes else ""
+
+
 def look_below(folder: str, top: int) -> dict[str, Any]:
     clear(folder)
-    began, processes = time.monotonic(), below(top)
+    began, processes, before = time.monotonic(), below(top), throttling()
     path = os.path.join(os.path.realpath(folder), "stacks")
     os.truncate(path, 0)
     recorded = traces(folder, processes)
@@ -267,9 +343,16 @@ def look_below(folder: str, top: int) -> dict[str, Any]:
         one["cpu"] = round(ticks / os.sysconf("SC_CLK_TCK") / seconds, 2)
         # Where others want the processor too, it may get little of it.
         one["runs"] = process.state == "R" and process.pid in later and later[process.pid].state == "R"
+    nccl = nccl_report(processes, recorded)
     exits = [read_json(os.path.join(folder, name)) for name in sorted(os.listdir(folder)) if name.endswith(".exit")]
-    host = socket.gethostname()
-    return {"schema": 1, "time": time.time(), "host": host, "processes": shown, "exits": exits[-16:]}
+    about = {
+        "schema": 1,
+        "time": time.time(),
+        "host": socket.gethostname(),
+        "clock": read_json(os.path.join(folder, CLOCK)),
+    }
+    about.update(epochs=epochs(folder, processes), throttled=throttled_since(before), nccl=nccl)
+    return {**about, "processes": shown, "exits": exits[-16:]}
 
 
 def dump(folder: str) -> int:

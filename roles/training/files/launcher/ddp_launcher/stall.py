@@ -17,12 +17,16 @@ from typing import Any
 from .child import Child
 from .files import OWN
 from .log import say
+from .pace import pace_of, words
 from .peers import ERRORS, MORE, Peer
-from .stacks import below, clear, look, one_asks, traces
+from .stacks import RESULTS, below, clear, collectives, look, one_asks, traces
+from .store import write_whole
 from .verdict import groups_of, judge
 
 ASK_TIMEOUT = 60.0
 KEPT = 4  # of what was found, in the volume
+PACE = 5  # looks at the pace in the minutes of a stall
+PACE_FILE = "pace.json"
 
 
 class Watch:
@@ -33,8 +37,13 @@ class Watch:
     ) -> None:
         self.folder, self.seconds, self.child, self.peers, self.first = folder, seconds, child, peers, first
         self.results = os.path.join(results, OWN, "stalls") if results else ""
+        self.own = os.path.join(results, OWN) if results else ""
+        if results:
+            with suppress(OSError), open(os.path.join(folder, RESULTS), "w", encoding="utf-8") as file:
+                file.write(os.path.realpath(results))
         self.entered, self.moved, self.reported = -1, time.monotonic(), False
-        MORE.update(quiet=lambda: {"seconds": self.quiet()}, stacks=self.record)
+        self.compared, self.slow, self.told = time.monotonic(), frozenset[int](), frozenset[int]()
+        MORE.update(quiet=lambda: {"seconds": self.quiet()}, stacks=self.record, pace=self.recorded)
         threading.Thread(target=self.watch, daemon=True).start()
 
     def quiet(self) -> float:
@@ -44,6 +53,12 @@ class Watch:
     def record(self) -> dict[str, Any]:
         try:
             return look(self.folder)
+        except (OSError, ValueError) as error:
+            return {"why": f"it cannot be asked: {error}"}
+
+    def recorded(self) -> dict[str, Any]:
+        try:
+            return collectives(self.folder)
         except (OSError, ValueError) as error:
             return {"why": f"it cannot be asked: {error}"}
 
@@ -59,6 +74,8 @@ class Watch:
                     self.moved = time.monotonic()
                 elif self.quiet() > tick:
                     self.count()
+                if self.first and self.peers and time.monotonic() > self.compared + self.seconds / PACE:
+                    self.compare()
                 if self.quiet() < self.seconds:
                     self.reported = False
                 elif self.first and not self.reported and self.all_quiet():
@@ -88,14 +105,35 @@ class Watch:
                     return False
         return True
 
-    def report(self) -> None:
-        given = [self.record()]
+    def given(self, own: dict[str, Any], what: str) -> list[dict[str, Any]]:
+        """What all ranks tell."""
+        given = [own]
         for peer in self.peers:
             try:
-                given.append(self.ask(peer, "stacks"))
+                given.append(self.ask(peer, what))
             except ERRORS as error:
                 given.append({"why": f"its launcher does not answer: {error}", "host": peer.host})
-        told = [{"host": one.get("host"), "record": one} for one in given]
+        return [{"host": one.get("host"), "record": one} for one in given]
+
+    def compare(self) -> None:
+        """Who is slow twice in a row is told of, once."""
+        pace = pace_of(self.given(self.recorded(), "pace"))
+        self.compared = time.monotonic()
+        slow = frozenset(worker.rank for worker in pace.slow) if pace else frozenset[int]()
+        again, self.slow = bool(slow) and slow == self.slow, slow
+        if pace and again and slow != self.told:
+            say(words(pace))
+        self.told = slow if again else self.told & slow
+        if self.own:
+            found = {**pace.shown(), "sentence": words(pace)} if pace and again else {"sentence": ""}
+            write_whole(os.path.join(self.own, PACE_FILE), {"schema": 1, "time": time.time(), **found})
+
+    def sentence(self) -> str:
+        """Which rank hangs, as far as the ranks tell."""
+        return judge(self.given(self.record(), "stacks")).sentence
+
+    def report(self) -> None:
+        told = self.given(self.record(), "stacks")
         verdict = judge(told)
         minutes = f"{self.seconds / 60:g} minute{'' if self.seconds == 60 else 's'}"
         message = f"no rank has written anything or entered a collective for {minutes}: {verdict.sentence}"

@@ -1,4 +1,6 @@
-"""Filter: whether a file of OpenPGP keys may become a keyring of apt, which trusts every key in it."""
+"""Whether a file of OpenPGP keys may become a keyring of apt, which trusts every key in it. Standard library only, Python 3.9 or newer."""
+
+from __future__ import annotations
 
 from typing import Any
 
@@ -37,8 +39,3 @@ def keyring_problem(read: dict[str, Any], fingerprint: str) -> str:
     if kind == "sec":
         return "it is the secret key, which somebody has published"
     return f"the key {STATES[state]}" if state in STATES else ""
-
-
-class FilterModule:
-    def filters(self) -> dict[str, Any]:
-        return {"keyring_problem": keyring_problem}

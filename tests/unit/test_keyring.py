@@ -1,7 +1,7 @@
 """Whether a file is the one key, by what gpg says of it. tests/roles/test_apt_key.py has gpg say it, of real keys."""
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.filter.apt_key import FilterModule, keyring_problem, primary_keys
+from ansible_collections.ddp.swarm.plugins.module_utils.host.keyring import keyring_problem, primary_keys
 
 RIGHT, OTHER, SUB = "A" * 40, "B" * 40, "C" * 40
 
@@ -78,7 +78,3 @@ def test_what_is_wrong_with_a_key(listing: str, said: str) -> None:
 def test_what_gpg_cannot_read_is_told_with_its_last_words(stderr: str, why: str) -> None:
     read = {"rc": 2, "stdout": key("pub", "-", RIGHT), "stderr": stderr}
     assert keyring_problem(read, RIGHT) == f"gpg cannot read it ({why})"
-
-
-def test_the_filter_has_its_name() -> None:
-    assert FilterModule().filters() == {"keyring_problem": keyring_problem}

@@ -1,0 +1,1 @@
+../../../../../module_utils/diagnose/nccl.py
