@@ -1,9 +1,7 @@
 """Long days: who is to be told is told, with no controller around, and what a rank wrote is there when the engine has it no longer."""
 
 import json
-import os
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,6 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import start
+from ctrl_c import press_until_it_ends
 from labs import Lab, Run, until
 from python_image import import_python
 
@@ -177,8 +176,7 @@ def test_who_follows_sees_every_rank_through_a_restart_of_the_engine_and_disturb
     first = start(pair, "playbooks/follow.yml", training_stack="told")
     said = shows(first, "node0", "node1", "loss")
     assert "Ctrl-C ends this and leaves the job alone" in said
-    os.killpg(first.pid, signal.SIGINT)
-    first.communicate(timeout=60)
+    press_until_it_ends(first)
     assert pair.on("host1", "docker", "stack", "ps", "told", "--filter", "desired-state=running", "-q").split()
     second = start(pair, "playbooks/follow.yml", training_stack="told")
     shows(second, "node0", "node1", "loss")

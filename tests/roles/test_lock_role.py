@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from by_path import ROOT
+from ctrl_c import press_until_it_ends
 from plays import HERE
 
 NO_SWARM = (
@@ -133,12 +134,11 @@ def test_a_run_that_has_waited_long_enough_ends_with_the_sentence(controllers: C
 def test_a_run_that_is_interrupted_gives_it_back(controllers: Controllers, blow: signal.Signals) -> None:
     first = controllers.start("first")
     controllers.until("first")
-    os.killpg(first.pid, blow)
-    try:
-        first.communicate(timeout=10)
-    except subprocess.TimeoutExpired:  # Python drops a Ctrl-C that comes while it forks: press again
+    if blow == signal.SIGINT:
+        press_until_it_ends(first)
+    else:
         os.killpg(first.pid, blow)
-        first.communicate(timeout=20)
+        first.communicate(timeout=30)
     wait_for(controllers.free, 15)
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ import ansible_runner
 import pytest
 from ansible_collections.ddp.swarm.plugins.callback.phases import next_wait
 from ansible_collections.ddp.swarm.plugins.plugin_utils import progress
+from ctrl_c import press_until_it_ends
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -252,8 +252,7 @@ def test_who_interrupts_a_run_learns_that_it_can_be_run_again(player: Player, op
     assert process.stdout
     while "... Ask" not in (line := process.stdout.readline()) and "TASK [Ask]" not in line:
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=30)[0]
+    said = press_until_it_ends(process)
     assert ("The same command goes on from what is done." in said) == ("--check" not in options)
 
 
