@@ -10,6 +10,7 @@ import pytest
 import yaml
 from by_path import ROOT
 from plays import HERE, of_role, play
+from test_hostile_results import HONEST, Host
 
 
 def test_volumes_are_listed_with_their_stack(tmp_path: Path) -> None:
@@ -92,6 +93,27 @@ def test_a_failure_is_told_with_what_its_host_says_of_the_moment(tmp_path: Path)
         in said
     )
     assert "--since=@1767322925 --until=@1767323075" in (tmp_path / "asked").read_text()
+
+
+def test_a_failed_run_is_collected(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.put(HONEST)
+    failed = {"failures": ["node0"], "msg": "the training failed"}
+    asked = {"training_hosts": ["host1"], "training_collect": ["snapshot.pt"]}
+    run = host.play("failure", _training_deployed=failed, **asked)
+    assert run.returncode == 2
+    assert host.collected()["snapshot.pt"] == HONEST["snapshot.pt"]
+    assert f"All logs: {host.artifacts}\n" in run.stdout, run.stdout
+    # A wait that has run out leaves the job alone.
+    run = host.play("failure", 1, _training_deployed={**failed, "timed_out": True}, **asked)
+    assert "All logs" not in run.stdout
+    # What hinders it hides nothing.
+    host.artifacts.with_name("file").write_text("in the way")
+    run = host.play(
+        "failure", 2, _training_deployed=failed, **{**asked, "training_artifacts_dir": f"{host.artifacts.parent}/file"}
+    )
+    assert "could not be fetched; this does it again:" in " ".join(run.stdout.split()), run.stdout
+    assert "the training failed" in run.stdout
 
 
 def said_at_the_end(directory: Path, environment: Any = None, **variables: Any) -> str:
