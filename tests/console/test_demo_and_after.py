@@ -98,20 +98,31 @@ def test_a_day_with_a_job(terminal: Terminal) -> None:
     assert lines
     assert all("[GPU1]" in line for line in lines if "epoch" in line)
 
-    for command, name, expected in (
-        ("./ddp stop", "stop", 0),
-        ("./ddp status", "stopped", 0),
-        (f"./ddp up {LONG}", "up-again", 0),
-        (f"./ddp up {LONG}", "up-nothing", 0),
-        ("./ddp collect", "collect", 0),
-        ("./ddp report", "report", 0),
-        ("./ddp down", "down-refused", 1),
-        ("./ddp down -e swarm_disturb_training=true", "down", 0),
+    small, large = (80, 24), (200, 50)
+    for size, command, name, expected in (
+        (small, "./ddp stop", "stop", 0),
+        (large, "./ddp status", "stopped", 0),
+        (small, f"./ddp up {LONG}", "up-again", 0),
+        (small, f"./ddp up {LONG}", "up-nothing", 0),
+        (large, f"./ddp up {LONG}", "up-nothing", 0),
+        (small, "./ddp status", "status", 3),
+        (large, "./ddp collect", "collect", 0),
+        (small, "./ddp report", "report", 0),
+        (small, "./ddp down", "down-refused", 1),
+        (large, "./ddp down -e swarm_disturb_training=true", "down", 0),
     ):
+        terminal.resize(*size)
         code, screen = terminal.runs(command, name, 600)
         assert code == expected, screen
         assert "Traceback" not in screen
     assert (ROOT / "artifacts/simple-training/report.html").exists()
-    nothing = (ROOT / "artifacts/console/up-nothing-200x50.txt").read_text()
-    assert "There is nothing to change." in nothing
-    assert len(nothing.rstrip().splitlines()) <= 24
+    for size in ("80x24", "200x50"):
+        nothing = (ROOT / f"artifacts/console/up-nothing-{size}.txt").read_text()
+        assert "There is nothing to change." in nothing
+        assert len(nothing.rstrip().splitlines()) <= 24
+
+    # Without a terminal.
+    again = ddp("down")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "\x1b" not in again.stdout
+    assert ddp("report").returncode == 0
