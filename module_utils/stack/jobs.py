@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -10,6 +9,7 @@ from ..docker.cli import ANSWER_TIMEOUT, DockerCli, parse_json_lines
 from ..logs import matching, settled, states
 from ..names import CHECK, LAUNCHED, is_name
 from ..swarm.cluster import NAME, RANK
+from ..swarm.node import inspect_nodes
 from .explain import timed_log
 from .live import ACTIVE_STATES, NAMESPACE, NOWHERE, Live, ServiceState, Task, read_live, short_name
 from .stop import tasks_on_nodes
@@ -62,11 +62,6 @@ class Hosts:
         if task is not None and task.node_id in self.names:
             return self.names[task.node_id]
         return self.by_rank.get(str(rank), "")
-
-
-def list_hosts(docker: DockerCli) -> Hosts:
-    ids = docker.run("node", "ls", "--quiet", timeout=ANSWER_TIMEOUT).stdout.split()
-    return Hosts(json.loads(docker.run("node", "inspect", *ids, timeout=ANSWER_TIMEOUT).stdout) if ids else [])
 
 
 def describe_job(live: Live, hosts: Hosts) -> dict[str, Any]:
@@ -162,7 +157,7 @@ def read_jobs(
     With `lines` what each rank wrote last, in its newest task alone, and with `most` so many of its lines with their times.
     """
     known = job_names(docker)
-    hosts = list_hosts(docker) if known else Hosts([])
+    hosts = Hosts(inspect_nodes(docker) if known else [])
     jobs = []
     for name in known:
         if names and name not in names:

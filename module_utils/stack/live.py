@@ -10,7 +10,8 @@ from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, DockerError, parse_json_lines
 from ..logs import time_key
-from .nodes import is_eligible, is_paused, list_nodes
+from ..swarm.node import inspect_nodes
+from .nodes import is_eligible, is_paused
 from .unavailable import SwarmUnavailable, explain_unavailable
 
 
@@ -253,7 +254,7 @@ def read_live(docker: DockerCli, stack: str, networks: bool = True) -> Live:
     live.services = {item["Spec"]["Name"]: item for item in services if "Spec" in item}
     live.tasks = parse_tasks(stack, rows, found, live.services)
     if any(state.mode.startswith("global") and (not state.slots or state.count("outdated")) for state in live.states()):
-        live.nodes = list_nodes(docker)
+        live.nodes = inspect_nodes(docker)
     return live
 
 

@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
-from ..docker.cli import ANSWER_TIMEOUT, DockerCli, DockerError
-
 # docker/cli and swarmkit's manager/constraint: names in small letters, but those of labels; values whatever their case.
 CONSTRAINT = re.compile(r"\s*([\w.-]+)\s*(==|!=)\s*(.*?)\s*", re.DOTALL)
-
-
-def list_nodes(docker: DockerCli) -> list[dict[str, Any]]:
-    """The nodes as `docker node inspect` shows them."""
-    ids = docker.run("node", "ls", "--quiet", timeout=ANSWER_TIMEOUT).stdout.split()
-    if not ids:
-        return []
-    said = docker.run("node", "inspect", *ids, timeout=ANSWER_TIMEOUT).stdout
-    try:
-        nodes: list[dict[str, Any]] = json.loads(said)
-    except (ValueError, RecursionError) as error:
-        raise DockerError(f"docker node inspect: printed what is not JSON: {said[:200]}") from error
-    return nodes
 
 
 def is_eligible(node: dict[str, Any], constraints: list[str]) -> bool:

@@ -76,10 +76,23 @@ def cluster_of_certificate(module: Any, root: Path) -> str:
     return found.group(1) if found else ""
 
 
-def list_nodes(docker: DockerCli) -> list[dict[str, Any]]:
-    ids = docker.run("node", "ls", "--quiet", timeout=TIMEOUT).stdout.split()
-    nodes = json.loads(docker.run("node", "inspect", *ids, timeout=TIMEOUT).stdout) if ids else []
-    return [describe_node(node) for node in nodes]
+def inspect_nodes(docker: DockerCli, timeout: float = TIMEOUT) -> list[dict[str, Any]]:
+    """The nodes as `docker node inspect` shows them."""
+    ids = docker.run("node", "ls", "--quiet", timeout=timeout).stdout.split()
+    if not ids:
+        return []
+    said = docker.run("node", "inspect", *ids, timeout=timeout).stdout
+    try:
+        nodes = json.loads(said)
+    except (ValueError, RecursionError) as error:
+        raise DockerError(f"docker node inspect: printed what is not JSON: {said[:200]}") from error
+    if not isinstance(nodes, list):
+        raise DockerError(f"docker node inspect: printed what is not a list: {said[:200]}")
+    return nodes
+
+
+def list_nodes(docker: DockerCli, timeout: float = TIMEOUT) -> list[dict[str, Any]]:
+    return [describe_node(node) for node in inspect_nodes(docker, timeout)]
 
 
 def describe_node(node: dict[str, Any]) -> dict[str, Any]:
@@ -93,6 +106,7 @@ def describe_node(node: dict[str, Any]) -> dict[str, Any]:
         "role": str(spec.get("Role") or ""),
         "availability": str(spec.get("Availability") or ""),
         "status": str(status.get("State") or ""),
+        "message": str(status.get("Message") or ""),
         "address": host_of(str(leading.get("Addr") or "")) or str(status.get("Addr") or ""),
         "leader": bool(leading.get("Leader")),
         "reachability": str(leading.get("Reachability") or ""),

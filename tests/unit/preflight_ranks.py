@@ -89,10 +89,12 @@ def fail(report: Json, layer: int, peer: int | None = None, **facts: Any) -> Jso
     return report
 
 
-def node(number: int, **changes: Any) -> Json:
+def node(number: int, rank: str | None = "", manager: bool | None = None, **changes: Any) -> Json:
     """One node of the swarm, as a manager reports it."""
-    return {"id": f"id{number}", "hostname": f"h{number}", "state": "ready", "message": "", "availability": "active",
-            "rank": str(number), "manager": number == 0, "address": f"192.0.2.{number + 1}", **changes}  # fmt: skip
+    labels = {} if rank is None else {"ddp_rank": rank or str(number)}
+    manages = number == 0 if manager is None else manager
+    return {"id": f"id{number}", "hostname": f"h{number}", "status": "ready", "message": "", "availability": "active",
+            "labels": labels, "reachability": "reachable" if manages else "", "address": f"192.0.2.{number + 1}", **changes}  # fmt: skip
 
 
 def with_nodes(reports: list[Json], *nodes: Json) -> list[Json]:

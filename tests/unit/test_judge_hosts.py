@@ -76,7 +76,7 @@ def test_layer_2_a_manager_without_a_rank(pair):
     [
         ({"availability": "drain"}, "host2 is drained: run 'docker node update --availability active h1'"),
         ({"availability": "pause"}, "host2 is paused"),
-        ({"state": "down", "message": "heartbeat failure"}, "2377/tcp to the managers"),
+        ({"status": "down", "message": "heartbeat failure"}, "2377/tcp to the managers"),
         ({"rank": None}, "ddp_rank=1 on host2"),
         ({"rank": "0"}, "ddp_rank=1 on host2"),
         ({"id": "other"}, "removed from this one"),
@@ -90,7 +90,7 @@ def test_layer_3_the_swarm_would_not_start_the_rank(pair, changes, hint):
 
 
 def test_layer_3_a_node_that_left_is_no_rival(pair):
-    assert verdict(with_nodes(pair, node(0), node(1), node(1, id="old", state="down")))["ok"]
+    assert verdict(with_nodes(pair, node(0), node(1), node(1, id="old", status="down")))["ok"]
     only(verdict(with_nodes(pair, node(0), node(1), node(1, id="old")), probed=False), 3, "host2")
 
 
@@ -392,8 +392,8 @@ def test_each_port_and_each_silent_peer_is_told(trio):
 @pytest.mark.parametrize(
     ("changes", "observed", "expected"),
     [
-        ({"state": "down", "message": "heartbeat failure"}, "down heartbeat failure", "ready"),
-        ({"state": "unknown", "availability": "drain"}, "unknown", "ready"),
+        ({"status": "down", "message": "heartbeat failure"}, "down heartbeat failure", "ready"),
+        ({"status": "unknown", "availability": "drain"}, "unknown", "ready"),
         ({"availability": "drain"}, "availability drain", "availability active"),
         ({"availability": "odd"}, "availability odd", "availability active"),
         ({"id": "other"}, "the first manager's swarm does not know this node", "a node of it"),

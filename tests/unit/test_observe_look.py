@@ -77,7 +77,7 @@ def test_a_manager_names_the_nodes_and_the_ports_to_reach():
     manager = Engine({
         "info": INFO,
         "node ls --quiet": "1\n2\n3",
-        "node inspect 1 2 3": json.dumps([row(1, "0", ManagerStatus={"Addr": "192.0.2.77:2377"}), row(2, "1"), row(3, None)]),
+        "node inspect 1 2 3": json.dumps([row(1, "0", ManagerStatus={"Addr": "192.0.2.77:2377", "Reachability": "reachable"}), row(2, "1"), row(3, None)]),
         "network inspect docker_gwbridge ddp-net": "[]",
         "service ls --quiet --filter label=com.docker.stack.namespace=t-preflight": "left",
         "network inspect ddp-net": json.dumps([{

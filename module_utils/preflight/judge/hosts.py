@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 
+from ...swarm.cluster import RANK
 from .. import contract as code
 from ..contract import Json
-from ..observe.engine import RANK_LABEL
 from .case import TRANSIT_SECONDS, Case
 from .disk import judge_disk
 from .volumes import judge_volume
@@ -189,9 +189,9 @@ def judge_nodes(case: Case) -> None:
             case.say(3, rank, "node", False, "the first manager's swarm does not know this node", "a node of it",
                      f"run playbooks/swarm.yml: {host} is in another swarm, or was removed from this one")  # fmt: skip
             continue
-        if node["state"] != "ready":
+        if node["status"] != "ready":
             case.say(
-                3, rank, "node", False, f"{node['state']} {node['message']}".strip(), "ready",
+                3, rank, "node", False, f"{node['status']} {node['message']}".strip(), "ready",
                 f"the managers do not hear from {host}: 2377/tcp to the managers must be open, and its engine running "
                 "(systemctl status docker)",
             )  # fmt: skip
@@ -204,10 +204,12 @@ def judge_nodes(case: Case) -> None:
         else:
             case.say(3, rank, "node", True, "ready, active", "ready, active")
         # A machine that left and joined again is two nodes to the swarm, of which the old one is down.
-        carriers = [n for n in nodes if n["rank"] == str(rank) and (n["state"] == "ready" or n["id"] == own)]
+        carriers = [
+            n for n in nodes if n["labels"].get(RANK) == str(rank) and (n["status"] == "ready" or n["id"] == own)
+        ]
         if [n["id"] for n in carriers] != [own]:
             seen = " and ".join(str(n["hostname"]) for n in carriers) or "no node"
             case.say(
-                3, rank, "rank label", False, f"{seen} carries the label {RANK_LABEL}={rank}", f"{host} carries it",
-                f"run playbooks/swarm.yml: rank {rank} needs the node label {RANK_LABEL}={rank} on {host}, and only there",
+                3, rank, "rank label", False, f"{seen} carries the label {RANK}={rank}", f"{host} carries it",
+                f"run playbooks/swarm.yml: rank {rank} needs the node label {RANK}={rank} on {host}, and only there",
             )  # fmt: skip

@@ -8,9 +8,10 @@ import re
 from typing import Any
 
 from ...docker.cli import DockerError
+from ...swarm.cluster import RANK
+from ...swarm.node import list_nodes
 from ..contract import Json
 
-RANK_LABEL = "ddp_rank"
 # In the environment of a task, by swarm: the generic resources that it was given.
 GPU_VARIABLE = "DOCKER_RESOURCE_NVIDIA-GPU"
 TASK_NAME = re.compile(r"\.[a-z0-9]{25}$")
@@ -86,27 +87,9 @@ def inspected(docker: Any, *args: str) -> list[Json]:
 def swarm_nodes(docker: Any) -> list[Json]:
     """Every node as a manager sees it."""
     try:
-        ids = docker.run("node", "ls", "--quiet", timeout=20).stdout.split()
+        return list_nodes(docker, timeout=20)
     except DockerError:
         return []
-    nodes = []
-    for row in inspected(docker, "node", "inspect", *ids) if ids else []:
-        status, spec = row.get("Status") or {}, row.get("Spec") or {}
-        manager = row.get("ManagerStatus") or {}
-        nodes.append(
-            {
-                "id": row.get("ID"),
-                "hostname": (row.get("Description") or {}).get("Hostname"),
-                "state": status.get("State"),
-                "message": status.get("Message") or "",
-                "availability": spec.get("Availability"),
-                "rank": (spec.get("Labels") or {}).get(RANK_LABEL),
-                "manager": bool(manager),
-                # A manager's own address stands only in its manager status.
-                "address": str(manager.get("Addr") or "").rpartition(":")[0] or status.get("Addr"),
-            }
-        )
-    return nodes
 
 
 def control_peers(nodes: list[Json], ranks: list[Json]) -> list[Json]:
@@ -115,17 +98,18 @@ def control_peers(nodes: list[Json], ranks: list[Json]) -> list[Json]:
     Left out are workers without a rank, and nodes that are down, unless a rank has no other: machines that have left.
     """
     names = {str(entry["rank"]): entry["host"] for entry in ranks}
-    ready = {node["rank"] for node in nodes if node["state"] == "ready"}
+    ready = {node["labels"].get(RANK) for node in nodes if node["status"] == "ready"}
     return [
         {
-            "host": names.get(node["rank"]) or node["hostname"],
+            "host": names.get(rank) or node["hostname"],
             "address": node["address"],
-            "ports": [2377, 7946] if node["manager"] else [7946],
+            "ports": [2377, 7946] if node["reachability"] else [7946],
         }
         for node in nodes
+        for rank in [node["labels"].get(RANK)]
         if node["address"]
-        and (node["rank"] in names or node["manager"])
-        and (node["state"] == "ready" or (node["rank"] in names and node["rank"] not in ready))
+        and (rank in names or node["reachability"])
+        and (node["status"] == "ready" or (rank in names and rank not in ready))
     ]
 
 
