@@ -78,6 +78,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..module_utils.docker.cli import DockerCli, DockerError
+from ..module_utils.docker.info import ask
 from ..module_utils.image_layers import (
     file_sha256,
     folder_problem,
@@ -287,7 +288,9 @@ def have(module: ReportingModule, source: Path) -> None:
         whole = next((layer["file"] for layer in module.params["layers"] if not layer["diff_id"]), "")
         if whole:
             check_whole(source / whole, [ref, *module.params["tags"]])
-        info = json.loads(docker.run("info", "--format", "{{json .}}").stdout)
+        info, silent = ask(docker)
+        if silent:
+            raise DockerError(silent)
         # Engines read layers in zstd themselves since 23, which saves copying what is unpacked from one process to the next.
         unpacked = in_containerd(info) or int(info["ServerVersion"].split(".")[0]) < 23
         command = [str(module.get_bin_path("docker", required=True)), "load", "--quiet"]

@@ -108,6 +108,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..module_utils.docker.cli import DockerCli, DockerError
+from ..module_utils.docker.info import ask
 from ..module_utils.image_layers import (
     MEBIBYTE,
     chain_ids,
@@ -286,7 +287,9 @@ def main() -> None:
     try:
         image = json.loads(docker.run("image", "inspect", ref).stdout)[0]
         id = image["Id"].split(":")[1]
-        info = json.loads(docker.run("info", "--format", "{{json .}}").stdout)
+        info, silent = ask(docker)
+        if silent:
+            raise DockerError(silent)
         diff_ids = image["RootFS"].get("Layers") or []
         chains = chain_ids(diff_ids)
         whole = in_containerd(info)

@@ -86,7 +86,8 @@ was:
 from typing import Any
 
 from ..module_utils.docker.api import post
-from ..module_utils.docker.cli import ANSWER_TIMEOUT, DockerCli, DockerError
+from ..module_utils.docker.cli import DockerCli, DockerError
+from ..module_utils.docker.info import ask
 from ..module_utils.docker.module import DockerModule
 from ..module_utils.names import is_address
 
@@ -157,7 +158,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        was = module.docker.run("info", "--format", "{{.Swarm.LocalNodeState}}", timeout=ANSWER_TIMEOUT).stdout.strip()
+        info, silent = ask(module.docker)
+        if silent:
+            raise DockerError(silent)
+        was = str((info.get("Swarm") or {}).get("LocalNodeState") or "inactive")
         step = needed(module.params, was)
         if step and not module.check_mode:
             STEPS[step](module.docker, module.params)

@@ -11,7 +11,8 @@ import re
 import time
 from typing import Any
 
-from ..docker.cli import ANSWER_TIMEOUT, DockerCli
+from ..docker.cli import DockerCli
+from ..docker.info import ask
 from ..preflight.observe.gpus import gpu_states
 from ..preflight.observe.links import counters_of, interface_of, link_facts
 from ..text import printable
@@ -97,8 +98,8 @@ class Look:
 
     def __init__(self, docker: DockerCli, stack: str) -> None:
         self.containers = [container for container, _state in containers(docker, stack).values()]
-        said = docker.run("info", "--format", "{{.Swarm.NodeAddr}}", check=False, timeout=ANSWER_TIMEOUT).stdout
-        self.link = interface_of(said.strip())
+        info, _silent = ask(docker)
+        self.link = interface_of(str((info.get("Swarm") or {}).get("NodeAddr") or ""))
         self.began, self.before = time.monotonic(), sample(link=self.link)
 
     def facts(self) -> dict[str, Any]:

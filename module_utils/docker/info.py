@@ -12,12 +12,14 @@ from .cli import DockerCli, DockerError
 TIMEOUT = 40
 
 
-def ask(docker: DockerCli) -> tuple[dict[str, Any], str]:
+def ask(docker: DockerCli, timeout: float = TIMEOUT) -> tuple[dict[str, Any], str]:
     """The answer of `docker info`, and why there is none: of the two, one is empty."""
     try:
-        info = json.loads(docker.run("info", "--format", "{{json .}}", timeout=TIMEOUT).stdout or "{}")
-    except (DockerError, ValueError, RecursionError) as error:
+        info = json.loads(docker.run("info", "--format", "{{json .}}", timeout=timeout).stdout or "{}")
+    except DockerError as error:
         return {}, first_line(str(error))
+    except (ValueError, RecursionError):
+        return {}, "docker info prints no JSON"
     if not isinstance(info, dict):
         return {}, "docker info prints no mapping"
     if info.get("ServerErrors") or not info.get("ServerVersion"):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import platform
 
-from ..docker.cli import ANSWER_TIMEOUT, DockerCli, DockerError
+from ..docker.cli import DockerCli, DockerError
+from ..docker.info import ask
 
 
 class SwarmUnavailable(Exception):
@@ -14,12 +14,9 @@ class SwarmUnavailable(Exception):
 
 def explain_unavailable(docker: DockerCli, error: DockerError) -> str:
     host = platform.node()
-    try:
-        info = json.loads(docker.run("info", "--format", "{{json .}}", timeout=ANSWER_TIMEOUT).stdout)
-    except (DockerError, ValueError, RecursionError):
-        return _silent(host, str(error))
-    if info.get("ServerErrors"):
-        return _silent(host, "; ".join(info["ServerErrors"]))
+    info, problem = ask(docker)
+    if problem:
+        return _silent(host, problem)
     host = info.get("Name") or host
     swarm = info.get("Swarm") or {}
     state = swarm.get("LocalNodeState", "inactive")

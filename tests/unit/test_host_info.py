@@ -418,6 +418,12 @@ def test_what_yaml_cannot_import_is_what_the_module_looks_at() -> None:
     assert {path for text in tasks for path in re.findall(r"/run/ddp-swarm[\w-]+", text)} == {str(host_info.READ_AT[1])}
 
 
+def test_one_reader_asks_for_docker_info() -> None:
+    """So that each has its limit, and takes an answer without an engine for none."""
+    files = [path for folder in ("library", "module_utils") for path in (ROOT / folder).rglob("*.py")]
+    assert [path.name for path in files if re.search(r"""run\(\s*["']info["']""", path.read_text())] == ["info.py"]
+
+
 def test_an_engine_that_stops_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

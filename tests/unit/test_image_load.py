@@ -380,6 +380,11 @@ def test_an_image_that_became_another(load: Any, docker: StandIn) -> None:
     assert "it became" in load(diff_ids=DIFF_IDS[1:])["msg"]
 
 
+def test_an_engine_that_says_why_it_does_not_answer(docker: StandIn, load: Any) -> None:
+    engine(docker, {"ServerErrors": ["Cannot connect"]})
+    assert load()["msg"] == "The image trainer:1 could not be loaded: Cannot connect. Run this again."
+
+
 @pytest.mark.parametrize("full", ["no space left on device", "No space left on device"])
 def test_a_full_disk(full: str, load: Any, docker: StandIn) -> None:
     words = f"Error processing tar file(exit status 1): write /x: {full}"

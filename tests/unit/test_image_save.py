@@ -100,7 +100,7 @@ class Source:
     def answer(self, driver: str = "overlay2", **answers: Any) -> None:
         image = [{"Id": f"sha256:{ID}", "RootFS": {"Layers": [f"sha256:{self.name}"]}}]
         status = [["driver-type", "io.containerd.snapshotter.v1"]] if driver == "containerd" else []
-        info = {"DockerRootDir": str(self.root), "Driver": driver, "DriverStatus": status}
+        info = {"ServerVersion": "26.1.5", "DockerRootDir": str(self.root), "Driver": driver, "DriverStatus": status}
         usual = {"image inspect": json.dumps(image), "info": json.dumps(info)}
         self.docker.answer({**usual, **answers})
 

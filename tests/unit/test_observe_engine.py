@@ -218,9 +218,9 @@ def test_an_engine_tells_of_itself():
     "swarm", [{}, None, {"Cluster": None, "Error": None, "NodeID": None, "ControlAvailable": False}]
 )
 def test_an_engine_that_says_little_is_none_that_failed(swarm):
-    engine = engine_facts(Engine({"info": json.dumps({"Swarm": swarm, "ServerErrors": None})}))
+    engine = engine_facts(Engine({"info": json.dumps({"ServerVersion": "1", "Swarm": swarm, "ServerErrors": None})}))
     assert engine == {
-        "ok": True, "error": "", "version": None, "kernel": None, "root": None, "swarm_state": None, "swarm_error": "",
+        "ok": True, "error": "", "version": "1", "kernel": None, "root": None, "swarm_state": None, "swarm_error": "",
         "manager": False, "node": "", "address": "", "default_runtime": "", "data_path_port": 0, "selinux": False,
     }  # fmt: skip
 
@@ -230,7 +230,7 @@ def test_an_engine_that_says_little_is_none_that_failed(swarm):
     [
         (DOWN, "docker: no answer within 20 s"),
         (DockerError("x" * 501), "x" * 500),
-        ("no JSON", "Expecting value: line 1 column 1 (char 0)"),
+        ("no JSON", "docker info prints no JSON"),
         (json.dumps({"ServerErrors": ["cannot connect", "is it running?"]}), "cannot connect; is it running?"),
     ],
 )

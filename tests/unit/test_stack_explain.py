@@ -93,7 +93,11 @@ class TestUnavailable:
 
     def test_an_engine_without_a_name_is_called_as_its_host(self, swarm, call):
         swarm.refuse, swarm.info, swarm.host = "x", {"LocalNodeState": "inactive"}, "host1"
-        swarm.docker._info = lambda parsed: (0, '{"Name": "", "Swarm": {"LocalNodeState": "inactive"}}\n', "")
+        swarm.docker._info = lambda parsed: (
+            0,
+            '{"ServerVersion": "1", "Name": "", "Swarm": {"LocalNodeState": "inactive"}}\n',
+            "",
+        )
         assert call(swarm_stack_info)["msg"].startswith(f"{NODE} is not part of a swarm: ")
 
     @pytest.mark.parametrize(
@@ -107,9 +111,8 @@ class TestUnavailable:
                     "(permission denied at the socket)"
                 ),
             ),
-            # An answer that is none: what the first command said.
-            ((1, "", "no\n"), "Docker on {} does not answer: docker service ls: Error response from daemon: x"),
-            ((0, "<html>", ""), "Docker on {} does not answer: docker service ls: Error response from daemon: x"),
+            ((1, "", "no\n"), "Docker on {} does not answer: docker info: no"),
+            ((0, "<html>", ""), "Docker on {} does not answer: docker info prints no JSON"),
         ],
     )
     def test_an_engine_that_cannot_be_asked(self, swarm, call, info, sentence):

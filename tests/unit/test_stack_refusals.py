@@ -42,7 +42,7 @@ class TestRefusals:
     def test_no_engine(self, swarm, call, engine):
         swarm.engine, swarm.off = engine, True
         message = call(compose=[definition()])["msg"]
-        assert re.search(r"^Docker on \S+ does not answer: (docker service ls: )?Cannot connect", message)
+        assert re.search(r"^Docker on \S+ does not answer: (docker info: )?Cannot connect", message)
 
     @pytest.mark.parametrize("key", ["shm_size", "privileged", "devices", "ipc", "network_mode", "build"])
     def test_ignored_keys(self, swarm, call, key):

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from ...docker.cli import DockerError
+from ...docker.info import ask
 from ...swarm.cluster import RANK
 from ...swarm.node import list_nodes
 from ..contract import Json
@@ -52,15 +53,13 @@ def nvidia_gpus(root: str = "/") -> int:
 
 
 def engine_facts(docker: Any) -> Json:
-    try:
-        info = json.loads(docker.run("info", "--format", "{{json .}}", timeout=20).stdout)
-    except (DockerError, ValueError, RecursionError) as error:
-        return {"ok": False, "error": str(error)[:500]}
-    problems = "; ".join(info.get("ServerErrors") or [])
+    info, problem = ask(docker, timeout=20)
+    if problem:
+        return {"ok": False, "error": problem[:500]}
     swarm = info.get("Swarm") or {}
     return {
-        "ok": not problems,
-        "error": problems,
+        "ok": True,
+        "error": "",
         "version": info.get("ServerVersion"),
         "kernel": info.get("KernelVersion"),
         "root": info.get("DockerRootDir"),
