@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from ..docker.cli import DockerCli, DockerError
 from ..logs import settled, stamped
+from ..swarm import errors
 from ..text import first_line
 from .live import BAD_UPDATES, FAILED_STATES, Live, ServiceState, Slot, Task
 
@@ -60,69 +60,45 @@ def timed_log(docker: DockerCli, task_id: str, lines: int | None) -> list[tuple[
 
 
 def hint_for(state: ServiceState, task: Task) -> str:
-    error = task.error
-    lowered = error.lower()
     node = task.node or "the node"
-    if any(
-        sign in lowered for sign in ("no such image", "pull access denied", "manifest unknown", "not found: manifest")
-    ):
-        return f"Image {task.image} is not on {node}: build it there, or load it there (that of the training: playbooks/image.yml)."
-    if "no suitable node" in lowered:
-        return _hint_unscheduled(state, lowered)
-    if "unhealthy" in lowered:
-        return (
-            f"Its health check failed: see the check's command, and `docker inspect` of the container on {node}; "
-            "a program that starts slowly needs a longer healthcheck.start_period."
-        )
-    if re.search(r"\boom", lowered) or "out of memory" in lowered or task.exit_code == 137:
-        return (
-            f"Killed, most likely out of memory: see `dmesg` on {node}; raise deploy.resources.limits.memory, "
-            "or make the batch smaller."
-        )
-    if "bind source path does not exist" in lowered:
-        path = error.rsplit(":", 1)[-1].strip()
-        return f"Swarm does not create bind sources: make {path} on {node}, or use a named volume."
-    if "unknown runtime" in lowered or "invalid runtime" in lowered:
-        return f"The engine on {node} does not know that runtime: install it and name it in daemon.json."
-    if "port is already allocated" in lowered or "address already in use" in lowered:
-        return f"Another process on {node} holds that port: see `ss -ltnp` there."
-    if "network" in lowered and ("not found" in lowered or "sandbox join failed" in lowered):
-        return (
-            f"{node} could not attach the network: check ports 7946 and 4789 to it, and `docker network inspect` there."
-        )
-    if task.exit_code in (126, 127) or "executable file not found" in lowered:
-        return f"The command was not found or is not executable in image {task.image}."
-    if task.exit_code == 139:
-        return "Segmentation fault in the container."
-    if task.exit_code == 134:
-        return "The process aborted (SIGABRT): its own last log lines say why."
-    if task.exit_code == 143:
-        return "Stopped by SIGTERM before it was done."
-    if task.state == "orphaned" or "heartbeat failure" in lowered or "node is down" in lowered:
-        return f"{node} was lost: see `docker node ls`, and whether port 7946 to it is open."
-    return ""
+    kind = errors.kind_of(task.error, task.exit_code, task.state)
+    if kind == errors.UNPLACED:
+        return _hint_unscheduled(state, task.error)
+    return {
+        errors.IMAGE: f"Image {task.image} is not on {node}: build it there, or load it there (that of the training: playbooks/image.yml).",
+        errors.NO_ADDRESS: "The network has no free address left: see its subnet with `docker network inspect`, and give it a larger one.",
+        errors.UNHEALTHY: f"Its health check failed: see the check's command, and `docker inspect` of the container on {node}; "
+        "a program that starts slowly needs a longer healthcheck.start_period.",
+        errors.MEMORY: f"Killed, most likely out of memory: see `dmesg` on {node}; raise deploy.resources.limits.memory, "
+        "or make the batch smaller.",
+        errors.BIND: f"Swarm does not create bind sources: make {task.error.rsplit(':', 1)[-1].strip()} on {node}, or use a named volume.",
+        errors.RUNTIME: f"The engine on {node} does not know that runtime: install it and name it in daemon.json.",
+        errors.PORT: f"Another process on {node} holds that port: see `ss -ltnp` there.",
+        errors.NETWORK: f"{node} could not attach the network: check ports 7946 and 4789 to it, and `docker network inspect` there.",
+        errors.COMMAND: f"The command was not found or is not executable in image {task.image}.",
+        errors.SEGFAULT: "Segmentation fault in the container.",
+        errors.ABORTED: "The process aborted (SIGABRT): its own last log lines say why.",
+        errors.TERMINATED: "Stopped by SIGTERM before it was done.",
+        errors.LOST: f"{node} was lost: see `docker node ls`, and whether port 7946 to it is open.",
+    }.get(kind, "")
 
 
-def _hint_unscheduled(state: ServiceState, lowered: str) -> str:
-    hints = []
-    if "constraints not satisfied" in lowered and state.constraints:
-        hints.append(
-            f"No node fulfils {' and '.join(state.constraints)}: see `docker node inspect`, set the node's label."
+def _hint_unscheduled(state: ServiceState, error: str) -> str:
+    resources = "No node has the reserved CPU or memory free: lower deploy.resources.reservations."
+    if state.generic_resources:
+        resources = (
+            f"No node has {', '.join(state.generic_resources)} free: see node-generic-resources in its daemon.json, "
+            "and what other tasks hold."
         )
-    if "insufficient resources" in lowered:
-        if state.generic_resources:
-            hints.append(
-                f"No node has {', '.join(state.generic_resources)} free: see node-generic-resources in its daemon.json, "
-                "and what other tasks hold."
-            )
-        else:
-            hints.append("No node has the reserved CPU or memory free: lower deploy.resources.reservations.")
-    if "host-mode port already in use" in lowered:
-        hints.append("A published host port is taken on each node: choose another, or stop what holds it.")
-    if "nodes are not available" in lowered or "not available for new tasks" in lowered:
-        hints.append("A node is drained, paused or down: see `docker node ls`.")
-    if "max replicas per node" in lowered:
-        hints.append("placement.max_replicas_per_node is reached on every node.")
+    constraints = f"No node fulfils {' and '.join(state.constraints)}: see `docker node inspect`, set the node's label."
+    words = {
+        errors.CONSTRAINTS: constraints if state.constraints else "",
+        errors.RESOURCES: resources,
+        errors.HOST_PORT: "A published host port is taken on each node: choose another, or stop what holds it.",
+        errors.UNAVAILABLE: "A node is drained, paused or down: see `docker node ls`.",
+        errors.REPLICAS: "placement.max_replicas_per_node is reached on every node.",
+    }
+    hints = [words[why] for why in errors.why_unplaced(error) if words[why]]
     return " ".join(hints) or "See `docker node ls`: which nodes are ready and active?"
 
 

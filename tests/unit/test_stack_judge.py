@@ -142,6 +142,7 @@ class TestJudging:
             ("bind source path does not exist: /nix", None, "make /nix on host1"),
             ("unknown or invalid runtime name: nvidia", None, "daemon.json"),
             ("port is already allocated", None, "ss -ltnp"),
+            ("node is missing network attachments, ip addresses may be exhausted", None, "no free address"),
             ("network ddp not found", None, "could not attach the network"),
             ("heartbeat failure", None, "was lost"),
             ("task: non-zero exit (1)", 1, ""),

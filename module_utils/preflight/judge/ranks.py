@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
+from ...swarm import errors
 from .. import contract as code
 from ..contract import PROBED_LAYERS, Json
 from ..remedies import hint_for
 from .case import Case
 from .network import free_subnet, lossy_paths, say_lossy
-
-# As swarm says that a network has no address left.
-NO_ADDRESS = (
-    "ip addresses may be exhausted",
-    "no available ip",
-    "could not find an available ip",
-    "no available addresses",
-)
 
 
 def judge_presence(case: Case) -> None:
@@ -46,7 +39,7 @@ def judge_presence(case: Case) -> None:
             observed = f"the container is {state} with code {exit_code} {container.get('error') or ''} {words}".strip()
             hint = f"the image on {host} cannot run the probe, which needs python3 and torch: run playbooks/image.yml there"
             if container.get("oom_killed"):
-                hint = f"the container ran out of memory on {host}: raise its memory limit, or free memory there"
+                hint = out_of_memory(host)
             case.say(4, rank, "probe", False, observed, "a report", hint)
             continue
         if state == "paused":
@@ -60,9 +53,14 @@ def judge_presence(case: Case) -> None:
         case.say(blamed_layer(case, rank), rank, "probe", False, observed, "a report", hint)
 
 
+def out_of_memory(host: str) -> str:
+    return f"the container ran out of memory on {host}: raise its memory limit, or free memory there"
+
+
 def judge_no_container(case: Case, rank: int, task: Json | None) -> None:
     host = case.hosts[rank]
     error = str((task or {}).get("error") or "")
+    kind = errors.kind_of(error)
     for other, peer, largest in [(o, *lost) for o in case.hosts for lost in lossy_paths(case, o)]:
         if host in (case.hosts[other], peer) and not error:
             say_lossy(case, other, peer, largest)
@@ -70,26 +68,28 @@ def judge_no_container(case: Case, rank: int, task: Json | None) -> None:
     seen = error or (f"task {task['state']} on {task['node'] or 'no node'}" if task else "no task on this host")
     # A task without an address stays new, without a node and without a word (seen on engine 26.1).
     starved = str((task or {}).get("state") or "").lower().startswith("new") and not (task or {}).get("node")
-    if starved or any(words in error.lower() for words in NO_ADDRESS):
+    if starved or kind == errors.NO_ADDRESS:
         case.fault(
             code.SUBNET_FULL, rank, seen=seen, name=case.limits["network"], subnet=case.network().get("subnet"),
             manager=case.manager(), free=free_subnet(case),
         )  # fmt: skip
-    elif "insufficient resources" in error:
+    elif kind == errors.UNPLACED and errors.RESOURCES in errors.why_unplaced(error):
         case.say(
             5, rank, "task", False, error, "free resources on the node",
             f"{host} has not the free GPUs (generic resources) or memory that a rank asks for: see what runs there "
             f"(docker ps), and run playbooks/docker.yml to declare its GPUs",
         )  # fmt: skip
-    elif "no suitable node" in error:
+    elif kind == errors.UNPLACED:
         hint = (
             f"no node takes rank {rank}: {host} is drained, down or without its label. Run playbooks/swarm.yml "
             f"(docker node ls; docker node inspect {host})"
         )
         case.say(3, rank, "task", False, error, "a running task", hint)
-    elif "no such image" in error.lower():
+    elif kind == errors.IMAGE:
         case.say(4, rank, "image", False, error, "the image is on the host", f"run playbooks/image.yml --limit {host}")
-    elif "address already in use" in error.lower() or "already allocated" in error.lower():
+    elif kind == errors.MEMORY:
+        case.say(4, rank, "task", False, error, "a running task", out_of_memory(host))
+    elif kind == errors.PORT:
         case.say(10, rank, "task", False, error, "a free port", f"free that port on {host}")
     elif error:
         case.say(3, rank, "task", False, error, "a running task",
