@@ -213,6 +213,13 @@ actions:
   type: list
   elements: str
   sample: ["update service node0: image", "repair service node1: Mode.Replicated.Replicas"]
+changes:
+  description:
+    - The same for programs, a record for each of RV(actions). C(parts) are the keys of the definition that differ.
+  returned: if O(state) is V(present) or V(absent)
+  type: list
+  elements: dict
+  sample: [{verb: update, kind: service, name: node0, parts: [image]}]
 running:
   description: Whether any task of the stack is running or about to. In check mode too, where it tells about now.
   returned: always

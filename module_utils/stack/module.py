@@ -9,6 +9,7 @@ from typing import Any
 from ..docker.cli import DockerCli
 from ..docker.module import DockerModule
 from ..masking import secrets_of
+from .action import told
 from .apply import check_definition, execute, former_contents, missing_externals, prune_contents
 from .compose.canonical import NAME_LIMIT, prepare
 from .compose.load import is_path
@@ -65,7 +66,7 @@ def present(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
     spare_others(docker, stack, plan, live)
     if plan.detached_services:
         check_definition(docker, prepared)
-    result.update(actions=plan.actions, changed=bool(plan.actions))
+    result.update(told(plan.actions))
     if module._diff:
         result["diff"] = plan.diffs + content_diffs(docker, prepared, record)
     if plan.deploy:
@@ -116,13 +117,13 @@ def describe(live: Live) -> dict[str, Any]:
 def absent(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
     params = module.params
     actions, warnings = remove_stack(docker, params["name"], params["wait_timeout"], module.check_mode)
-    result.update(actions=actions, changed=bool(actions))
+    result.update(told(actions))
     for warning in warnings:
         module.warn(warning)
     if module.check_mode and actions:
         result.update(describe(read_live(docker, params["name"])))
     if module._diff and actions:
-        before = {"parts": [action[len("remove ") :] for action in actions]}
+        before = {"parts": [action.what for action in actions]}
         result["diff"] = [make_diff(f"stack {params['name']}", before, None)]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..docker.cli import DockerCli
 from ..masking import mask
+from .action import Action
 from .compose.canonical import Content, Prepared, network_name, service_view
 from .diff import _HIDDEN, differences, make_diff, pick, shorten
 from .live import Live, is_job, service_mode, short_name
@@ -15,13 +16,15 @@ from .wait import StackFailure, _task_lines, why_failed
 
 # A network of which nothing is said.
 OVERLAY = {"driver": "overlay"}
+# Of a network, config or secret that someone has put in the place of ours.
+ANOTHER = "(it is not the one that was deployed)"
 
 
 @dataclass
 class Plan:
-    """What has to be done. `actions` is for people; the rest is for `execute`."""
+    """What has to be done."""
 
-    actions: list[str] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
     deploy: bool = False
     removed_services: list[str] = field(default_factory=list)
     recreated_networks: list[str] = field(default_factory=list)
@@ -34,6 +37,14 @@ class Plan:
     failed_before: list[str] = field(default_factory=list)
     diffs: list[dict[str, str]] = field(default_factory=list)
     known: Record | None = None
+
+    def services(self) -> set[str]:
+        """Those about which something is done."""
+        return {action.name for action in self.actions if action.kind == "service"}
+
+
+def _differing(verb: str, kind: str, name: str, paths: list[str]) -> Action:
+    return Action(verb, kind, name, why=shorten(paths), parts=sorted({path.partition(".")[0] for path in paths}))
 
 
 def own_networks(stack: str, definition: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -62,7 +73,7 @@ def make_plan(
         for full_name in sorted(live.services):
             name = short_name(stack, full_name)
             if name not in definition["services"]:
-                plan.actions.append(f"remove service {name}")
+                plan.actions.append(Action("remove", "service", name))
                 plan.removed_services.append(full_name)
                 before = normal_spec(live.services[full_name], live.networks)
                 plan.diffs.append(make_diff(f"service {name}", before, None))
@@ -81,7 +92,7 @@ def make_plan(
     if live.services and volumes != definition["volumes"]:
         plan.diffs.append(make_diff("volumes", volumes, definition["volumes"]))
         if record:
-            plan.actions.append(f"update volumes: {shorten(differences(volumes, definition['volumes']))}")
+            plan.actions.append(_differing("update", "volumes", "", differences(volumes, definition["volumes"])))
             plan.deploy = True
     _plan_restarts(definition, live, redeploy, plan)
     if plan.deploy:
@@ -97,12 +108,12 @@ def _plan_networks(
     present = {row["Name"]: row["ID"] for row in live.networks.values() if row.get("Scope") == "swarm"}
     for name, network in sorted(wanted.items()):
         if name not in present:
-            plan.actions.append(f"create network {name}")
+            plan.actions.append(Action("create", "network", name))
             plan.deploy = True
             plan.diffs.append(make_diff(f"network {name}", None, network or OVERLAY))
         elif record and name in known and (known[name] != network or record.networks.get(name) != present[name]):
-            behind_our_back = "" if known[name] != network else " (it is not the one that was deployed)"
-            plan.actions.append(f"recreate network {name}{behind_our_back}")
+            behind_our_back = "" if known[name] != network else ANOTHER
+            plan.actions.append(Action("recreate", "network", name, behind_our_back))
             plan.deploy = True
             plan.recreated_networks.append(name)
             before, after = (known[name], network) if known[name] != network else ({"id": "another"}, {"id": "new"})
@@ -111,7 +122,7 @@ def _plan_networks(
     if prune:
         for name in sorted(live.own_networks):
             if name not in wanted:
-                plan.actions.append(f"remove network {name}")
+                plan.actions.append(Action("remove", "network", name))
                 plan.obsolete_networks.append(name)
                 plan.diffs.append(make_diff(f"network {name}", known.get(name) or OVERLAY, None))
 
@@ -163,7 +174,8 @@ def _plan_contents(definition: dict[str, Any], live: Live, record: Record | None
     plan.known_contents = record.contents if record else {}
     for content, identifier in sorted(plan.known_contents.items()):
         if content in wanted and used.get(content, identifier) != identifier:
-            plan.actions.append(f"recreate {content} (it is not the one that was deployed)")
+            kind, _, name = content.partition(" ")
+            plan.actions.append(Action("recreate", kind, name, ANOTHER))
             plan.deploy = True
             plan.recreated_contents.append(content)
             plan.diffs.append(make_diff(content, {"id": used[content]}, {"id": "new"}))
@@ -178,17 +190,17 @@ def _plan_services(stack: str, definition: dict[str, Any], live: Live, record: R
         full_name = f"{stack}_{name}"
         after = service_view(definition, name)
         if full_name not in live.services:
-            plan.actions.append(f"create service {name}")
+            plan.actions.append(Action("create", "service", name))
             plan.deploy = True
             plan.diffs.append(make_diff(f"service {name}", None, after))
             continue
         if service_mode(live.services[full_name]["Spec"])[0] != after["deploy"].get("mode", "replicated"):
-            plan.actions.append(f"recreate service {name}: swarm cannot change its mode")
+            plan.actions.append(Action("recreate", "service", name, why="swarm cannot change its mode"))
             if full_name not in plan.detached_services:
                 plan.detached_services.append(full_name)
         spec = normal_spec(live.services[full_name], live.networks)
         if record is None or name not in record.definition.get("services", {}) or full_name not in record.live:
-            plan.actions.append(f"adopt service {name}")
+            plan.actions.append(Action("adopt", "service", name))
             plan.deploy = True
             if spec["TaskTemplate"]["ContainerSpec"]["Image"].partition("@")[0] != after["image"].partition("@")[0]:
                 plan.foreign_images.append(full_name)
@@ -200,9 +212,9 @@ def _plan_services(stack: str, definition: dict[str, Any], live: Live, record: R
         if "TaskTemplate.ContainerSpec.Image" in drift:
             plan.foreign_images.append(full_name)
         if changed:
-            plan.actions.append(f"update service {name}: {shorten(changed)}")
+            plan.actions.append(_differing("update", "service", name, changed))
         if drift:
-            plan.actions.append(f"repair service {name}: {shorten(drift)}")
+            plan.actions.append(_differing("repair", "service", name, drift))
             # Masked while the items of a list are still beside each other.
             before = {**before, "live": pick(mask(spec, _HIDDEN), drift)}
             after = {**after, "live": pick(mask(record.live[full_name], _HIDDEN), drift)}
@@ -210,13 +222,13 @@ def _plan_services(stack: str, definition: dict[str, Any], live: Live, record: R
             plan.deploy = True
             plan.diffs.append(make_diff(f"service {name}", before, after))
         elif full_name in plan.detached_services:
-            plan.actions.append(f"recreate service {name}: what it uses is recreated")
+            plan.actions.append(Action("recreate", "service", name, why="what it uses is recreated"))
 
 
 def _plan_restarts(definition: dict[str, Any], live: Live, redeploy: str, plan: Plan) -> None:
     if redeploy == "never":
         return
-    touched = {action.split()[2].rstrip(":") for action in plan.actions if action.split()[1] == "service"}
+    touched = plan.services()
     for state in live.states():
         if state.name not in definition["services"] or state.full_name in plan.detached_services:
             continue
@@ -225,9 +237,9 @@ def _plan_restarts(definition: dict[str, Any], live: Live, redeploy: str, plan: 
         if state.name in touched:
             continue
         if redeploy == "always":
-            plan.actions.append(f"restart service {state.name}")
+            plan.actions.append(Action("restart", "service", state.name))
         elif state.failed:
-            plan.actions.append(f"restart service {state.name}: {why_failed(state)}")
+            plan.actions.append(Action("restart", "service", state.name, why=why_failed(state)))
         else:
             continue
         plan.restarted.append(state.full_name)
@@ -238,14 +250,15 @@ def _plan_restarts(definition: dict[str, Any], live: Live, redeploy: str, plan: 
 
 def _plan_jobs(stack: str, definition: dict[str, Any], live: Live, plan: Plan) -> None:
     """Docker updates each service that it is given, and a job runs at each update (moby/swarmkit UpdateService)."""
-    touched = {action.split()[2].rstrip(":") for action in plan.actions if action.split()[1] == "service"}
+    touched = plan.services()
     for full_name in sorted(set(live.services) - set(plan.detached_services)):
         name = short_name(stack, full_name)
         if is_job(live.services[full_name]) and name in definition["services"]:
             plan.restarted = [other for other in plan.restarted if other != full_name]
             plan.failed_before = [other for other in plan.failed_before if other != full_name]
             if name not in touched:
-                plan.actions.append(f"run service {name} again: docker runs each job of a stack that it deploys")
+                why = "docker runs each job of a stack that it deploys"
+                plan.actions.append(Action("run", "service", name, "again", why))
 
 
 def endless_services(definition: dict[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from ..docker.cli import ANSWER_TIMEOUT, DEPLOY_TIMEOUT, DockerCli
+from .action import Action
 from .live import inspect_all, list_objects, list_services, list_tasks, stack_filter
 from .others import TAKE_OFF, attached_containers
 from .wait import POLL, StackFailure
@@ -16,7 +17,6 @@ class Remains:
     """What is left of a stack."""
 
     services: dict[str, str] = field(default_factory=dict)
-    tasks: list[str] = field(default_factory=list)
     networks: dict[str, str] = field(default_factory=dict)
     configs: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
@@ -25,18 +25,18 @@ class Remains:
     def __bool__(self) -> bool:
         return any(self.__dict__.values())
 
-    def sentences(self) -> list[str]:
-        named = [
-            f"{kind} {name}"
+    def removal(self) -> list[Action]:
+        return [
+            Action("remove", kind, name)
             for kind, names in (
                 ("service", self.services),
                 ("network", self.networks),
                 ("config", self.configs),
                 ("secret", self.secrets),
+                ("container", self.containers),
             )
             for name in sorted(names)
         ]
-        return named + self.tasks + [f"container {name}" for name in self.containers]
 
 
 def find_remains(docker: DockerCli, stack: str) -> Remains:
@@ -71,10 +71,10 @@ def wait_tasks_gone(docker: DockerCli, ids: list[str], deadline: float) -> list[
         time.sleep(POLL / 2)
 
 
-def remove_stack(docker: DockerCli, stack: str, timeout: int, check_mode: bool) -> tuple[list[str], list[str]]:
+def remove_stack(docker: DockerCli, stack: str, timeout: int, check_mode: bool) -> tuple[list[Action], list[str]]:
     """Remove a stack until nothing of it is left. Returns actions and warnings."""
     remains = find_remains(docker, stack)
-    actions = [f"remove {what}" for what in remains.sentences()]
+    actions = remains.removal()
     if check_mode or not remains:
         return actions, []
     deadline = time.monotonic() + timeout
@@ -97,7 +97,7 @@ def remove_stack(docker: DockerCli, stack: str, timeout: int, check_mode: bool) 
         if not remains:
             return actions, warnings
         if time.monotonic() > deadline:
-            left = ", ".join(remains.sentences())
+            left = ", ".join(action.what for action in remains.removal())
             users = attached_containers(docker, list(remains.networks)) if remains.networks else []
             why = f"{', '.join(users)}, which no service made, uses its network: {TAKE_OFF}" if users else said
             raise StackFailure(f"Stack {stack} is not gone after {timeout} s: left are {left}. {why}".strip())

@@ -231,6 +231,7 @@ def training_way(stack: str, compared: dict[str, Any], replace: bool, fresh: boo
     """
     said = {"refusal": "", "ends": ""}
     services, actions = compared.get("services") or [], list(compared.get("actions") or [])
+    changes: list[dict[str, Any]] = compared.get("changes") or []
     runs = bool(compared.get("running"))
     failed = bool((compared.get("state") or {}).get("failed"))
     if runs and failed and (actions or fresh or checks):
@@ -241,8 +242,9 @@ def training_way(stack: str, compared: dict[str, Any], replace: bool, fresh: boo
             return said
         if replace:
             return {**said, "ends": f"{stack} is training, and is ended in order (training_replace)."}
+        command = any("command" in change["parts"] for change in changes)
         what = (
-            f"what you ask for differs from what runs: {'; '.join(differs)}{COMMAND if re.search(': command|, command', str(differs)) else ''}"
+            f"what you ask for differs from what runs: {'; '.join(differs)}{COMMAND if command and not fresh else ''}"
             if differs
             else "the check would share its names and its wire"
         )
@@ -250,7 +252,7 @@ def training_way(stack: str, compared: dict[str, Any], replace: bool, fresh: boo
     if fresh:
         return {**said, "ends": f"{stack} starts over: the old run is collected and moved aside (training_fresh)."}
     # What has ended well leaves a check alone in peace: nothing of it runs.
-    if services and (failed or not checks) and any(not action.startswith("restart ") for action in actions):
+    if services and (failed or not checks) and any(change["verb"] != "restart" for change in changes):
         return {
             **said,
             "ends": f"Another run of {stack} begins: the one that has ended is collected and removed first.",

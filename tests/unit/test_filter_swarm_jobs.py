@@ -16,18 +16,19 @@ from ansible_collections.ddp.swarm.plugins.filter.swarm_jobs import (
     stranger_refusals,
     training_way,
 )
+from ansible_collections.ddp.swarm.plugins.module_utils.stack.action import Action, told
 
 
-def compared(*actions: str, running: bool = False, failed: bool = False, services: int = 2) -> dict[str, Any]:
+def compared(*actions: Action, running: bool = False, failed: bool = False, services: int = 2) -> dict[str, Any]:
     ranks = [
         {"name": f"node{rank}", "failed": int(failed and rank == 1), "running": int(running and not (failed and rank == 1)), "starting": 0}
         for rank in range(services)
     ]  # fmt: skip
-    return {"actions": list(actions), "running": running, "state": {"failed": failed}, "services": ranks}
+    return {**told(list(actions)), "running": running, "state": {"failed": failed}, "services": ranks}
 
 
-UPDATE = "update service node0: command"
-RESTART = "restart service node1: failed on host2 with exit code 1"
+UPDATE = Action("update", "service", "node0", why="command", parts=["command"])
+RESTART = Action("restart", "service", "node1", why="failed on host2 with exit code 1")
 
 
 def way(what: dict[str, Any], replace: bool = False, fresh: bool = False, checks: bool = False) -> dict[str, str]:
@@ -36,7 +37,7 @@ def way(what: dict[str, Any], replace: bool = False, fresh: bool = False, checks
 
 @pytest.mark.parametrize("checks", [False, True])
 def test_nothing_is_in_the_way_of_the_first_start(checks: bool) -> None:
-    nothing = compared("create service node0", services=0)
+    nothing = compared(Action("create", "service", "node0"), services=0)
     assert way(nothing, checks=checks) == {"refusal": "", "ends": ""}
     assert way({}, checks=checks) == {"refusal": "", "ends": ""}
 
@@ -45,13 +46,22 @@ def test_a_job_in_progress_is_refused_with_the_difference_and_the_variable() -> 
     said = way(compared(UPDATE, running=True))
     assert said["ends"] == ""
     assert said["refusal"].startswith(
-        f"job is training, and what you ask for differs from what runs: {UPDATE} (the command comes of training_script, training_args and "
+        f"job is training, and what you ask for differs from what runs: {UPDATE.sentence} (the command comes of training_script, training_args and "
         "training_command). Let it finish, or replace it: training_replace=true"
     )
     assert "docker stack rm" not in said["refusal"]
     over = way(compared(running=True), fresh=True)["refusal"]
     assert "start over (training_fresh)" in over
     assert "training_replace=true" in over
+
+
+def test_only_a_command_that_differs_is_explained() -> None:
+    """By the records: a network or a variable may have that word in its name."""
+    for action in (
+        Action("update", "service", "node0", why="environment.A, commands", parts=["commands", "environment"]),
+        Action("create", "network", "job_x", why="command"),
+    ):
+        assert "training_command" not in way(compared(action, running=True))["refusal"]
 
 
 @pytest.mark.parametrize("fresh", [False, True])

@@ -39,6 +39,8 @@ class TestPresent:
         predicted = call(compose=[definition(**change)], check=True)
         made = call(compose=[definition(**change)], wait_for="running")
         assert made["actions"] == predicted["actions"] == [f"update service node1: {path}"]
+        part = path.partition(".")[0]
+        assert made["changes"] == [{"verb": "update", "kind": "service", "name": "node1", "parts": [part]}]
         assert made["diff"] == predicted["diff"]
         assert [diff["before_header"] for diff in made["diff"]] == ["service node1"]
         assert not call(compose=[definition(**change)])["changed"]

@@ -185,7 +185,14 @@ class TestSteps:
             containers=["x"],
         )
         assert remains
-        assert remains.sentences() == ["service s", "network n1", "network n2", "config c", "secret t", "container x"]
+        assert [action.what for action in remains.removal()] == [
+            "service s",
+            "network n1",
+            "network n2",
+            "config c",
+            "secret t",
+            "container x",
+        ]
         assert not Remains()
 
     def test_a_container_that_stays_is_left(self, swarm, call):

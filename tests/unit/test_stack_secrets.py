@@ -222,7 +222,7 @@ class TestShortSecrets:
         expected = call(compose=[{**plain, "secrets": {"t": {"content": "another text"}}}], check=True)
         for secret in ("1", "0", "host", "de", "node", "run", "task", "svc"):
             made = call(compose=[{**plain, "secrets": {"t": {"content": secret}}}], check=True)
-            for key in ("actions", "state", "services", "tasks", "failures", "changed", "running"):
+            for key in ("actions", "changes", "state", "services", "tasks", "failures", "changed", "running"):
                 assert made[key] == expected[key], (secret, key)
 
     def test_it_is_hidden_where_it_stands_alone(self, swarm, call):
