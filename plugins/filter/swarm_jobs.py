@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
+from ..module_utils.docker.cli import DockerError, parse_json_lines
 from ..module_utils.masking import mask
 from ..module_utils.names import CHECK
 from ..module_utils.text import printable_all
@@ -17,9 +19,14 @@ DISTURB = (
     "swarm_disturb_training=true"
 )
 OWN = "if it is the job of this run, training_replace=true ends it in order first"
-NODE = re.compile(
-    r"(?P<name>\S+)  (?P<state>\S+)  (?P<availability>\S+)  (?P<manager>\w*(?: \w+)?)  engine (?P<engine>\S*)", re.ASCII
-)
+# What a program reads of a node, and how `docker node ls` calls it.
+NODE = {
+    "name": "Hostname",
+    "state": "Status",
+    "availability": "Availability",
+    "manager": "ManagerStatus",
+    "engine": "EngineVersion",
+}
 RANK_SERVICE = re.compile(r"(.+)_node(\d+)", re.ASCII)
 
 
@@ -81,7 +88,7 @@ def job_status(
 ) -> dict[str, Any]:
     """What a program reads of the jobs; `schema` changes when a field is renamed or goes.
 
-    `used` is what training_usage_info said, by host. Of a rank only its own host is believed. `nodes` are lines of _training_node_format.
+    `used` is what training_usage_info said, by host. Of a rank only its own host is believed. `nodes` are lines of `docker node ls` in JSON.
     """
     fields = ("rank", "host", "state", "exit_code", "error", "since", "restarts", "last")
     told = [
@@ -100,8 +107,21 @@ def job_status(
         }
         for job in jobs
     ]
-    found = [match.groupdict() for match in map(NODE.fullmatch, nodes or []) if match]
-    return {"schema": 1, "at": at, "jobs": printable_all(mask(told)), "nodes": printable_all(found)}
+    return {"schema": 1, "at": at, "jobs": printable_all(mask(told)), "nodes": node_records(nodes or [])}
+
+
+def node_records(lines: list[str]) -> list[dict[str, str]]:
+    """The nodes of `docker node ls` in JSON, one a line; a line that is none is left out."""
+    rows: list[dict[str, Any]] = []
+    for line in lines:
+        with contextlib.suppress(DockerError):
+            rows += parse_json_lines(line)
+    return [{key: str(printable_all(str(row.get(name) or ""))) for key, name in NODE.items()} for row in rows]
+
+
+def node_report(lines: list[str]) -> list[str]:
+    """What a person reads of them: a line for each."""
+    return ["  ".join([*list(node.values())[:-1], f"engine {node['engine']}"]) for node in node_records(lines)]
 
 
 def job_slow(job: dict[str, Any], used: dict[str, Any] | None) -> str:
@@ -273,6 +293,7 @@ class FilterModule:
             "jobs_at_stake": jobs_at_stake,
             "lost_snapshot": lost_snapshot,
             "missing_jobs": missing_jobs,
+            "node_report": node_report,
             "running_jobs": running_jobs,
             "stranger_refusals": stranger_refusals,
             "training_way": training_way,

@@ -1,5 +1,6 @@
 """What is made of the jobs of a swarm, and what is done with one before another takes its place."""
 
+import json
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from ansible_collections.ddp.swarm.plugins.filter.swarm_jobs import (
     jobs_at_stake,
     lost_snapshot,
     missing_jobs,
+    node_report,
     running_jobs,
     stranger_refusals,
     training_way,
@@ -215,10 +217,15 @@ def test_what_a_program_reads_of_a_job() -> None:
     assert sorted(told["jobs"][0]["ranks"][0]) == [
         "error", "exit_code", "host", "last", "lines", "rank", "restarts", "since", "state", "usage",
     ]  # fmt: skip
-    lines = ["host1  Ready  Active  Leader  engine 26.1.5", "host2  Down  Drain    engine 20.10.24", "\x1b[2J nonsense"]
+    rows = [
+        {"Hostname": "host1", "Status": "Ready", "Availability": "Active", "ManagerStatus": "Leader", "EngineVersion": "26.1.5"},
+        {"Hostname": "a  b\x1b[2J", "Status": "Down", "Availability": "Drain", "ManagerStatus": "", "EngineVersion": "20.10.24"},
+    ]  # fmt: skip
+    lines = [*map(json.dumps, rows), "\x1b[2J nonsense", "[]"]
+    assert node_report(lines) == ["host1  Ready  Active  Leader  engine 26.1.5", "a  b  Down  Drain    engine 20.10.24"]
     assert job_status([], "", None, lines)["nodes"] == [
         {"name": "host1", "state": "Ready", "availability": "Active", "manager": "Leader", "engine": "26.1.5"},
-        {"name": "host2", "state": "Down", "availability": "Drain", "manager": "", "engine": "20.10.24"},
+        {"name": "a  b", "state": "Down", "availability": "Drain", "manager": "", "engine": "20.10.24"},
     ]
     secret = job_status([{**SEEN, "progress": "login https://ada:geheimnis@host/"}], "")
     assert "geheimnis" not in str(secret)
