@@ -1,4 +1,4 @@
-"""Filter: which volumes of a host are a stack's."""
+"""Filters: which volumes of a host are a job's."""
 
 from __future__ import annotations
 
@@ -45,4 +45,4 @@ def job_of_volume(name: str, sources: list[str]) -> str:
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"stack_volumes": stack_volumes, "job_volumes": job_volumes, "job_of_volume": job_of_volume}
+        return {"job_volumes": job_volumes, "job_of_volume": job_of_volume}
