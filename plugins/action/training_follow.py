@@ -31,25 +31,31 @@ RANK = re.compile(r"node\d{1,5}", re.ASCII)
 
 
 class Lines:
-    """What one service writes, from the moment on at which one begins to look."""
+    """What one service writes, from the moment on at which one begins to look, and of the attempt that runs then before it."""
 
     def __init__(self, service: str, before: int = 1) -> None:
         self.service, self.before = service, before
         # The time of the last line, and what was shown of that time.
         self.seen, self.said = "", set[str]()
+        self.earlier: set[str] | None = None
 
-    @property
-    def command(self) -> list[str]:
-        # A bar that has run for hours is one line, of which each look would get all.
-        since = ["--since", self.seen, "--tail", str(READ_AT_ONCE)] if self.seen else ["--tail", str(self.before)]
-        return ["docker", "service", "logs", "--raw", "--timestamps", *since, self.service]
+    def commands(self, tasks: list[dict[str, Any]]) -> list[list[str]]:
+        """`tasks` are those of the service, newest first. Docker keeps the logs of dead ones, and of a service shows so many lines of each."""
+        ask = ["docker", "service", "logs", "--raw", "--timestamps"]
+        if self.seen:
+            # A bar that has run for hours is one line, of which each look would get all.
+            return [[*ask, "--since", self.seen, "--tail", str(READ_AT_ONCE), self.service]]
+        if self.earlier is None and tasks:
+            self.earlier = {task["id"] for task in tasks[1:]}
+        current = [task["id"] for task in tasks if task["node"] and task["id"] not in (self.earlier or ())]
+        return [[*ask, "--tail", str(self.before), task] for task in current]
 
-    def new(self, stdout: str, stderr: str, pattern: re.Pattern[str]) -> list[tuple[str, str]]:
+    def new(self, streams: list[str], pattern: re.Pattern[str]) -> list[tuple[str, str]]:
         """Time and text of each line that is new or has grown, such as that of a progress bar, in the last state that is asked for."""
         fresh: list[tuple[str, str]] = []
         began = time_key(self.seen)
         # Docker shows the tasks that a service has had side by side, not one after the other.
-        for stamp, text in sorted(stamped(stdout, stderr), key=lambda row: time_key(row[0])):
+        for stamp, text in sorted(stamped(*streams), key=lambda row: time_key(row[0])):
             if not stamp or time_key(stamp) < began:
                 continue
             if stamp != self.seen:
@@ -134,10 +140,13 @@ class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
         wide = max(map(len, self.ranks), default=0)
         fresh: list[tuple[str, str, str]] = []
         for name, lines in self.ranks.items():
-            arguments = {"_uses_shell": False, "argv": lines.command}
-            answer = self.look("ansible.legacy.command", arguments, task_vars)
-            new = lines.new(str(answer.get("stdout", "")), str(answer.get("stderr", "")), self.pattern)
-            fresh += [(time_key(stamp), name, text) for stamp, text in new]
+            commands = lines.commands([task for task in info.get("tasks", []) if task["service"] == name])
+            answers = [
+                self.look("ansible.legacy.command", {"_uses_shell": False, "argv": command}, task_vars)
+                for command in commands
+            ]
+            streams = [str(answer.get(stream, "")) for answer in answers for stream in ("stdout", "stderr")]
+            fresh += [(time_key(stamp), name, text) for stamp, text in lines.new(streams, self.pattern)]
         if not self.every_rank:
             return list(settled(text for _stamp, _name, text in fresh))
         return [f"{name:{wide}} | {text}" for _stamp, name, text in sorted(fresh, key=lambda line: line[0])]

@@ -442,15 +442,15 @@ class Docker:
             raise NotPlayed("the stand-in shows raw logs, and does not follow them")
         held = [service] if service is None else self.swarm.tasks_of(service["Spec"]["Name"])[::-1]
         tasks = [task] if service is None else held
-        lines = [line for each in tasks if each for line in self._lines(each)]
-        lines += self.logs.get(service["Spec"]["Name"], []) if service else []
-        lines = [line for line in lines if moment_of(line[0]) <= self.swarm.clock.now]
-        since = parsed.one("since")
-        if since:
-            lines = [line for line in lines if moment_of(line[0]) >= moment_of(since)]
-        if parsed.one("tail", "all") != "all":
-            count = int(parsed.one("tail"))
-            lines = lines[-count:] if count else []
+        logs = [self._lines(each) for each in tasks if each]
+        logs += [self.logs.get(service["Spec"]["Name"], [])] if service else []
+        since, tail = parsed.one("since"), parsed.one("tail", "all")
+        lines: list[tuple[str, str, str]] = []
+        for log in logs:
+            log = [line for line in log if moment_of(line[0]) <= self.swarm.clock.now]
+            log = [line for line in log if not since or moment_of(line[0]) >= moment_of(since)]
+            # So many of each task.
+            lines += log[-int(tail) or len(log) :] if tail != "all" else log
         shown = {
             stream: "".join(
                 f"{fixed(when)} {text}\n" if parsed.has("timestamps") else f"{text}\n"

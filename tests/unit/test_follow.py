@@ -125,7 +125,7 @@ def test_a_container_gives_no_line_a_time(swarm, call, follow, end):
 )
 def test_what_is_no_time_is_no_line(follow, stamp):
     lines = follow.plugin.Lines("demo_node0")
-    assert (lines.new(f"{stamp} text", "", re.compile("")), lines.seen) == ([], "")
+    assert (lines.new([f"{stamp} text"], re.compile("")), lines.seen) == ([], "")
 
 
 def test_a_progress_bar_is_shown_as_it_stands(swarm, call, follow):
@@ -169,6 +169,38 @@ def test_a_sign_of_life_when_nothing_is_said_for_long(swarm, call, follow):
     # After 120 s without a word, and again 120 s after the word at 130 s.
     assert [line for line in follow.shown if line not in signs] == ["  begin", "  late"]
     assert len(signs) == 2
+
+
+@pytest.mark.parametrize("every_rank", [False, True])
+def test_no_line_of_an_earlier_attempt_is_shown(swarm, call, follow, every_rank):
+    """Swarm keeps dead tasks with their logs. Of the attempt that runs, which may not have written yet, all lines are shown."""
+    compose = definition()
+    for service in compose["services"].values():
+        service["deploy"]["restart_policy"] = {"condition": "on-failure", "delay": "1s"}
+    twice = [("failed", 1, "early"), ("failed", 1, "late", 12), ("complete", 0, "", 30)]
+    swarm.outcomes = {"demo_node0": twice, "demo_node1": ("complete", 0, "", 60)}
+    call(compose=[compose], later=0)
+    swarm.swarm.settle(4)
+    newest, dead = swarm.swarm.tasks_of("demo_node0")
+    swarm.log(dead["ID"], f"{stamp(swarm.clock.now - 3)} of the dead one")
+    swarm.log(newest["ID"], f"{stamp(swarm.clock.now + 1)} second attempt")
+    swarm.log("demo_node0.1", f"{stamp(swarm.clock.now + 25)} third attempt")
+    follow(every_rank=every_rank)
+    mark = "  node0 | " if every_rank else "  "
+    said = [line for line in follow.shown if "failed" not in line]
+    assert said == [f"{mark}second attempt", f"{mark}third attempt"]
+
+
+def test_an_attempt_that_dies_before_it_was_heard_is_shown(swarm, call, follow):
+    compose = definition()
+    for service in compose["services"].values():
+        service["deploy"]["restart_policy"] = {"condition": "on-failure", "delay": "1s"}
+    done = ("complete", 0, "", 60)
+    swarm.outcomes = {"demo_node0": [("failed", 1, "task: non-zero exit (1)", 2), done], "demo_node1": done}
+    call(compose=[compose], later=0)
+    swarm.log(swarm.newest("demo_node0")["ID"], f"{stamp(swarm.clock.now + 1)} its last word")
+    follow()
+    assert follow.shown == ["  node0 on host1 failed: task: non-zero exit (1)", "  its last word"]
 
 
 def test_what_fails_meanwhile_is_told_once(swarm, call, follow):
