@@ -2,7 +2,8 @@
 
 What an inventory calls like our settings may be another project's: docker_edition is none of ours, and a role of others reads it. So a name
 is refused in an inventory only if it is a slip of the hand away from one of ours. On the command line no other project reads along: there
-each name that begins like ours has to be one. `ddp_others` names what is another's all the same.
+each name that begins like ours has to be one. Where only we would begin a name so, one that nothing reads in an inventory is told in a
+warning. `ddp_others` names what is another's all the same.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import BOOLEANS
 from ansible.parsing.dataloader import DataLoader
+from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 from jinja2 import Undefined, UndefinedError, pass_context
 from jinja2.runtime import Context
 
-PREFIXES = ("docker_", "swarm_", "image_", "preflight_", "training_", "lab_", "lock_", "monitoring_")
+display = Display()
+PREFIXES = ("docker_", "swarm_", "image_", "preflight_", "training_", "lab_", "lock_", "monitoring_", "teardown_")
+# With which no other project's names begin that we know of.
+OWN_PREFIXES = ("training_", "preflight_", "swarm_", "teardown_")
 # Given to playbooks, or handed from one role to the next.
 BESIDE = {
     "docker_upgradable", "image_ref", "lab_authorized_keys", "swarm_backup_dir", "swarm_backup_name", "swarm_busy",
@@ -118,9 +123,13 @@ def distance(one: str, other: str) -> int:
     return row[-1]
 
 
+def plain_name(name: str) -> str:
+    return name.casefold().replace("-", "_")
+
+
 def nearest(name: str, ours: Iterable[str]) -> str:
     """Which of our names is meant by this one, by a slip of the hand; empty if none."""
-    plain = name.casefold().replace("-", "_")
+    plain = plain_name(name)
     prefix = next((prefix for prefix in PREFIXES if plain.startswith(prefix)), "")
     allowed = 2 if prefix and len(plain) - len(prefix) >= LONG else 1
     # A slip changes two letters of the set at most, which is counted much faster.
@@ -129,24 +138,52 @@ def nearest(name: str, ours: Iterable[str]) -> str:
     return min((found for found in near if found[0] <= allowed), default=(0, ""))[1]
 
 
+def names_known(ours: Iterable[str]) -> set[str]:
+    return {*ours, *(name for name in SWITCHES if name.startswith(PREFIXES))}
+
+
+def strangers(names: Iterable[str], ours: Iterable[str], others: Iterable[str]) -> list[str]:
+    """What is none of ours. What begins with '_' is private to roles, whose variables a play sees too."""
+    return sorted(name for name in {*names} - names_known(ours) - {*others} - BESIDE if not name.startswith("_"))
+
+
 def name_sentences(given: Iterable[str], typed: Iterable[str], ours: Iterable[str], others: Iterable[str]) -> list[str]:
     """A sentence for each name that is none of `ours` but was meant to be. `typed` are those of the command line, with -e."""
-    known, typed = set(ours), set(typed)
+    known, typed = names_known(ours), set(typed)
     said = []
-    strangers = {*given, *typed} - known - set(others) - BESIDE
-    # What begins with '_' is private to roles, whose variables a play sees too.
-    for name in sorted(name for name in strangers if not name.startswith("_")):
-        plain = name.casefold().replace("-", "_")
-        meant = (ANALOGOUS.get(plain, "") if name in typed else "") or nearest(name, known)
+    for name in strangers({*given, *typed}, ours, others):
+        meant = (ANALOGOUS.get(plain_name(name), "") if name in typed else "") or nearest(name, known)
         if meant:
             said.append(
                 f"{name} is no setting: do you mean {meant}? If it belongs to another project, name it in {OTHERS}: [{name}]."
             )
         elif name in typed and name.startswith(PREFIXES):
             close = difflib.get_close_matches(name, sorted(known), 1, 0)
-            said.append(
-                f"{name} is no setting: the nearest is {close[0]}. roles/{name.split('_')[0]}/README.md lists all."
-            )
+            said.append(f"{name} is no setting: the nearest is {close[0]}. {all_of(name)}")
+    return said
+
+
+def all_of(name: str) -> str:
+    """Where all settings are listed whose names begin like this one."""
+    role = plain_name(name).split("_")[0]
+    return f"{'docs/playbooks.md' if role == 'teardown' else f'roles/{role}/README.md'} lists all."
+
+
+def name_warnings(given: Iterable[str], typed: Iterable[str], ours: Iterable[str], others: Iterable[str]) -> list[str]:
+    """A sentence for each name in an inventory that begins as only ours do and is none, where name_sentences has none for it."""
+    known = names_known(ours)
+    said = []
+    for name in strangers({*given} - {*typed}, ours, others):
+        plain = plain_name(name)
+        if not plain.startswith(OWN_PREFIXES) or nearest(name, known):
+            continue
+        prefix = plain.partition("_")[0] + "_"
+        close = difflib.get_close_matches(plain, sorted(own for own in known if own.startswith(prefix)), 2, 0)
+        script = "A script's own options go into training_args. " if prefix == "training_" else ""
+        said.append(
+            f"{name} is no setting and is ignored. The nearest are {' and '.join(close)}: {all_of(name)} {script}"
+            f"Remove it, or if it belongs to another project, name it in {OTHERS}: [{name}]."
+        )
     return said
 
 
@@ -237,9 +274,10 @@ def setting_refusals(context: Context, roles: str, hosts: list[str]) -> list[str
     views = {host: context.resolve("hostvars")[host] for host in hosts}
     given = {*context.get_all(), *(name for view in views.values() for name in view)}
     others = held(own, OTHERS)
-    said = name_sentences(
-        given, load_extra_vars(DataLoader()), ours, others if isinstance(others, (list, tuple)) else []
-    )
+    names = given, load_extra_vars(DataLoader()), ours, others if isinstance(others, (list, tuple)) else []
+    for warning in name_warnings(*names):
+        display.warning(warning)
+    said = name_sentences(*names)
     for name in SWITCHES:
         value = held(own, name)
         if value is not UNKNOWN and not fits(value, "bool"):

@@ -32,6 +32,7 @@ def test_a_typing_error_on_the_command_line(playbook: Path, site: Site) -> None:
     assert "training_rate is no setting: the nearest is training_" in said
     assert "training_env is a text, and it has to be a mapping" in said
     assert "training_wait_for is 'end': it is started, complete or none." in said
+    assert "is ignored" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("where", ["all", "host"])
@@ -48,10 +49,21 @@ def test_a_typing_error_in_the_inventory(where: str, site: Site) -> None:
     assert "is a text, and it has to be a mapping, such as docker_proxy: {http:" in " ".join(done.stdout.split())
 
 
+def test_a_name_that_nothing_reads_is_told_once(site: Site) -> None:
+    site.variables = {"training_batch_size": 64}
+    site.hosts["workers"]["node2"] = {"preflight_url": "x"}
+    done = site.play(ROOT / "playbooks/docker.yml")
+    assert site.mark.exists(), done.stdout
+    said = " ".join((done.stdout + done.stderr).split())
+    for name in ("training_batch_size", "preflight_url"):
+        assert said.count(f"{name} is no setting and is ignored.") == 1
+
+
 def test_a_neighbours_settings_are_left_alone(site: Site) -> None:
     site.variables = {"docker_edition": "ce", "docker_user": "me", "ddp_others": ["docker_user"], "training_room": 5}
     done = site.play(ROOT / "playbooks/docker.yml")
     assert site.mark.exists(), done.stdout
+    assert "docker_" not in done.stderr
 
 
 def test_a_secret_in_the_wrong_place_is_not_shown(site: Site) -> None:

@@ -79,6 +79,49 @@ def test_a_name_with_our_prefix_on_the_command_line_has_to_be_ours() -> None:
     assert said[0].endswith("roles/training/README.md lists all.")
 
 
+def test_a_switch_of_teardown_is_known_by_its_prefix() -> None:
+    said = settings.name_sentences([], ["teardown_volume", "teardown_images", "teardown_all"], OURS, [])
+    assert [line.partition(".")[0] for line in said] == [
+        "teardown_images is no setting: the nearest is teardown_volumes",
+        "teardown_volume is no setting: do you mean teardown_volumes? If it belongs to another project, name it in ddp_others: [teardown_volume]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("training_batch_size", "training_batch_size is no setting and is ignored. The nearest are training_"),
+        ("TRAINING-BATCH-SIZE", "TRAINING-BATCH-SIZE is no setting and is ignored. The nearest are training_"),
+        ("preflight_url", "preflight_url is no setting and is ignored. The nearest are preflight_"),
+        ("swarm_interface_name", "swarm_interface_name is no setting and is ignored. The nearest are swarm_"),
+        ("teardown_images", "teardown_images is no setting and is ignored. The nearest are teardown_"),
+    ],
+)
+def test_a_name_that_only_we_would_give_is_told_where_an_inventory_has_it(name: str, said: str) -> None:
+    """It is not refused; with -e, it is."""
+    assert settings.name_sentences([name], [], OURS, []) == []
+    (told,) = settings.name_warnings([name], [], OURS, [])
+    assert told.startswith(said)
+    assert told.endswith(f"if it belongs to another project, name it in ddp_others: [{name}].")
+    assert "training_args" in told or not name.casefold().startswith("training")
+    assert settings.name_warnings([name], [name], OURS, []) == settings.name_warnings([name], [], OURS, [name]) == []
+
+
+def test_no_warning_is_given_in_vain() -> None:
+    quiet = {
+        *OURS,
+        *settings.BESIDE,
+        *settings.SWITCHES,
+        "docker_edition",
+        "image_tag_of_others",
+        "_training_env",
+        "script",
+    }
+    assert settings.name_warnings(quiet, [], OURS, []) == []
+    # Refused.
+    assert settings.name_warnings(["training_scrpit"], [], OURS, []) == []
+
+
 def test_a_neighbours_name_that_looks_like_ours_can_be_named() -> None:
     assert (
         settings.name_sentences(["docker_user"], ["training_batch_size"], OURS, ["docker_user", "training_batch_size"])
