@@ -63,6 +63,7 @@ def training_command(settings: Mapping[str, Any], ranks: list[Mapping[str, Any]]
         f"--master_addr={master}",
         f"--master_port={port}",
         f"--rdzv_conf=timeout={settings['training_rendezvous_timeout']}",
+        # --tee is not added for several processes: torchrun writes all that they print into files of the container first, without a bound.
         *words(settings["training_torchrun_args"]),
         # Without it, torchrun takes what looks like an option of its own from the script's arguments, even shortened.
         "--",
