@@ -11,12 +11,19 @@ from collections import Counter
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
-from trainer_runs import records, with_torchrun
+from trainer_runs import TRAINER, records, with_torchrun
 
 KILLS = int(os.environ.get("KILLS") or 100)
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
 JOB = ["8", "3", "--log_every", "1"]
-VARIANTS = [[], ["--workers", "2"], ["--save_every_steps", "17"], ["--accumulate", "3", "--save_every_steps", "5"]]
+BATCHNORM = Path(__file__).with_name("batchnorm_task.py")
+VARIANTS: list[tuple[Path, list[str]]] = [
+    (TRAINER, []),
+    (TRAINER, ["--workers", "2"]),
+    (TRAINER, ["--save_every_steps", "17"]),
+    (TRAINER, ["--accumulate", "3", "--save_every_steps", "5"]),
+    (BATCHNORM, ["--workers", "2", "--save_every_steps", "17"]),
+]
 
 
 def below(pid: int) -> list[int]:
@@ -42,9 +49,9 @@ def all_killed(process: ForkProcess) -> None:
     process.join()
 
 
-def begun(folder: Path, options: list[str]) -> ForkProcess:
+def begun(folder: Path, script: Path, options: list[str]) -> ForkProcess:
     folder.mkdir(exist_ok=True)
-    process, _ = with_torchrun(folder, *JOB, *options, "--snapshot_path", str(folder / "snapshot.pt"))
+    process, _ = with_torchrun(folder, *JOB, *options, "--snapshot_path", str(folder / "snapshot.pt"), script=script)
     return process
 
 
@@ -80,19 +87,19 @@ def test_kills_at_any_moment(tmp_path: Path) -> None:
     chance, hit, kills, runs = random.Random(SEED), Counter[str](), 0, 0
     print(f"SEED={SEED} KILLS={KILLS}", flush=True)
     whole, took = {}, {}
-    for number, options in enumerate(VARIANTS):
+    for number, variant in enumerate(VARIANTS):
         began, folder = time.monotonic(), tmp_path / f"whole{number}"
-        process = begun(folder, options)
+        process = begun(folder, *variant)
         assert waited(process, folder, 600) == "finished", (folder / "torchrun.log").read_text()[-4000:]
         took[number] = time.monotonic() - began
         (whole[number],) = weights(folder)
         all_killed(process)
     while kills < KILLS:
-        variant, folder = chance.randrange(len(VARIANTS)), tmp_path / f"run{runs}"
+        number, folder = chance.randrange(len(VARIANTS)), tmp_path / f"run{runs}"
         runs += 1
         while True:
-            process = begun(folder, VARIANTS[variant])
-            moment, alone = chance.uniform(0, took[variant]), chance.random() < 0.5
+            process = begun(folder, *VARIANTS[number])
+            moment, alone = chance.uniform(0, took[number]), chance.random() < 0.5
             came = waited(process, folder, moment if kills < KILLS else 600)
             if came != "time":
                 break
@@ -107,5 +114,5 @@ def test_kills_at_any_moment(tmp_path: Path) -> None:
             all_killed(process)
         all_killed(process)
         assert came == "finished", (folder / "torchrun.log").read_text()[-4000:]
-        assert weights(folder) == [whole[variant]], f"{VARIANTS[variant]}, SEED={SEED}"
+        assert weights(folder) == [whole[number]], f"{VARIANTS[number]}, SEED={SEED}"
         print(f"{kills} kills, {runs} runs, all bit for bit: {dict(hit)}", flush=True)
