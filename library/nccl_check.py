@@ -127,6 +127,11 @@ options:
     description: The Docker volume in which the rank's launcher has measured how fast it grows.
     type: str
     default: ""
+  gpu_uuids:
+    description: The GPUs of the host that its node is to offer to the swarm, all of them when empty.
+    type: list
+    elements: str
+    default: []
   host_network_port:
     description:
       - TCP port at which the hosts measure the bandwidth between each other, beside the training's network. Each listens
@@ -338,6 +343,11 @@ findings:
     observed: {type: str, returned: always, description: "What was seen."}
     expected: {type: str, returned: always, description: "What would have been right."}
     hint: {type: str, returned: always, description: "What to change."}
+remarks:
+  description: What is worth a look and fails no check, such as a GPU with a power limit below its default. Each has the keys of RV(findings).
+  returned: with O(reports)
+  type: list
+  elements: dict
 layers:
   description: For every layer, its number, its name and a mapping from rank to V(ok), V(fail) or V(not reached).
   returned: with O(reports)
@@ -423,6 +433,7 @@ def argument_spec() -> Json:
         "volumes": {"type": "list", "elements": "dict", "default": []},
         "results": {"type": "str", "default": ""},
         "results_volume": {"type": "str", "default": ""},
+        "gpu_uuids": {"type": "list", "elements": "str", "default": []},
         "host_network_port": {"type": "int", "default": 0},
         "control_peers": {"type": "list", "elements": "dict", "default": [], "options": PEER},
         "reports": {"type": "list", "elements": "dict"},

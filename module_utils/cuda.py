@@ -9,3 +9,9 @@ OLDEST_DRIVERS = {"11": 450, "12": 525, "13": 580}
 def oldest_driver(cuda: str) -> int:
     """The first number of the driver's version, 0 for a CUDA that is not known here."""
     return OLDEST_DRIVERS.get(cuda.split(".")[0], 0)
+
+
+def driver_needed(driver: str, cuda: str) -> int:
+    """Which driver this CUDA needs, if `driver` is older, else 0. One that tells no version is taken to be new enough."""
+    needed, first = oldest_driver(cuda), driver.split(".")[0]
+    return needed if first.isdigit() and int(first) < needed else 0

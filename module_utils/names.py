@@ -40,6 +40,8 @@ LAUNCHED = ["python3", "/ddp-launcher"]
 STACKS = "/dev/shm/.ddp-launcher"
 # What the stack of a job's check is called, after the job's name.
 CHECK = "-preflight"
+# What a node of the swarm offers for each of its GPUs.
+GPU_RESOURCE = "NVIDIA-GPU"
 
 
 def is_address(value: object) -> bool:

@@ -13,6 +13,7 @@ COMPLAINT = re.compile(r"fail|error|couldn't|unable|mismatch|no devices", re.IGN
 NVIDIA = "0x10de"  # https://pci-ids.ucw.cz/read/PC/10de
 SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 DISPLAY = "0x03"  # the class of VGA and 3D controllers
+BRIDGE = "0x0680"  # and that of NVSwitch
 
 
 def devices(listing: str) -> list[str]:
@@ -34,14 +35,14 @@ def devices(listing: str) -> list[str]:
     return found
 
 
-def cards(root: str = "/sys/bus/pci/devices") -> int:
+def cards(root: str = "/sys/bus/pci/devices", kind: str = DISPLAY) -> int:
     def says(device: str, name: str, beginning: str) -> bool:
         try:
             return Path(device, name).read_text().startswith(beginning)
         except OSError:
             return False
 
-    return sum(says(path, "vendor", NVIDIA) and says(path, "class", DISPLAY) for path in glob.glob(f"{root}/*"))
+    return sum(says(path, "vendor", NVIDIA) and says(path, "class", kind) for path in glob.glob(f"{root}/*"))
 
 
 def ask(module: Any, *command: str) -> tuple[str, str]:
@@ -51,10 +52,14 @@ def ask(module: Any, *command: str) -> tuple[str, str]:
     code, out, err = module.run_command([module.get_bin_path("timeout", required=True), SECONDS, *command])
     if code == 124:
         return "", f"{command[0]} gave no answer within {SECONDS} s"
-    lines = [line.strip() for line in f"{out}\n{err}".splitlines() if line.strip()]
-    # nvidia-smi warns of one thing, such as a corrupt infoROM, before it fails of another.
+    return (out, "") if code == 0 else ("", complaint(f"{out}\n{err}\n{command[0]} ended with exit code {code}"))
+
+
+def complaint(said: str) -> str:
+    """The line that tells what is wrong. nvidia-smi warns of one thing, such as a corrupt infoROM, before it fails of another."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     wrong = [line for line in lines if COMPLAINT.search(line)] or lines
-    return (out, "") if code == 0 else ("", wrong[0] if wrong else f"{command[0]} ended with exit code {code}")
+    return wrong[0] if wrong else ""
 
 
 def obstacle(error: str, root: Path = Path("/")) -> str:

@@ -167,6 +167,66 @@ FAULTS = {
         "the GPU at {bus} on {host} had a fault that a reset mends at best (nvidia-smi --gpu-reset, or reboot): see "
         "'journalctl --dmesg --grep Xid' and https://docs.nvidia.com/deploy/xid-errors",
     ),
+    code.GPU_LOST: Fault(
+        5, "GPU count", "the driver has {has} GPUs, nvidia-smi lists {lists}{said}", "the same GPUs in both",
+        "a GPU of {host} or its driver is in trouble: see 'nvidia-smi' and 'journalctl --dmesg --grep NVRM' there, and reboot the host",
+    ),
+    code.GPU_OFFERED: Fault(
+        5, "GPU count", "the host has {has} GPUs to offer, its node in the swarm offers {offers} ({differ})",
+        "each GPU of the host, or those of docker_gpu_uuids",
+        "run playbooks/docker.yml --limit {host}, which offers what nvidia-smi lists there. If a GPU should be there and is not listed, see "
+        "'lspci -d 10de:' and 'journalctl --dmesg --grep NVRM' on {host}",
+    ),
+    code.GPU_HIDDEN: Fault(
+        5, "GPU count", "swarm gave the task {given} GPUs, torch in it sees {sees}", "the GPUs that swarm gave the task",
+        "take CUDA_VISIBLE_DEVICES and NVIDIA_VISIBLE_DEVICES out of training_env and of the image, and run playbooks/docker.yml --limit {host} (generic "
+        "resources, default runtime). 'nvidia-smi -L' in the task tells what the runtime gave it",
+    ),
+    code.GPU_DRIVER: Fault(
+        5, "driver", "the NVIDIA driver {driver}, and the image has CUDA {cuda}", "driver {needed} or newer",
+        "the NVIDIA driver {driver} on {host} is too old for the image's CUDA {cuda}, which needs {needed} or newer: update the driver (and "
+        "reboot; nvidia-smi tells it), or build the image for an older CUDA with image_cuda",
+    ),
+    code.GPU_LANES: Fault(
+        5, "GPU slot", "GPU {index} has {width} of {full} PCIe lanes", "{full} lanes",
+        "a slot of {host} gives GPU {index} fewer lanes than it can use, as boards for two cards do: data comes to it slower (lspci -vv, nvidia-smi -q)",
+    ),
+    code.GPU_GENERATION: Fault(
+        5, "GPU slot", "GPU {index} ran at PCIe generation {generation} under load", "generation {full}, its highest",
+        "GPU {index} on {host} stays below its PCIe generation while it works: look at the slot, the riser and the BIOS' settings "
+        "(nvidia-smi -q, lspci -vv)",
+    ),
+    code.GPU_POWER_CAP: Fault(
+        5, "GPU power", "GPU {index} is capped at {limit:g} W", "its default of {default:g} W",
+        "GPU {index} on {host} was given a lower power limit and computes slower: 'nvidia-smi -i {index} --power-limit={default:g}' gives it its default",
+    ),
+    code.GPU_PERSISTENCE: Fault(
+        5, "GPU driver", "persistence mode is off for {which}", "on",
+        "without it the driver of {host} starts anew with each job, which takes seconds and resets power limits: enable nvidia-persistenced "
+        "(systemctl enable --now nvidia-persistenced), or 'nvidia-smi --persistence-mode=1' after each boot",
+    ),
+    code.GPU_HOT: Fault(
+        5, "GPU temperature", "GPU {index} is at {temperature} degrees C, {left} below what slows it down", "at least {least} below",
+        "GPU {index} on {host} is about to be slowed down: look at its fans and air flow (nvidia-smi -q -d TEMPERATURE)",
+    ),
+    code.FABRIC_MANAGER: Fault(
+        5, "Fabric Manager", "{switches} NVSwitches, and the service nvidia-fabricmanager is {service}", "active",
+        "without Fabric Manager CUDA does not start on {host}: run 'systemctl enable --now nvidia-fabricmanager' on {host}. It has to have the version "
+        "of the driver, {driver}: install that package where it is missing or fails (journalctl -u nvidia-fabricmanager)",
+    ),
+    code.FABRIC_STATE: Fault(
+        5, "NVLink fabric", "GPU {index} has the fabric state {state}, status {status}", "Completed, Success",
+        "GPU {index} of {host} is not in the NVLink fabric: see 'journalctl -u nvidia-fabricmanager' and 'nvidia-smi -q' (Fabric) there, run 'systemctl "
+        "restart nvidia-fabricmanager' on {host}, and if that does not help reboot it",
+    ),
+    code.GPU_DIAG: Fault(
+        5, "DCGM", "{test} does not pass on GPU {gpus}: {said}", "each test of dcgmi diag -r 1 passes",
+        "see 'dcgmi diag -r 1' on {host}, and with its jobs ended 'dcgmi diag -r 3', which looks closer: it says what to do about each test",
+    ),
+    code.GPU_DIAG_SILENT: Fault(
+        5, "DCGM", "dcgmi gave no result: {said}", "the result of dcgmi diag -r 1",
+        "dcgmi is installed on {host} and could not be asked: start its service (systemctl start nvidia-dcgm), and see 'dcgmi diag -r 1' there",
+    ),
     code.GPU_TOO_OLD: Fault(
         5, "GPU and torch", "GPU {index} has compute capability {capability}, the image's torch is built for {built}",
         "a torch that is built for it",

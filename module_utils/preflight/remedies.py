@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..cuda import oldest_driver
 from .contract import (
+    GPU_DRIVER,
     IMPORT_KILLED,
     IMPORT_UNFINISHED,
     NO_GREETING,
@@ -19,6 +19,7 @@ from .contract import (
     WRONG_SUM,
     Json,
 )
+from .faults import FAULTS
 from .judge.case import VXLAN_BYTES, Case, slowest_pair
 
 
@@ -126,15 +127,8 @@ def hang_hint(case: Case, rank: int) -> str:
 
 
 def old_driver(case: Case, rank: int) -> str:
-    driver = str(case.checks(rank).get("nvidia_driver") or "")
-    cuda = str((case.probe(rank).get("identity") or {}).get("cuda") or "")
-    needed = oldest_driver(cuda)
-    if not driver or int(driver.split(".")[0]) >= needed:
-        return ""
-    return (
-        f"the NVIDIA driver {driver} on {case.hosts[rank]} is too old for the image's CUDA {cuda}, which needs {needed} or "
-        "newer: update the driver (and reboot), or build the image for an older CUDA with image_cuda"
-    )
+    facts = case.old_driver(rank)
+    return FAULTS[GPU_DRIVER].hint.format(host=case.hosts[rank], **facts) if facts else ""
 
 
 def gpu_hint(case: Case, rank: int) -> str:

@@ -72,6 +72,7 @@ def conclude(case: Case, probed: bool = True) -> Json:
     outcome: Json = {
         "ok": ok,
         "findings": findings,
+        "remarks": [finding(remark) for remark in case.remarks],
         "layers": [
             {"layer": layer, "name": LAYERS[layer], "ranks": {str(rank): mark for rank, mark in row.items()}}
             for layer, row in grid.items()
@@ -84,6 +85,7 @@ def conclude(case: Case, probed: bool = True) -> Json:
         "versions": [versions(case, rank) for rank in case.hosts],
     }
     outcome["table"] = render_table(case, grid, outcome["pairs"], [(f["host"], f["layer"]) for f in findings])
+    outcome["table"] += "".join(f"\n{remark_line(one)}" for one in outcome["remarks"])
     outcome["message"] = message(case, outcome)
     return outcome
 
@@ -107,6 +109,10 @@ def finding(verdict: Json) -> Json:
             f"look at what the probe on {shown['host']} wrote ('journalctl -u docker' there), and run playbooks/preflight.yml again"
         )
     return shown
+
+
+def remark_line(remark: Json) -> str:
+    return f"Remark on {remark['host']}, {remark['check']}: {remark['observed']} (wanted: {remark['expected']}). {remark['hint']}."
 
 
 def not_reached(case: Case, grid: dict[int, dict[int, str]]) -> list[Json]:

@@ -98,10 +98,12 @@ def list_nodes(docker: DockerCli, timeout: float = TIMEOUT) -> list[dict[str, An
 def describe_node(node: dict[str, Any]) -> dict[str, Any]:
     spec, status, leading = node.get("Spec") or {}, node.get("Status") or {}, node.get("ManagerStatus") or {}
     description = node.get("Description") or {}
+    offers = (description.get("Resources") or {}).get("GenericResources") or []
     return {
         "id": node["ID"],
         "hostname": str(description.get("Hostname") or ""),
-        "resources": count_resources((description.get("Resources") or {}).get("GenericResources") or []),
+        "resources": count_resources(offers),
+        "named": name_resources(offers),
         "labels": spec.get("Labels") or {},
         "role": str(spec.get("Role") or ""),
         "availability": str(spec.get("Availability") or ""),
@@ -121,6 +123,16 @@ def count_resources(entries: list[dict[str, Any]]) -> dict[str, int]:
         kind, value = (number["Kind"], int(number["Value"])) if number else (named["Kind"], 1)
         counts[kind] = counts.get(kind, 0) + value
     return counts
+
+
+def name_resources(entries: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """What each kind's things are called, of those that have names."""
+    names: dict[str, list[str]] = {}
+    for entry in entries:
+        named = entry.get("NamedResourceSpec")
+        if named:
+            names.setdefault(named["Kind"], []).append(str(named["Value"]))
+    return names
 
 
 def list_networks(docker: DockerCli) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..module_utils.cuda import OLDEST_DRIVERS, oldest_driver
+from ..module_utils.cuda import OLDEST_DRIVERS, driver_needed, oldest_driver
 
 
 def cuda_problem(cuda: Any) -> str:
@@ -13,9 +13,9 @@ def cuda_problem(cuda: Any) -> str:
 
 
 def driver_problem(driver: str, cuda: Any) -> str:
-    """Which driver this CUDA needs, if `driver` is older; empty otherwise. A driver that tells no version is taken to be new enough."""
-    needed, first = oldest_driver(str(cuda)), driver.split(".")[0]
-    return f"needs {needed} or newer" if first.isdigit() and int(first) < needed else ""
+    """Which driver this CUDA needs, if `driver` is older; empty otherwise."""
+    needed = driver_needed(driver, str(cuda))
+    return f"needs {needed} or newer" if needed else ""
 
 
 class FilterModule:

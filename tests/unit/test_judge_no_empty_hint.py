@@ -20,7 +20,7 @@ from preflight_ranks import fail, verdict
 # A variable, a playbook, a command, a port, a file: something to turn, to run or to look at.
 USEFUL = re.compile(
     r"\b(training|preflight|swarm|image)_[a-z_]+|\b(NCCL|GLOO|PROBE|TORCH)_[A-Z_]+|playbooks/\w+\.yml|site\.yml"
-    r"|\b(systemctl|docker|nvidia-smi|ethtool|ip -s|tc|iptables|modprobe|uptime|ps|dmesg|journalctl|sysctl|chrony|ansible) ?"
+    r"|\b(systemctl|docker|nvidia-smi|dcgmi|ethtool|ip -s|tc|iptables|modprobe|uptime|ps|dmesg|journalctl|sysctl|chrony|ansible) ?"
     r"|\d+/(tcp|udp)"
 )
 CODES = sorted(

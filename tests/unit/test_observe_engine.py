@@ -252,10 +252,20 @@ def test_what_cannot_be_inspected_is_nothing(answer):
 
 def test_a_manager_tells_of_its_nodes_as_its_swarm_does():
     """One shape, and one way to read a manager's address: an IPv6 one has brackets before its port."""
-    row = {"ID": "1", "ManagerStatus": {"Addr": "[fd00::1]:2377"}}
+    offers = [
+        {"DiscreteResourceSpec": {"Kind": "SSD", "Value": 3}},
+        {"NamedResourceSpec": {"Kind": "NVIDIA-GPU", "Value": "GPU-1"}},
+        {"NamedResourceSpec": {"Kind": "FPGA", "Value": "x"}},
+    ]
+    row = {
+        "ID": "1",
+        "ManagerStatus": {"Addr": "[fd00::1]:2377"},
+        "Description": {"Resources": {"GenericResources": offers}},
+    }
     engine = Engine({"node ls --quiet": "1\n", "node inspect 1": json.dumps([row])})
     assert swarm_nodes(engine) == [describe_node(row)]
     assert swarm_nodes(engine)[0]["address"] == "fd00::1"
+    assert swarm_nodes(engine)[0]["named"] == {"NVIDIA-GPU": ["GPU-1"], "FPGA": ["x"]}
 
 
 @pytest.mark.parametrize("answer", [DOWN, ""])

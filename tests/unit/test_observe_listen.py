@@ -64,17 +64,27 @@ class Played:
 def listened(monkeypatch):
     """What came of it: the report, and what was noted beside it."""
 
-    def listened(*scenes, manager=False, ok=True, cut=False, **changes):
+    def listened(*scenes, manager=False, ok=True, cut=False, gpus=0, **changes):
         clock = Clock()
         monkeypatch.setattr(observed, "time", clock)
         engine = Played(clock, *scenes, cut=cut)
-        checks = {"engine": {"ok": ok, "manager": manager}}
+        checks = {"engine": {"ok": ok, "manager": manager}, "gpus": gpus}
         arguments = {"service": "t_node0", "run_id": "7", "timeout": 65, "start_timeout": 45, **changes}
         probe = listen(params(**arguments), engine, checks)
         assert checks["waited_s"] == round(clock.now - 1000, 1)
         return probe, checks, engine.asked
 
     return listened
+
+
+@pytest.mark.parametrize(("gpus", "complaint", "asks"), [(0, "", 0), (2, "", 2), (2, "no answer", 1)])
+def test_gpus_are_looked_at_while_the_probe_works_them(listened, monkeypatch, gpus, complaint, asks):
+    asked = []
+    state = {"uuid": "GPU-1", "utilization": "99", "temperature": "70"}
+    monkeypatch.setattr(observed, "gpu_states", lambda fields: asked.append(fields) or ([state], complaint))
+    _, checks, _ = listened((0, "running", ""), (2, "running", report(rank=0)), gpus=gpus)
+    assert len(asked) == asks
+    assert [one["temperature"] for one in checks["gpu_load"].values()] == (["70"] if gpus else [])
 
 
 def test_a_report_ends_the_wait(listened):

@@ -155,8 +155,10 @@ def looked(monkeypatch, tmp_path):
     part("local_networks", lambda: ["the networks"])
     part("nvidia_gpus", lambda: 2)
     part("nvidia_driver", lambda: "535")
-    part("gpu_states", lambda: ["a GPU"])
+    part("gpu_states", lambda: (["a GPU"], "a complaint"))
     part("recent_xids", list)
+    part("fabric", dict)
+    part("diagnosis", dict)
     part("interface_of", lambda address: f"of {address}")
     part("link_facts", lambda name: {"name": name})
     part("nat_of_gwbridge", lambda bridge: bridge.get("Name") == "docker_gwbridge")
@@ -199,7 +201,7 @@ def test_all_that_a_worker_says(looked):
         "paths": {"host2": "192.0.2.2 1500", "manager9": "192.0.2.9 1500"}, "image": {"name": "x:1", "present": True},
         "nodes": [], "control_peers": [], "network": None, "left_over": None, "host_network": {},
         "silent_gossip": ["host2"], "error": "", "gateway_bridge": "172.18.0.0/16", "nat_rules": True,
-        "conntrack": {"count": 1, "max": 9}, "bind_mounts": [], "volumes": [], "bind_labels": [], "twins": [], "link": {"name": "of 192.0.2.7"}, "loners": [], "services_in_network": 0, "gpu_states": ["a GPU"], "xids": [],
+        "conntrack": {"count": 1, "max": 9}, "bind_mounts": [], "volumes": [], "bind_labels": [], "twins": [], "link": {"name": "of 192.0.2.7"}, "loners": [], "services_in_network": 0, "gpu_states": ["a GPU"], "gpu_error": "a complaint", "fabric": {}, "dcgm": {}, "gpu_uuids": [], "xids": [],
     }  # fmt: skip
     assert (parts["disk"], parts["asked"]) == (
         "/",

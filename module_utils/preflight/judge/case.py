@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...cuda import driver_needed
 from ..contract import LAYERS, STEADY_CONNECTION, Json
 from ..faults import FAULTS
 
@@ -38,6 +39,8 @@ class Case:
             elif report.get("host") not in self.hosts.values():
                 self.bystanders[str(report.get("host"))] = report
         self.verdicts: list[Json] = []
+        # What is worth a look and keeps nobody from training.
+        self.remarks: list[Json] = []
 
     def everybody(self) -> list[Json]:
         """What each host says about itself, managers without a rank included."""
@@ -55,6 +58,18 @@ class Case:
     def checks(self, rank: int) -> Json:
         return (self.reports.get(rank) or {}).get("host_checks") or {}
 
+    def node(self, rank: int) -> Json:
+        """The host's node, as a manager of the swarm sees it."""
+        own = (self.checks(rank).get("engine") or {}).get("node")
+        return next((node for node in self.nodes() if own and node["id"] == own), {})
+
+    def old_driver(self, rank: int) -> Json:
+        """The driver, the image's CUDA and the driver that this needs, where the host's is older."""
+        driver = str(self.checks(rank).get("nvidia_driver") or "")
+        cuda = str((self.probe(rank).get("identity") or {}).get("cuda") or "")
+        needed = driver_needed(driver, cuda)
+        return {"driver": driver, "cuda": cuda, "needed": needed} if needed else {}
+
     def host(self, rank: int | None) -> str | None:
         return None if rank is None else self.hosts.get(rank, f"rank {rank}")
 
@@ -67,6 +82,14 @@ class Case:
 
     def fault(self, code: str, rank: int, peer: int | str | None = None, **facts: Any) -> None:
         """A fault by its code (contract.py), with the facts that its sentences name."""
+        self._by_code(code, rank, peer, False, facts)
+
+    def remark(self, code: str, rank: int, **facts: Any) -> None:
+        """The same of what fails no check."""
+        self._by_code(code, rank, None, True, facts)
+        self.remarks.append(self.verdicts.pop())
+
+    def _by_code(self, code: str, rank: int, peer: int | str | None, ok: bool, facts: Json) -> None:
         fault = FAULTS[code]
         facts = {
             "host": self.hosts[rank],
@@ -75,7 +98,7 @@ class Case:
             **facts,
         }
         observed, expected, hint = (text.format(**facts) for text in fault[2:])
-        self.say(fault.layer, rank, fault.check, False, observed, expected, hint, peer)
+        self.say(fault.layer, rank, fault.check, ok, observed, expected, hint, peer)
 
     def say(
         self,

@@ -54,7 +54,7 @@ def judge_resources(case: Case) -> None:
             hint = f"give the task on {host} a larger /dev/shm: set training_shm_size to {floor} (bytes), or lower preflight_min_shm"
             case.say(5, rank, "/dev/shm", size >= floor, f"{size} B", f"at least {floor} B", hint)
         unseen = case.checks(rank).get("gpus") and probe and not probe.get("gpus")
-        if unseen and case.limits["backend"] != "gloo":
+        if unseen and case.limits["backend"] != "gloo" and not case.old_driver(rank):
             seen = f"the host has {case.checks(rank)['gpus']}, torch in the task sees none"
             if reason := probe.get("gpu_error"):
                 seen = f"{seen} ({reason})"

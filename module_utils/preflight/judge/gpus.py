@@ -8,6 +8,8 @@ from typing import Any
 from .. import contract as code
 from ..contract import Json
 from .case import Case
+from .fabric import judge_diagnosis, judge_fabric
+from .gpu_counts import judge_counts
 
 # https://docs.nvidia.com/deploy/nvml-api/group__nvmlClocksEventReasons.html: of what slows a GPU down, what is no intention.
 SLOWDOWNS = {
@@ -19,6 +21,8 @@ SLOWDOWNS = {
 # Boards for two cards give each half of the lanes, and training hardly notices.
 FEWEST_LANES = 0.5
 TAKEN = 0.5
+CAPPED = 0.9  # of its default power limit
+NEAR = 5  # degrees below what slows it down
 DEAD_XID = {63}  # a row was remapped: that is a repair, and the GPU says itself whether it waits for a reset
 
 
@@ -28,9 +32,18 @@ def judge_gpus(case: Case) -> None:
     for rank in case.hosts:
         checks = case.checks(rank)
         given = (checks.get("container") or {}).get("gpus") or []
-        states = [state for state in checks.get("gpu_states") or [] if not given or state.get("uuid") in given]
+        everything = checks.get("gpu_states") or []
+        judge_counts(case, rank, everything)
+        judge_driver(case, rank)
+        judge_fabric(case, rank, everything)
+        judge_diagnosis(case, rank)
+        states = [state for state in everything if not given or state.get("uuid") in given]
         for state in states:
             judge_gpu(case, rank, state)
+            remark_gpu(case, rank, state, (checks.get("gpu_load") or {}).get(str(state.get("uuid"))) or {})
+        off = [str(state.get("index", "?")) for state in states if state.get("persistence") == "Disabled"]
+        if off:
+            case.remark(code.GPU_PERSISTENCE, rank, which=f"GPU {', '.join(off)}")
         buses = {bus_of(state) for state in states}
         for xid in checks.get("xids") or []:
             if xid["code"] not in DEAD_XID and (not buses - {""} or bus_of(xid) in buses):
@@ -52,15 +65,53 @@ def judge_gpu(case: Case, rank: int, state: Json) -> None:
     width, full = number(state, "pcie_width"), number(state, "pcie_width_max")
     if 0 < width < FEWEST_LANES * full:
         case.fault(code.GPU_PCIE, rank, index=index, width=int(width), full=int(full), least=int(FEWEST_LANES * full))
-    reasons = int(number(state, "throttle"))
-    slow = [words for bit, words in SLOWDOWNS.items() if reasons & bit]
-    if slow:
-        case.fault(
-            code.GPU_THROTTLED, rank, index=index, why=" and ".join(slow), temperature=state.get("temperature", "?")
-        )
+    if slow := slowdowns(state):
+        case.fault(code.GPU_THROTTLED, rank, index=index, why=slow, temperature=state.get("temperature", "?"))
     used, total = number(state, "memory_used"), number(state, "memory_total")
     if total and used > TAKEN * total:
         case.fault(code.GPU_TAKEN, rank, index=index, used=int(used), total=int(total))
+
+
+def remark_gpu(case: Case, rank: int, state: Json, load: Json) -> None:
+    """`load`: the same while the probe worked the GPU. An idle one lowers its PCIe generation, and is cool."""
+    index = state.get("index", "?")
+    width, full = number(state, "pcie_width"), number(state, "pcie_width_max")
+    if FEWEST_LANES * full <= width < full:
+        case.remark(code.GPU_LANES, rank, index=index, width=int(width), full=int(full))
+    generation, highest = number(load, "pcie_generation"), number(state, "pcie_generation_max")
+    if 0 < generation < highest:
+        case.remark(code.GPU_GENERATION, rank, index=index, generation=int(generation), full=int(highest))
+    limit, default = number(state, "power_limit"), number(state, "power_limit_default")
+    if 0 < limit < CAPPED * default:
+        case.remark(code.GPU_POWER_CAP, rank, index=index, limit=limit, default=default)
+    hottest = load if load.get("temperature") else state
+    left = degrees_left(hottest, state)
+    if slow := "" if slowdowns(state) else slowdowns(load):
+        case.remark(code.GPU_THROTTLED, rank, index=index, why=slow, temperature=load.get("temperature", "?"))
+    elif left is not None and left <= NEAR:
+        shown = hottest.get("temperature", "?")
+        case.remark(code.GPU_HOT, rank, index=index, temperature=shown, left=int(left), least=NEAR + 1)
+
+
+def degrees_left(hottest: Json, state: Json) -> float | None:
+    """Until the GPU is slowed down, by itself or by the temperature at which that happens; None where neither is told."""
+    if hottest.get("tlimit"):
+        return number(hottest, "tlimit")
+    if state.get("slowdown") and hottest.get("temperature"):
+        return number(state, "slowdown") - number(hottest, "temperature")
+    return None
+
+
+def slowdowns(state: Json) -> str:
+    reasons = int(number(state, "throttle"))
+    return " and ".join(words for bit, words in SLOWDOWNS.items() if reasons & bit)
+
+
+def judge_driver(case: Case, rank: int) -> None:
+    """An image with NVIDIA's compatibility package can work all the same, and then torch sees the GPUs."""
+    facts = case.old_driver(rank)
+    if facts and case.checks(rank).get("gpus") and case.probe(rank).get("identity"):
+        (case.remark if case.probe(rank).get("gpus") else case.fault)(code.GPU_DRIVER, rank, **facts)
 
 
 def number(state: Json, name: str) -> float:

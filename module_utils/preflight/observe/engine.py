@@ -9,12 +9,13 @@ from typing import Any
 
 from ...docker.cli import DockerError
 from ...docker.info import ask
+from ...names import GPU_RESOURCE
 from ...swarm.cluster import RANK
 from ...swarm.node import list_nodes
 from ..contract import Json
 
 # In the environment of a task, by swarm: the generic resources that it was given.
-GPU_VARIABLE = "DOCKER_RESOURCE_NVIDIA-GPU"
+GPU_VARIABLE = f"DOCKER_RESOURCE_{GPU_RESOURCE}"
 TASK_NAME = re.compile(r"\.[a-z0-9]{25}$")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from typing import Any
 
+from ...host.gpus import complaint
 from ...text import lines_of
 from ..contract import Json
 
@@ -29,7 +31,18 @@ FIELDS = {
     "memory_used": "memory.used",
     "memory_total": "memory.total",
     "capability": "compute_cap",
+    "tlimit": "temperature.gpu.tlimit",
+    "mig": "mig.mode.current",
+    "fabric_state": "fabric.state",
+    "fabric_status": "fabric.status",
 }
+# What is asked again while the probe works the GPUs.
+LOADED = {
+    name: FIELDS.get(name, "utilization.gpu")
+    for name in ("uuid", "utilization", "pcie_generation", "throttle", "temperature", "tlimit")
+}
+AT_WORK = 50  # percent
+SLOWDOWN = re.compile(r"(?m)^GPU ([0-9A-Fa-f:.]+)|^ *GPU Slowdown Temp *: (\d+) C")
 UNKNOWN_FIELD = re.compile(r'Field "([\w.]+)" is not a valid field to query')
 # Since driver 535 this field has another name, and the old one may go.
 RENAMED = {"clocks_throttle_reasons.active": "clocks_event_reasons.active"}
@@ -41,27 +54,70 @@ XID = re.compile(r"NVRM: Xid \(PCI:([0-9a-fA-F:.]+)\): (\d+)")
 
 def query(fields: dict[str, str]) -> tuple[str, str]:
     """What nvidia-smi prints on stdout, and what it complains of, on whichever of the two."""
-    command = ["nvidia-smi", f"--query-gpu={','.join(fields.values())}", "--format=csv,noheader,nounits"]
+    return printed(["nvidia-smi", f"--query-gpu={','.join(fields.values())}", "--format=csv,noheader,nounits"])
+
+
+def printed(command: list[str], seconds: float = SECONDS) -> tuple[str, str]:
+    """What a command prints on stdout, and if it fails what it complains of, on whichever of the two."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return "", type(error).__name__
-    return (done.stdout, "") if done.returncode == 0 else ("", f"{done.stdout}\n{done.stderr}")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return "", f"{command[0]} gave no answer within {seconds:g} s"
+    except OSError as error:
+        return "", f"{command[0]}: {error.strerror}"
+    return (
+        (done.stdout, "")
+        if done.returncode == 0
+        else ("", f"{done.stdout}\n{done.stderr}\n{command[0]} ended with exit code {done.returncode}")
+    )
 
 
-def gpu_states() -> list[Json]:
-    """One mapping for each GPU; a value that nvidia-smi does not know is left out."""
-    fields = dict(FIELDS)
+def gpu_states(wanted: dict[str, str] = FIELDS) -> tuple[list[Json], str]:
+    """One mapping for each GPU, where a value that nvidia-smi does not know is left out; and what it complains of."""
+    fields = dict(wanted)
     while fields and shutil.which("nvidia-smi"):
         out, error = query(fields)
         unknown = UNKNOWN_FIELD.search(error)
         name = next((ours for ours, theirs in fields.items() if unknown and theirs == unknown[1]), None)
         if name is None:
-            return states(out, list(fields))
+            return with_slowdowns(states(out, list(fields))), complaint(error)
         renamed = RENAMED.get(fields.pop(name))
         if renamed:
             fields[name] = renamed
-    return []
+    return [], ""
+
+
+def with_slowdowns(found: list[Json]) -> list[Json]:
+    """Of GPUs that do not tell how many degrees are left, the temperature that slows them down."""
+    if all(state.get("tlimit") or not state.get("bus") for state in found):
+        return found
+    bus = ""
+    told: dict[str, str] = {}
+    for named, degrees in SLOWDOWN.findall(printed(["nvidia-smi", "--query", "--display=TEMPERATURE"])[0]):
+        bus = named or bus
+        if degrees:
+            told[bus] = degrees
+    return [{**state, "slowdown": told[state["bus"]]} if state.get("bus") in told else state for state in found]
+
+
+def busiest(seen: Json, states: list[Json]) -> None:
+    """Adds to what was seen of GPUs at work, by UUID: the highest temperature and generation, and each reason of a slowdown."""
+    for state in states:
+        if number(state.get("utilization")) < AT_WORK or not state.get("uuid"):
+            continue
+        old = seen.setdefault(state["uuid"], {})
+        reasons = number(old.get("throttle")) | number(state.get("throttle"))
+        hotter = max(old, state, key=lambda one: number(one.get("temperature")))
+        most = max(number(one.get("pcie_generation")) for one in (old, state))
+        old.update(hotter, throttle=hex(reasons), pcie_generation=str(most))
+
+
+def number(text: Any) -> int:
+    """0 where it is not told."""
+    try:
+        return int(str(text or 0), 0)
+    except ValueError:
+        return 0
 
 
 def states(text: str, names: list[str]) -> list[Json]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import shutil
 import time
@@ -30,7 +31,8 @@ from .engine import (
     swarm_nodes,
     vxlan_support,
 )
-from .gpus import gpu_states, recent_xids
+from .fabric import diagnosis, fabric
+from .gpus import LOADED, busiest, gpu_states, recent_xids
 from .growth import growth
 from .links import counters_of, interface_of, link_facts
 from .rules import conntrack, nat_of_gwbridge
@@ -125,6 +127,7 @@ def look_closer(params: Json, docker: Any, engine: Json) -> Json:
     if network and engine["manager"]:
         services = addresses_of_services(docker, str(network.get("Id")), params["own_stacks"])
     gpus = nvidia_gpus()
+    states, complaint = gpu_states() if gpus else ([], "")
     # An engine without selinux-enabled gives its containers no label of their own.
     enforced = engine.get("selinux") and labels.is_enforcing()
     return {
@@ -140,7 +143,11 @@ def look_closer(params: Json, docker: Any, engine: Json) -> Json:
         "bind_labels": labels.denied(params["bind_mounts"]) if enforced else [],
         "loners": loners(network),
         "services_in_network": services,
-        "gpu_states": gpu_states() if gpus else [],
+        "gpu_states": states,
+        "gpu_error": complaint,
+        "fabric": fabric() if gpus else {},
+        "dcgm": diagnosis() if gpus else {},
+        "gpu_uuids": params["gpu_uuids"],
         "xids": recent_xids() if gpus else [],
     }
 
@@ -152,6 +159,9 @@ def listen(params: Json, docker: Any, checks: Json) -> Json | None:
     probe: Json | None = None
     began = time.monotonic()
     appeared: float | None = None
+    # A driver in trouble is asked once.
+    asked = 0.0 if checks.get("gpus") else math.inf
+    checks["gpu_load"] = {}
     while checks["engine"]["ok"]:
         now = time.monotonic()
         try:
@@ -175,6 +185,10 @@ def listen(params: Json, docker: Any, checks: Json) -> Json | None:
         over = checks["container"] is not None and checks["container"]["state"] in ("exited", "dead")
         if appeared is not None and now - appeared > (min(10, params["timeout"]) if over else params["timeout"]):
             break
+        if now - asked > 1:
+            states, complaint = gpu_states(LOADED)
+            busiest(checks["gpu_load"], states)
+            asked = math.inf if complaint else now
         time.sleep(0.25)
     checks["counters_after"] = counters_of(str((checks.get("link") or {}).get("name") or ""))
     checks["waited_s"] = round(time.monotonic() - began, 1)
