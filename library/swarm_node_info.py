@@ -59,7 +59,7 @@ swarm:
 nodes:
   description:
     - All nodes of the swarm, on a manager with a quorum. Among what is said of each, C(resources) counts its generic resources
-      by their kind, such as C(NVIDIA-GPU).
+      by their kind, such as C(NVIDIA-GPU); C(named) lists what those of a kind are called.
   returned: always
   type: list
   elements: dict
