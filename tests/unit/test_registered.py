@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,15 @@ def registered(tasks: list[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
             yield task["register"], "when" in task
         for part in ("block", "rescue", "always"):
             yield from registered(task.get(part, []))
+
+
+def test_no_result_has_the_name_of_a_variable() -> None:
+    """What a task registers wins over vars/main.yml and defaults/main.yml."""
+    files = ROOT.glob("roles/*/[vd]*s/main.yml")
+    variables = {name for file in files for name in re.findall(r"^(\w+):", file.read_text(), re.MULTILINE)}
+    assert len(variables) > 100
+    names = {name for file in FILES for name, _ in registered(yaml.safe_load(file.read_text()) or [])}
+    assert not names & variables
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
