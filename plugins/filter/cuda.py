@@ -1,4 +1,4 @@
-"""Filters: whether a text is a CUDA version, and which driver that needs."""
+"""Filter: which driver a CUDA version needs, and whether a text is one."""
 
 from typing import Any
 
@@ -20,4 +20,4 @@ def driver_problem(driver: str, cuda: Any) -> str:
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"cuda_problem": cuda_problem, "driver_problem": driver_problem}
+        return {"driver_problem": driver_problem}

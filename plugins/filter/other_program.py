@@ -38,4 +38,4 @@ def other_program(stack: str, name: str, settings: Mapping[str, Any]) -> str:
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"other_program": other_program, "program_of": program_of}
+        return {"other_program": other_program}

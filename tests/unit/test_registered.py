@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,16 +13,20 @@ import pytest
 import yaml
 from by_path import ROOT
 
+FILTERS = "ansible_collections.ddp.swarm.plugins.filter"
 FILES = sorted(ROOT.glob("roles/*/tasks/**/*.yml"))
+
+
+def tasks_of(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for task in tasks:
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from tasks_of(task.get(part, []))
 
 
 def registered(tasks: list[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
     """Each name, and whether its task may be skipped."""
-    for task in tasks:
-        if "register" in task:
-            yield task["register"], "when" in task
-        for part in ("block", "rescue", "always"):
-            yield from registered(task.get(part, []))
+    return ((task["register"], "when" in task) for task in tasks_of(tasks) if "register" in task)
 
 
 def test_no_result_has_the_name_of_a_variable() -> None:
@@ -31,6 +36,36 @@ def test_no_result_has_the_name_of_a_variable() -> None:
     assert len(variables) > 100
     names = {name for file in FILES for name, _ in registered(yaml.safe_load(file.read_text()) or [])}
     assert not names & variables
+
+
+def yaml_texts() -> Iterator[str]:
+    for pattern in ("*.yml", "*.j2"):
+        for folder in ("roles", "playbooks", "molecule"):
+            yield from (path.read_text() for path in (ROOT / folder).rglob(pattern))
+    yield (ROOT / "site.yml").read_text()
+
+
+def test_each_result_is_read() -> None:
+    """But that of a task whose errors are ignored: ansible-lint wants one to be registered there."""
+    texts = "\n".join(yaml_texts())
+    names = {
+        task["register"]
+        for file in FILES
+        for task in tasks_of(yaml.safe_load(file.read_text()) or [])
+        if "register" in task and not task.get("ignore_errors")
+    }
+    assert not [name for name in names if len(re.findall(rf"\b{name}\b", texts)) < 2]
+
+
+def test_each_filter_is_used() -> None:
+    texts = "\n".join(yaml_texts())
+    filters = {
+        name
+        for path in (ROOT / "plugins/filter").glob("*.py")
+        for name in importlib.import_module(f"{FILTERS}.{path.stem}").FilterModule().filters()
+    }
+    assert len(filters) > 50
+    assert not [name for name in filters if not re.search(rf"ddp\.swarm\.{name}\b", texts)]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
