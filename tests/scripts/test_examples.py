@@ -1,4 +1,7 @@
-"""Each example as its README has it: a rank is killed on the way, then each of the hosts is erased. All ranks go on from the same step."""
+"""Each example as its README has it: a rank is killed on the way, then each of the hosts is erased. All ranks go on from the same step.
+
+Where the framework promises it, they also see the data in the order in which an undisturbed run does.
+"""
 
 import re
 from pathlib import Path
@@ -16,13 +19,15 @@ class Example(NamedTuple):
     option: str  # how long it trains, of which job.yml has the number
     end: str  # what rank 0 says after so many; {} stands for the number
     step: int = 1  # for how much of what a rank says one of the option stands
+    data: str = ""  # what rank 0 says of the data, and when; empty where nothing is promised of their order
 
 
 EXAMPLES = {
-    "char_gpt": Example("ckpt.pt", r"begins at step (\d+)", "--steps", "step {} of {}:"),
-    "images": Example("model.pt", r"begins at epoch (\d+)", "--epochs", "epoch {} of {}:"),
+    "char_gpt": Example("ckpt.pt", r"begins at step (\d+)", "--steps", "step {} of {}:", data=r"step (\d+) of .* data (#\w+)"),
+    "images": Example("model.pt", r"begins at epoch (\d+)", "--epochs", "epoch {} of {}:", data=r"epoch (\d+) of .* data (#\w+)"),
     "huggingface": Example(
-        "out/checkpoint-*/trainer_state.json", r"begins with (?:/snapshots/out/checkpoint-)?(\d+|nothing)", "--steps", "is at step {}"
+        "out/checkpoint-*/trainer_state.json", r"begins with (?:/snapshots/out/checkpoint-)?(\d+|nothing)", "--steps", "is at step {}",
+        data=r"'loss': .*'data': '(#\w+)', 'epoch': '([\d.]+)'",
     ),
     "lightning": Example("last.ckpt", r"begins at step (\d+)", "--epochs", "is at step {}", 32),
     "accelerate": Example("newest.txt", r"begins at epoch (\d+)", "--epochs", "epoch {} of {}:"),
@@ -40,17 +45,29 @@ class Job:
         self.stack = self.variables["training_stack"]
         self.number = int(re.findall(rf"{self.of.option} (\d+)", self.variables[self.key])[0])
 
-    def play(self, playbook: str, number: int | None = None, **variables: Any) -> labs.Run:
-        given = dict(self.variables)
+    def play(
+        self, playbook: str, number: int | None = None, artifacts: Path | None = None, **variables: Any
+    ) -> labs.Run:
+        given = {**self.variables, **variables}
         if number:
             given[self.key] = re.sub(rf"{self.of.option} \d+", f"{self.of.option} {number}", given[self.key])
         file = self.artifacts.parent / "job.yml"
         file.write_text(yaml.safe_dump(given))
         run = self.lab.play(
-            f"playbooks/{playbook}.yml", options=f"-e @{file}", training_artifacts_dir=str(self.artifacts), **variables
+            f"playbooks/{playbook}.yml", options=f"-e @{file}", training_artifacts_dir=str(artifacts or self.artifacts)
         )
         assert run.rc == 0, run.stdout[-4000:]
         return run
+
+    def undisturbed(self) -> set[tuple[str, str]]:
+        """The order of the data in a run of a job of its own, which nothing disturbs."""
+        stack, artifacts = f"{self.stack}-whole", self.artifacts.with_name("whole")
+        self.play("training", artifacts=artifacts, training_stack=stack, training_wait_for="complete")
+        self.play("stop", artifacts=artifacts, training_stack=stack)
+        return self.order(artifacts)
+
+    def order(self, artifacts: Path) -> set[tuple[str, str]]:
+        return set(re.findall(self.of.data, (artifacts / "node0.log").read_text()))
 
     def on(self, host: str, script: str) -> str:
         return self.lab.on(host, "sh", "-c", script)
@@ -87,6 +104,7 @@ class Job:
 def test_an_example_goes_on_whatever_is_lost(lab: Lab, tmp_path: Path, name: str) -> None:
     job = Job(lab, name, tmp_path / "artifacts")
     job.play("image")
+    whole = job.undisturbed() if job.of.data else set()
     job.play("training", training_wait_for="none")
     labs.until(job.has_saved, timeout=300, every=0.2)
     job.kill_rank_1()
@@ -95,6 +113,9 @@ def test_an_example_goes_on_whatever_is_lost(lab: Lab, tmp_path: Path, name: str
     assert first == second
     assert 0 < int(first) < job.number * job.of.step
     job.ends_at(job.number)
+    if job.of.data:
+        assert whole
+        assert job.order(job.artifacts) <= whole
     saved = Path(job.of.saved).name
     assert [path.name for path in job.artifacts.rglob("*") if path.match(saved)], "the checkpoint is not collected"
 
