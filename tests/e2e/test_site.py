@@ -1,9 +1,13 @@
 """From two bare hosts to a finished training run, and back. The tests build on each other, in the order they stand."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -157,21 +161,50 @@ def test_site_brings_all_back_and_does_not_train_again(play: Play, lab: Lab) -> 
     assert "nothing left to train" in (lab.artifacts / "node0.log").read_text()
 
 
-def test_a_script_that_fails_is_shown_with_its_own_words(play: Play, tmp_path: Path) -> None:
-    training = tmp_path / "training"
+@pytest.fixture(scope="module")
+def scripts_that_fail(play: Play, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Variables of a training with one image for all of them."""
+    training = tmp_path_factory.mktemp("scripts") / "training"
     shutil.copytree(ROOT / "training", training)
     (training / "broken.py").write_text('raise SystemExit("the data are not here")\n')
-    common = {
-        "training_dir": str(training),
-        "training_script": "broken.py",
-        "training_stack": "broken",
-        "training_max_restarts": 0,
-    }
-    assert play("playbooks/image.yml", **common).rc == 0
+    (training / "lacking.py").write_text("import nothere\n")
+    common = {"training_dir": str(training), "training_max_restarts": 0}
+    assert play("playbooks/image.yml", training_script="broken.py", training_stack="broken", **common).rc == 0
+    return common
+
+
+def test_a_script_that_fails_is_shown_with_its_own_words(play: Play, scripts_that_fail: dict[str, Any]) -> None:
+    common = {"training_script": "broken.py", "training_stack": "broken", **scripts_that_fail}
     run = play("playbooks/training.yml", training_wait_for="complete", **common)
     assert run.rc != 0
     assert "broken_node" in run.failure()
     assert "the data are not here" in run.failure()
+
+
+def test_a_package_that_the_image_lacks_is_named_in_few_lines(
+    lab: Lab, scripts_that_fail: dict[str, Any], tmp_path: Path
+) -> None:
+    """As a terminal shows it: without ansible-runner, which shows all."""
+    variables = {
+        "training_script": "lacking.py",
+        "training_stack": "lacking",
+        "training_artifacts_dir": str(tmp_path),
+        "preflight_artifacts_dir": str(tmp_path),
+        **scripts_that_fail,
+    }
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", lab.inventory, "playbooks/training.yml", "-e", json.dumps(variables)],
+        cwd=ROOT, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"}, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0, done.stdout
+    lines = done.stdout.splitlines()
+    begin = next((number for number, line in enumerate(lines) if "failed" in line), len(lines))
+    told = "\n".join(lines[begin:])
+    assert 0 < len(lines) - begin <= 40, done.stdout
+    assert re.search(r"First to fail was lacking_node[01] on host[12]\b", told), done.stdout
+    assert "ModuleNotFoundError: No module named 'nothere'" in told
+    assert "Add what has nothere to requirements.txt, and run this again." in told
 
 
 def swarm_state(lab: Lab, host: str) -> str:
