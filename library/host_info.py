@@ -55,11 +55,11 @@ engine:
   description:
     - C(command), whether the docker command is there, C(installed), the version of the daemon's program, C(version), that of the engine that answers, C(problem), why none answers,
       C(root), its data directory, C(swarm_address), by which its swarm knows it, C(swarm_nodes), how many nodes a manager counts, C(userns_remap),
-      C(live_restore), and C(unfit), what it is instead of an engine that can join a swarm, with what to do.
+      C(live_restore), C(nftables) (it writes rules of nftables and is in no swarm), and C(unfit), what it is instead of an engine that can join a swarm, with what to do.
       Each is empty where there is nothing to say.
   returned: always
   type: dict
-  sample: {command: true, installed: 26.1.5, version: 26.1.5, problem: "", root: /var/lib/docker, swarm_address: 192.168.1.10, swarm_nodes: 2, userns_remap: false, live_restore: false, unfit: ""}
+  sample: {command: true, installed: 26.1.5, version: 26.1.5, problem: "", root: /var/lib/docker, swarm_address: 192.168.1.10, swarm_nodes: 2, userns_remap: false, live_restore: false, nftables: false, unfit: ""}
 running:
   description: C(services), the swarm services of which a container runs, and C(containers), the other containers, by their names.
   returned: always

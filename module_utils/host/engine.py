@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..docker.cli import DockerCli
-from ..docker.info import ask
+from ..docker.info import ask, other_release
 from ..masking import mask
 
 OLDEST = (20, 10)
@@ -25,7 +25,8 @@ def asked(module: Any, docker: DockerCli) -> tuple[dict[str, Any], str]:
 def look(module: Any, info: dict[str, Any], problem: str) -> dict[str, Any]:
     """Takes what the function asked returns. `command` says whether there is a docker command, `installed` is the version of the daemon's program, `version` that of the engine that answers, and `problem` why none answers.
 
-    `swarm_address` is the one by which its swarm knows the host. `unfit` says why an engine like this cannot be part of a swarm, and what to do; it is empty if it can.
+    `swarm_address` is the one by which its swarm knows the host. `nftables` says that it writes rules of nftables and is in no swarm, as engines
+    that are may do so. `unfit` says why an engine like this cannot be part of a swarm, and what to do; it is empty if it can.
     """
     command = module.get_bin_path("docker") or ""
     engine = {
@@ -39,6 +40,8 @@ def look(module: Any, info: dict[str, Any], problem: str) -> dict[str, Any]:
         "userns_remap": "name=userns" in (info.get("SecurityOptions") or []),
         "live_restore": bool(info.get("LiveRestoreEnabled")),
     }
+    rules = str((info.get("FirewallBackend") or {}).get("Driver") or "")
+    engine["nftables"] = rules.startswith("nftables") and not engine["swarm_address"]
     return {**engine, "unfit": unfit(module, command, engine, info)}
 
 
@@ -69,6 +72,8 @@ def unfit(module: Any, command: str, engine: dict[str, Any], info: dict[str, Any
         return "podman's command in place of docker: remove the package podman-docker, and run this again"
     if elsewhere := another_engine(os.environ.get("DOCKER_HOST", ""), context_of(os.environ)):
         return elsewhere
+    if other := other_release(engine["problem"]):
+        return other
     if info.get("OperatingSystem") == "Docker Desktop":
         return "Docker Desktop, whose engine runs in a virtual machine: install Docker Engine there instead"
     if "name=rootless" in (info.get("SecurityOptions") or []):

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..module_utils.docker.platforms import engine_packages, known, platform_of, release
 from .cuda import cuda_problem
+from .docker_settings import swarm_problems_of_service
 
 CHOICES = ("auto", "distribution", "docker")
 # By which package an engine came, of which source it is.
@@ -93,16 +94,8 @@ def docker_refusals(
         said.append(f"docker_gpu is '{gpu}' on {name}: it is auto, true or false.")
     if problem := cuda_problem(cuda):
         said.append(f"On {name}, docker_gpu_cuda (image_cuda) is {problem}.")
-    if (
-        host["engine"]["live_restore"]
-        and not host["settings"]["unread"]
-        and not says_live_restore(host["settings"]["value"])
-    ):
-        # As Fedora's moby-engine comes. In daemon.json as well, the engine would not start.
-        said.append(
-            f"{name} has an engine that its service starts with --live-restore, and such an engine takes part in no swarm: take that out of "
-            "its options there (OPTIONS in /etc/sysconfig/docker, or see 'systemctl cat docker'), run 'systemctl restart docker', and run this again."
-        )
+    # As Fedora's moby-engine comes. In daemon.json as well, the engine would not start.
+    said += swarm_problems_of_service(host, name)
     if host["engine"]["userns_remap"] and network_mode == "host":
         said.append(
             f"{name} has an engine with userns-remap, which gives no container the host's own network, and training_network_mode is host: "
@@ -122,11 +115,6 @@ def docker_refusals(
             "docker_restart_during_training=true."
         )
     return said
-
-
-def says_live_restore(settings: Any) -> bool:
-    """Whether daemon.json does, which the role changes."""
-    return isinstance(settings, dict) and bool(settings.get("live-restore"))
 
 
 def what_runs(running: dict[str, list[str]]) -> str:

@@ -1,6 +1,6 @@
 """Filters: what it takes until an engine follows its new settings, and why it must not get them."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 # What the engine reads anew on SIGHUP without a restart, in each version from 20.10 on, and without a container taking notice
 # (https://docs.docker.com/reference/cli/dockerd/#configuration-reload-behavior).
@@ -12,6 +12,27 @@ RELOADED = {
     "max-concurrent-uploads",
     "registry-mirrors",
     "shutdown-timeout",
+}
+
+
+class Excluding(NamedTuple):
+    """A setting with which an engine takes part in no swarm: in words, as an option, in daemon.json, and what takes its place there."""
+
+    what: str
+    flag: str
+    setting: dict[str, Any]
+    cure: str
+
+
+# By their names in what host_info says of an engine. nftables is known from engine 29 on (moby#50467).
+EXCLUDING = {
+    "live_restore": Excluding("live-restore is on", "--live-restore", {"live-restore": True}, "live-restore: false"),
+    "nftables": Excluding(
+        "firewall-backend is nftables",
+        "--firewall-backend=nftables",
+        {"firewall-backend": "nftables"},
+        "firewall-backend: iptables",
+    ),
 }
 
 
@@ -36,6 +57,44 @@ def left_behind(host: dict[str, Any], asked: dict[str, Any]) -> str:
     return root if root and root.rstrip("/") != wanted else ""
 
 
+def excludes_swarm(settings: Any) -> list[str]:
+    """Those of EXCLUDING that daemon.json with these settings asks for, as engines judge it (IsSwarmCompatible in moby's daemon/config)."""
+    if not isinstance(settings, dict):
+        return []
+    features = settings.get("features")
+    allowed = settings.get("iptables") is False or (isinstance(features, dict) and features.get("swarm-nftables"))
+    asked = {
+        "live_restore": bool(settings.get("live-restore")),
+        "nftables": settings.get("firewall-backend") == "nftables" and not allowed,
+    }
+    return [name for name in EXCLUDING if asked[name]]
+
+
+def swarm_problems(settings: Any, name: str) -> list[str]:
+    """Why an engine with these settings, on the host called `name`, takes part in no swarm, a sentence each."""
+    return [
+        f"{EXCLUDING[found].what} in /etc/docker/daemon.json on {name} or in docker_daemon_options, and an engine with it takes part in no "
+        f"swarm: take it out, or set docker_daemon_options to {{{EXCLUDING[found].cure}}}."
+        for found in excludes_swarm(settings)
+    ]
+
+
+def swarm_problems_of_service(host: dict[str, Any], name: str) -> list[str]:
+    """The same of options that the engine's service has, beside daemon.json, of which `host` is what host_info says."""
+    engine, found = host["engine"], host["settings"]["value"]
+    # What daemon.json asks for, or has asked for before the engine reads it anew, is not the service's.
+    unread, told = host["settings"]["unread"], found if isinstance(found, dict) else {}
+    return [
+        f"{name} has an engine that its service starts with {excluding.flag}, and such an engine takes part in no swarm: take that out of "
+        "its options there (OPTIONS in /etc/sysconfig/docker, or see 'systemctl cat docker'), run 'systemctl restart docker', and run this again."
+        for option, excluding in EXCLUDING.items()
+        if engine[option]
+        and not unread
+        and option not in excludes_swarm(told)
+        and option in excludes_swarm({**told, **excluding.setting})
+    ]
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"settings_step": settings_step, "left_behind": left_behind}
+        return {"settings_step": settings_step, "left_behind": left_behind, "swarm_problems": swarm_problems}

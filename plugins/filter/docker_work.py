@@ -27,9 +27,8 @@ def hold_differs(host: dict[str, Any], plan: dict[str, Any], asked: dict[str, An
 
 
 def settings_differ(host: dict[str, Any], plan: dict[str, Any], asked: dict[str, Any]) -> bool:
-    """live-restore is asked for by whoever wrote it there; it is refused."""
     settings = host["settings"]
-    return settings["value"] != asked["settings"] or settings["unread"] or bool(asked["settings"].get("live-restore"))
+    return bool(settings["value"] != asked["settings"] or settings["unread"])
 
 
 def gpus_are_concerned(host: dict[str, Any], plan: dict[str, Any], asked: dict[str, Any]) -> bool:

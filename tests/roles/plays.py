@@ -46,3 +46,9 @@ def play(
         text=True,
         check=False,
     )
+
+
+def stand_in(directory: Path, command: str, script: str) -> None:
+    """A shell script that stands in for a command, in a directory on PATH (the fixture stand_ins)."""
+    (directory / command).write_text(f"#!/bin/sh\n{script}\n")
+    (directory / command).chmod(0o755)

@@ -1,19 +1,20 @@
 """The engine's settings, written by the role docker for real, on this machine, into a directory that stands in for /etc/docker."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from plays import of_role, play
+from plays import of_role, play, stand_in
 
 
-def settings(etc: Path, asked: dict[str, Any], *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
-    """Play the role's settings, with docker_daemon_options as asked."""
+def settings(
+    etc: Path, asked: dict[str, Any], *options: str, entry: str = "settings", **variables: Any
+) -> subprocess.CompletedProcess[str]:
+    """Play the role's settings, or another entry point that judges them, with docker_daemon_options as asked."""
     common = {"_docker_etc": str(etc), "docker_daemon_options": asked, "docker_gpu": "false"}
-    return play(etc.parent, of_role("docker", "gather", "settings"), options=options, **{**common, **variables})
+    return play(etc.parent, of_role("docker", "gather", entry), options=options, **{**common, **variables})
 
 
 @pytest.fixture
@@ -23,20 +24,11 @@ def etc(tmp_path: Path) -> Path:
     return path
 
 
-STAND_INS = {
-    "nvidia-smi": "case $1 in -L) echo 'GPU 0: Invented (UUID: GPU-1)';; *) echo 570.1;; esac",
-    "nvidia-ctk": "echo NVIDIA Container Toolkit CLI version 1.19.0",
-}
-
-
 @pytest.fixture
-def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def gpu(stand_ins: Path) -> None:
     """A driver and a toolkit, which stand-ins of their commands invent."""
-    (tmp_path / "bin").mkdir()
-    for name, script in STAND_INS.items():
-        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    stand_in(stand_ins, "nvidia-smi", "case $1 in -L) echo 'GPU 0: Invented (UUID: GPU-1)';; *) echo 570.1;; esac")
+    stand_in(stand_ins, "nvidia-ctk", "echo NVIDIA Container Toolkit CLI version 1.19.0")
 
 
 @pytest.mark.usefixtures("gpu")
@@ -100,23 +92,43 @@ def test_settings_are_shown_without_secrets(text: str, etc: Path) -> None:
     assert ("S3CR3T" in (etc / "daemon.json").read_text(), done.returncode == 0) == (True, text.startswith("{"))
 
 
+# validate is before anything is changed; an upgrade comes to the settings without it.
 @pytest.mark.parametrize(
-    ("found", "asked"), [({"live-restore": True}, {}), ({}, {"live-restore": True})], ids=["found", "asked for"]
+    ("found", "asked", "entry"),
+    [
+        ({"firewall-backend": "nftables"}, {}, "validate"),
+        ({}, {"firewall-backend": "nftables"}, "validate"),
+        ({"live-restore": True}, {}, "validate"),
+        ({}, {"live-restore": True}, "settings"),
+    ],
 )
-def test_live_restore_takes_part_in_no_swarm(found: dict[str, Any], asked: dict[str, Any], etc: Path) -> None:
+def test_settings_that_take_part_in_no_swarm(
+    found: dict[str, Any], asked: dict[str, Any], entry: str, etc: Path
+) -> None:
     (etc / "daemon.json").write_text(json.dumps(found))
-    done = settings(etc, asked)
+    done = settings(etc, asked, entry=entry)
     assert done.returncode != 0
     said = " ".join(done.stdout.split())
     assert (
-        "live-restore is on in /etc/docker/daemon.json on host1 or in docker_daemon_options, and an engine with it takes part in no swarm: "
-        "take it out, or set docker_daemon_options to {live-restore: false}." in said
+        "in /etc/docker/daemon.json on host1 or in docker_daemon_options, and an engine with it takes part in no swarm"
+        in said
     )
     assert json.loads((etc / "daemon.json").read_text()) == found
-    # As the sentence says.
+
+
+def test_live_restore_is_taken_out_as_its_refusal_says(etc: Path) -> None:
+    (etc / "daemon.json").write_text('{"live-restore": true}')
     done = settings(etc, {"live-restore": False})
     assert done.returncode == 0, done.stdout
     assert json.loads((etc / "daemon.json").read_text()) == {"live-restore": False}
+
+
+def test_an_engine_of_release_29_and_an_older_docker_command(etc: Path, stand_ins: Path) -> None:
+    said = "client version 1.41 is too old. Minimum supported API version is 1.44, please upgrade your client to a newer version"
+    stand_in(stand_ins, "docker", f"echo 'Error response from daemon: {said}' >&2; exit 1")
+    done = settings(etc, {}, entry="validate")
+    assert done.returncode != 0
+    assert "host1 has a docker command that is too old for its engine (it speaks version 1.41" in done.stdout
 
 
 def test_an_engine_without_a_directory_for_its_settings(etc: Path) -> None:

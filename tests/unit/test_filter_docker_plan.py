@@ -48,6 +48,7 @@ def host(
             "version": version,
             "userns_remap": False,
             "live_restore": False,
+            "nftables": False,
         },
         "settings": {"value": {}, "unread": False},
         "service": {"known": known},
@@ -380,6 +381,30 @@ def test_live_restore_by_an_option_of_the_service(settings: dict[str, Any], refu
     said = refusals(found)
     assert bool(said) is refused
     assert not refused or "host1 has an engine that its service starts with --live-restore" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "refused"),
+    [
+        ({}, True),
+        (None, True),
+        # The role looks after daemon.json itself.
+        ({"firewall-backend": "nftables"}, False),
+        ({"iptables": False}, False),
+    ],
+)
+def test_nftables_by_an_option_of_the_service(value: Any, refused: bool) -> None:
+    """Of engine 29 (moby#50467), as it is read in its source."""
+    found = debs()
+    found["engine"]["nftables"], found["settings"] = True, {"value": value, "unread": False}
+    said = refusals(found)
+    assert said == [
+        (
+            "host1 has an engine that its service starts with --firewall-backend=nftables, and such an engine takes part in no swarm: take that out "
+            "of its options there (OPTIONS in /etc/sysconfig/docker, or see 'systemctl cat docker'), run 'systemctl restart docker', and run this "
+            "again."
+        )
+    ] * int(refused)
 
 
 def test_remapped_users_and_the_hosts_network() -> None:

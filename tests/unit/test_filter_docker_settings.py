@@ -3,7 +3,12 @@
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.filter.docker_settings import FilterModule, left_behind, settings_step
+from ansible_collections.ddp.swarm.plugins.filter.docker_settings import (
+    FilterModule,
+    left_behind,
+    settings_step,
+    swarm_problems,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,5 +49,39 @@ def test_the_directory_that_is_left(root: str, found: Any, asked: dict[str, Any]
     assert left_behind({"engine": {"root": root}, "settings": {"value": found}}, asked) == left
 
 
+NFTABLES = {"firewall-backend": "nftables"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "options"),
+    [
+        ({}, []),
+        ({"live-restore": False, "firewall-backend": "iptables"}, []),
+        ({"live-restore": True}, ["live-restore"]),
+        (NFTABLES, ["firewall-backend"]),
+        ({**NFTABLES, "live-restore": True}, ["live-restore", "firewall-backend"]),
+        # What engines allow (IsSwarmCompatible in moby's daemon/config).
+        ({**NFTABLES, "iptables": False}, []),
+        ({**NFTABLES, "features": {"swarm-nftables": True}}, []),
+        ({**NFTABLES, "features": {"swarm-nftables": False}}, ["firewall-backend"]),
+        ({**NFTABLES, "features": None}, ["firewall-backend"]),
+        (["x"], []),
+        (None, []),
+    ],
+    ids=str,
+)
+def test_what_excludes_a_swarm(settings: Any, options: list[str]) -> None:
+    assert [said.split(" is ")[0] for said in swarm_problems(settings, "host1")] == options
+
+
+def test_what_to_do_about_it() -> None:
+    assert swarm_problems(NFTABLES, "host1") == [
+        (
+            "firewall-backend is nftables in /etc/docker/daemon.json on host1 or in docker_daemon_options, and an engine with it takes part in no "
+            "swarm: take it out, or set docker_daemon_options to {firewall-backend: iptables}."
+        )
+    ]
+
+
 def test_names() -> None:
-    assert set(FilterModule().filters()) == {"settings_step", "left_behind"}
+    assert set(FilterModule().filters()) == {"settings_step", "left_behind", "swarm_problems"}

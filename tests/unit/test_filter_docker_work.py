@@ -47,12 +47,6 @@ def test_nothing() -> None:
         ({}, {}, {"settings": {}}, "settings"),
         ({"settings": {"value": None, "unread": False, "before_gpus": None}}, {}, {}, "settings"),
         ({"settings": {"value": {"debug": True}, "unread": True, "before_gpus": None}}, {}, {}, "settings"),
-        (
-            {"settings": {"value": {"live-restore": True}, "unread": False, "before_gpus": None}},
-            {},
-            {"settings": {"live-restore": True}},
-            "settings",
-        ),
         ({"settings": {"value": {"debug": True}, "unread": False, "before_gpus": {}}}, {}, {"gpu": "false"}, "GPUs"),
         ({}, {}, {"gpu": True}, "GPUs"),
         ({}, {}, {"gpus": ["GPU-1"]}, "GPUs"),

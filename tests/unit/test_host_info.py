@@ -82,6 +82,7 @@ def test_an_engine_that_answers() -> None:
         "root": "/srv/docker",
         "userns_remap": False,
         "live_restore": False,
+        "nftables": False,
         "swarm_address": "",
         "swarm_nodes": 0,
         "unfit": "",
@@ -89,6 +90,11 @@ def test_an_engine_that_answers() -> None:
     assert seen({**INFO, "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns"]})["userns_remap"] is True
     assert seen({**INFO, "LiveRestoreEnabled": True})["live_restore"] is True
     assert seen({**INFO, "Swarm": {"NodeAddr": "10.0.0.1"}})["swarm_address"] == "10.0.0.1"
+    for driver, it_does in (("nftables", True), ("nftables+firewalld", True), ("iptables+firewalld", False)):
+        assert seen({**INFO, "FirewallBackend": {"Driver": driver}})["nftables"] is it_does
+    # One that is in a swarm was allowed to (features.swarm-nftables).
+    inside = {**INFO, "FirewallBackend": {"Driver": "nftables"}, "Swarm": {"NodeAddr": "10.0.0.1"}}
+    assert seen(inside)["nftables"] is False
 
 
 @pytest.mark.parametrize(
@@ -104,6 +110,32 @@ def test_an_engine_that_does_not_answer(info: Any, problem: str) -> None:
     found = seen(info)
     assert (found["installed"], found["version"], found["problem"]) == ("26.1.5", "", problem)
     assert (found["root"], found["unfit"]) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "unfit"),
+    [
+        (
+            "client version 1.41 is too old. Minimum supported API version is 1.44, please upgrade your client to a newer version",
+            (
+                "a docker command that is too old for its engine (it speaks version 1.41 of the API, the engine 1.44 and newer): upgrade the command "
+                "there (package docker-ce-cli, docker-cli or docker.io), or take DOCKER_API_VERSION out of its environment, and run this again"
+            ),
+        ),
+        (
+            "client version 1.52 is too new. Maximum supported API version is 1.41",
+            (
+                "a docker command that is too new for its engine (it speaks version 1.52 of the API, the engine 1.41 and older): upgrade the engine "
+                "there, or take DOCKER_API_VERSION out of its environment, and run this again"
+            ),
+        ),
+    ],
+)
+def test_a_command_that_does_not_fit_its_engine(words: str, unfit: str) -> None:
+    """As moby's daemon/server/middleware/version.go has it. The command prints it as JSON, or fails."""
+    said = f"Error response from daemon: {words}"
+    assert seen({"ServerVersion": "", "ServerErrors": [said]})["unfit"] == unfit
+    assert seen((said, 1))["unfit"] == unfit
 
 
 def test_a_host_without_one() -> None:

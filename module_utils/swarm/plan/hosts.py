@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...docker.info import other_release
 from ..cluster import NAME, RANK, Cluster, Settings, Steps, join_names
 from .start import renumber_lead, start_swarm
 
@@ -46,6 +47,8 @@ def diagnose_host(cluster: Cluster, host: str, settings: Settings) -> Steps:
     role = "manager" if host in cluster.managers else "worker"
     former = [node["id"] for node in cluster.former_nodes(host)]
     if not seen["engine"]:
+        if other := other_release(seen["error"]):
+            return Steps(refusal=f"{host} has {other}.")
         if settings.check:
             return Steps(
                 sentence=f"{host} has no Docker engine that answers: it gets one, and joins as a {role}.", join=role

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...docker.info import other_release
 from ..cluster import Cluster, Settings, Steps, join_names
 
 
@@ -18,6 +19,8 @@ def start_swarm(cluster: Cluster, hosts: dict[str, Steps], settings: Settings) -
     if first not in cluster.seen:
         why = cluster.unreachable.get(first, "it was not asked")
         return first, "", [f"No manager can be asked for the swarm: {first} does not answer ({why})."]
+    if other_release(cluster.seen[first]["error"]):
+        return first, "", []  # It is refused as each such host is.
     silent = [host for host in cluster.managers[1:] if not cluster.answers(host)]
     if silent and not settings.rebuild and not settings.check:
         refusal = (
