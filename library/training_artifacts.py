@@ -17,9 +17,11 @@ options:
       - V(begun) makes the directory, and moves the results of an earlier run into C(runs/RUN) in it.
       - V(placed) puts the files of one host in their place, and writes the log of its rank without control characters,
         and of each progress bar the last state. C(.ddp-swarm/logs) has all of it.
+      - V(noted) keeps what a host answered about failures of its rank, for the report, in C(moment.nodeRANK.json) beside the logs. It has, by the
+        container's ID, C(at), C(offset), C(error), C(events) and C(why).
     type: str
     required: true
-    choices: [begun, placed]
+    choices: [begun, placed, noted]
   path:
     description: The directory of the results.
     type: path
@@ -49,6 +51,15 @@ options:
     default: []
   logs:
     description: RV(ignore:logs) of C(training_results).
+    type: list
+    elements: dict
+    default: []
+  clock:
+    description: With O(state=noted), what C(host_clock) returned of the host.
+    type: dict
+    default: {}
+  moments:
+    description: With O(state=noted), what C(host_events_info) returned for each of RV(moments), as C(results) of a loop.
     type: list
     elements: dict
     default: []
@@ -90,6 +101,13 @@ left_out:
   returned: O(state=placed)
   type: list
   elements: dict
+moments:
+  description:
+    - Failures of the rank that its host has not been asked about, by their C(container), and when (C(at)) by the host's clock. Of many, the first
+      and the newest.
+  returned: O(state=placed)
+  type: list
+  elements: dict
 """
 
 import fcntl
@@ -106,8 +124,11 @@ from typing import Any
 
 from ..module_utils.logs import settled
 from ..module_utils.names import is_name
+from ..module_utils.report import moments
+from ..module_utils.report.failures import containers
+from ..module_utils.report.read import Reader
 from ..module_utils.reporting import ReportingModule
-from ..module_utils.tree import DAY, FOLDER, STAGED, folder_in, place, remove_old, set_aside
+from ..module_utils.tree import DAY, FOLDER, STAGED, Tree, folder_in, place, remove_old, set_aside
 
 OWN = ".ddp-swarm"
 # What other parts of the tool write there, in small letters, as some file systems make no difference.
@@ -204,6 +225,21 @@ def note_ends(logs: Path, rank: int, entries: list[dict[str, Any]]) -> None:
         part.replace(file)
 
 
+def wanted(path: Path, rank: int) -> list[dict[str, str]]:
+    """Which failures of a rank its host has not been asked about."""
+    with Tree(path) as tree:
+        return moments.wanted(containers(Reader(tree), f"{OWN}/logs/", rank))
+
+
+def noted(path: Path, rank: int, clock: dict[str, Any], answers: list[Any]) -> None:
+    with folders(path):
+        file = path / OWN / "logs" / moments.file_name(rank)
+        text = file.read_text() if file.is_file() else ""
+        part = file.with_suffix(".part")
+        part.write_text(moments.added(text, clock, answers))
+        part.replace(file)
+
+
 def placed(params: dict[str, Any]) -> list[dict[str, str]]:
     path, source, rank = Path(params["path"]), Path(params["source"]), params["rank"]
     left_out = []
@@ -236,7 +272,7 @@ def placed(params: dict[str, Any]) -> list[dict[str, str]]:
 def main() -> None:
     module = ReportingModule(
         argument_spec={
-            "state": {"type": "str", "required": True, "choices": ["begun", "placed"]},
+            "state": {"type": "str", "required": True, "choices": ["begun", "placed", "noted"]},
             "path": {"type": "path", "required": True},
             "run": {"type": "str", "default": ""},
             "keep_runs": {"type": "int", "default": 0},
@@ -245,8 +281,10 @@ def main() -> None:
             "rank": {"type": "int"},
             "files": {"type": "list", "elements": "dict", "default": []},
             "logs": {"type": "list", "elements": "dict", "default": []},
+            "clock": {"type": "dict", "default": {}},
+            "moments": {"type": "list", "elements": "dict", "default": []},
         },
-        required_if=[("state", "placed", ["source", "rank"])],
+        required_if=[("state", "placed", ["source", "rank"]), ("state", "noted", ["rank"])],
         supports_check_mode=False,
     )
     try:
@@ -255,7 +293,12 @@ def main() -> None:
             gone = removed(Path(module.params["path"]), module.params["keep_runs"], module.params["keep_days"])
             name = secrets.token_hex(6)
             module.exit_json(changed=bool(kept or gone), kept=kept, removed=gone, collection=name)
-        module.exit_json(changed=False, left_out=placed(module.params))
+        path, rank = Path(module.params["path"]), module.params["rank"]
+        if module.params["state"] == "noted":
+            noted(path, rank, module.params["clock"], module.params["moments"])
+            module.exit_json(changed=False)
+        left_out = placed(module.params)
+        module.exit_json(changed=False, left_out=left_out, moments=wanted(path, rank))
     except OSError as error:
         module.fail_json(msg=f"Results cannot be written to {module.params['path']} on the controller: {error}.")
 

@@ -26,12 +26,12 @@ KERNEL = (
 )
 BUSY = 0.7
 # How a rank ends that has lost another: what it writes then is no reason.
-CONSEQUENCE = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Broken pipe",
-    "remote process exited",
-    "NCCL watchdog",
+CONSEQUENCE = re.compile(r"Connection (?:closed|reset) by peer|Broken pipe|remote process exited|NCCL watchdog")
+# The same of an error's own line: these words stand in other lines of a log too.
+LOST_ANOTHER = re.compile(
+    rf"{CONSEQUENCE.pattern}|Connection (?:closed|reset|refused)|closed by peer|[Tt]imed out|timeout"
+    r"|ncclRemoteError|ncclSystemError|unhandled system error|Socket closed|NCCL communicator was aborted"
+    r"|DistNetworkError|DistStoreError|SIGTERM"
 )
 SAME_SIZES = ("all_reduce", "allreduce", "broadcast")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+from ..diagnose.verdict import LOST_ANOTHER
 from ..logs import TROUBLE
 from .logs import stamp
+from .moments import file_name, note_moments
 from .read import Part, Reader, moment, shown
 
 TERMINATED = 128 + 15  # by SIGTERM
@@ -18,14 +20,11 @@ EXIT = re.compile(r"^(?:[EWI](\d\d)(\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?)?.{0,
 CAUSE = "Root Cause (first observed failure)"
 FIELD = re.compile(r"^\s{1,20}(time|exitcode|traceback)\s{1,20}: (.{1,400})")
 ERROR = re.compile(r"^(?:\[rank\d{1,5}\]:\s?)?([A-Za-z_][\w.]{0,100}(?:Error|Exception|Interrupt|Expired)\b.{0,400})")
-# What a rank says that lost another one: its failure is a consequence.
-PEER = re.compile(
-    r"Connection (?:closed|reset|refused)|closed by peer|Broken pipe|remote process exited|[Tt]imed out|timeout"
-    r"|ncclRemoteError|ncclSystemError|unhandled system error|Socket closed|NCCL communicator was aborted"
-    r"|DistNetworkError|DistStoreError|SIGTERM"
-)
 TAIL = 128 << 10
+NOTES = 1 << 20
 CONTAINERS = 400
+# Seconds between the end of a rank that left no last word and that of the first that lost it.
+NEAR = 120
 
 
 @dataclass
@@ -47,17 +46,41 @@ class Container:
     # As its engine said: with 0, and when. Both are unknown while it runs.
     finished: bool = False
     ended: float | None = None
+    # What its host said of that moment (moments.py): whether it was asked, by how many seconds its clock is ahead, None of `error` if nobody
+    # measured it, and why its journal could not be read.
+    noted: bool = False
+    ahead: float = 0.0
+    error: float | None = None
+    events: list[dict[str, str]] = field(default_factory=list)
+    unread: str = ""
+
+    @property
+    def ended_badly(self) -> bool:
+        return self.failed or (self.exit_code not in (None, 0, TERMINATED) and not self.stopped)
+
+    @property
+    def moment(self) -> float | None:
+        """When it ended, by its host's clock."""
+        return self.time if self.exact else self.ended or self.last or self.time
+
+    @property
+    def at(self) -> float:
+        """The same with what that clock is ahead taken off."""
+        when = self.time if self.failed else self.moment
+        return when - self.ahead if when else 0.0
 
 
-def containers(reader: Reader, folder: str) -> list[Container]:
-    """Each container of a run by its log, in the order in which they were made."""
+def containers(reader: Reader, folder: str, rank: int | None = None) -> list[Container]:
+    """Each container of a run, or of one rank of it, by its log, in the order in which they were made."""
     found = []
-    for part in reader.parts(f"{folder}node*.log", TAIL, CONTAINERS):
+    who = "*" if rank is None else str(rank)
+    for part in reader.parts(f"{folder}node{who}.*.log", TAIL, CONTAINERS):
         container = judged(part)
         if container:
             found.append(container)
-    for part in reader.parts(f"{folder}ended.node*.json", TAIL, CONTAINERS):
-        note_ends(found, "".join(part.lines))
+    for file, note in ((f"ended.node{who}.json", note_ends), (file_name(who), note_moments)):
+        for part in reader.parts(f"{folder}{file}", NOTES, CONTAINERS):
+            note(found, "".join(part.lines))
     return sorted(found, key=lambda one: (one.begun, one.rank))
 
 
@@ -119,7 +142,7 @@ def judged(part: Part) -> Container | None:
     # Torchrun's own, when swarm asks it to end.
     found.stopped = any("SignalException" in error for error in errors)
     found.failed = found.failed and not found.stopped
-    found.consequence = found.exit_code == -15 or PEER.search(found.says) is not None
+    found.consequence = found.exit_code == -15 or LOST_ANOTHER.search(found.says) is not None
     return found
 
 
@@ -143,19 +166,36 @@ class Incident:
     # None where all of them only lost another rank.
     first: Container | None
     silent: list[int]
+    # Those whose hosts were asked about the moment: the first, or the silent ones.
+    witnesses: list[Container]
+
+    @property
+    def compared(self) -> bool:
+        """Whether what the hosts' clocks differ by is known."""
+        return all(one.error is not None for one in self.failures)
+
+    @property
+    def beside(self) -> list[Container]:
+        """Whose failure may have been the first as well, as far as the clocks can tell."""
+        first = self.first
+        others = [one for one in self.failures if one is not first and one.consequence == (first and first.consequence)]
+        return [one for one in others if first and abs(one.at - first.at) < (one.error or 0.0) + (first.error or 0.0)]
 
 
 def incidents(found: list[Container], ranks: Iterable[int]) -> list[Incident]:
     """A rank fails once in each. `ranks` are those of the job."""
     groups: list[list[Container]] = []
-    for one in sorted((one for one in found if one.failed), key=lambda one: (one.time or 0.0, one.rank)):
+    for one in sorted((one for one in found if one.failed), key=lambda one: (one.at, one.rank)):
         if not groups or any(one.rank == other.rank for other in groups[-1]):
             groups.append([])
         groups[-1].append(one)
     result = []
     for group in groups:
-        group.sort(key=lambda one: (one.consequence, one.time or 0.0, one.rank))
+        group.sort(key=lambda one: (one.consequence, one.at, one.rank))
         silent = sorted(set(ranks) - {one.rank for one in group})
-        cause = not group[0].consequence or not silent
-        result.append(Incident(group, group[0] if cause else None, [] if cause else silent))
+        first = group[0] if not group[0].consequence or not silent else None
+        lost = [] if first else silent
+        near = [one for one in found if one.rank in lost and one.ended_badly and abs(one.at - group[0].at) < NEAR]
+        witnesses = [one for one in ([first] if first else near) if one.noted]
+        result.append(Incident(group, first, lost, witnesses))
     return result

@@ -91,7 +91,7 @@ def wrong(one: dict[str, Any], other: dict[str, Any]) -> float:
 
 
 def is_consequence(failure: dict[str, Any]) -> bool:
-    return any(words in line for line in failure["log"] for words in CONSEQUENCE)
+    return any(CONSEQUENCE.search(line) for line in failure["log"])
 
 
 class FilterModule:

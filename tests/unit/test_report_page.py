@@ -116,6 +116,59 @@ def test_where_no_rank_has_a_cause_the_silent_ones_are_named(root: Path) -> None
     )
 
 
+def noted(container: str, second: int, ahead: float, *events: str, why: str = "") -> dict[str, Any]:
+    stamp = f"2027-01-15T08:00:{second:02}Z"
+    said = [{"time": stamp, "what": what, "line": f"the kernel's line of: {what}"} for what in events]
+    return {container: {"at": stamp[:-1], "offset": ahead, "error": 0.01, "events": said, "why": why}}
+
+
+def test_what_collect_has_noted_of_clocks_and_hosts_decides_who_was_first(root: Path) -> None:
+    """By its own clock rank 0 was first; it is 3 s behind."""
+    where = ".ddp-swarm__logs__"
+    whole_job(root)
+    put(root, **{
+        f"{where}node0.20270115T080000.00000000000a.log": failed_log(0, 20.1, "KeyError: 'x'"),
+        f"{where}node1.20270115T080000.00000000000b.log": failed_log(1, 22.3, "ValueError: the data are not here"),
+    })  # fmt: skip
+    assert "rank 0 host1 failed first" in made(root).text()
+    assert "Judged by the hosts' clocks" in made(root).text()
+    put(root, **{
+        f"{where}moment.node0.json": noted("00000000000a", 20, -3.0),
+        f"{where}moment.node1.json": noted("00000000000b", 22, 0.0, "a GPU reported Xid 79", "<b>"),
+    })  # fmt: skip
+    text = made(root).text()
+    assert "rank 1 host2 failed first , at 08:00:22.300 UTC: ValueError: the data are not here." in text
+    assert "rank 1 host2 says of that moment" in text
+    assert "08:00:22 a GPU reported Xid 79 (the kernel's line of: a GPU reported Xid 79)" in text
+    assert "08:00:23.100" in text
+    assert "Judged by the hosts' clocks, with what they differ by taken off" in text
+
+
+def test_what_the_host_of_a_silent_rank_says(root: Path) -> None:
+    """The kernel killed the whole container: its log has no last word."""
+    whole_job(root)
+    where = ".ddp-swarm__logs__"
+    put(root, **{
+        f"{where}node0.20270115T080000.00000000000a.log": failed_log(0, 20.1, "RuntimeError: Connection closed by peer"),
+        f"{where}node1.20270115T080000.00000000000b.log": "step 1\n",
+        f"{where}ended.node1.json": {"00000000000b": {"exit_code": 137, "finished": "2027-01-15T08:00:19.5Z"}},
+        f"{where}moment.node1.json": noted("00000000000b", 19, 0.0, "the kernel killed 7 (python) for its memory"),
+    })  # fmt: skip
+    text = made(root).text()
+    assert "Without a last word: rank 1 host2." in text
+    assert "08:00:19 the kernel killed 7 (python) for its memory" in text
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"00000000000a": 1}', '{"00000000000a": {"offset": "x", "events": 7}}'])
+def test_a_note_of_an_odd_shape_is_none(root: Path, text: str) -> None:
+    where = ".ddp-swarm__logs__"
+    put(root, **{
+        f"{where}node0.20270115T080000.00000000000a.log": failed_log(0, 20.1, "KeyError: 'x'"),
+        f"{where}moment.node0.json": text,
+    })  # fmt: skip
+    assert "rank 0 failed first , at 08:00:20.100 UTC" in made(root).text()
+
+
 def test_a_script_without_metrics_has_the_curves_of_its_log(root: Path) -> None:
     put(
         root,

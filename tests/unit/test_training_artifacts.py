@@ -315,8 +315,8 @@ def test_the_module_says_what_it_kept_and_what_it_left_out(tmp_path: Path, capsy
     where = {"state": "placed", "path": str(path), "source": str(source), "rank": 0}
     left_out = [{"name": "runs/x", "why": "the tool itself has a file of this name"}]
     files = [{"name": "snapshot.pt", "file": "00000"}, {"name": "runs/x", "file": "00001"}]
-    assert call(capsys, **where, files=files) == {"changed": False, "left_out": left_out}
-    assert call(capsys, **where) == {"changed": False, "left_out": []}
+    assert call(capsys, **where, files=files) == {"changed": False, "left_out": left_out, "moments": []}
+    assert call(capsys, **where) == {"changed": False, "left_out": [], "moments": []}
     assert (path / "snapshot.pt").read_text() == "weights"
     assert call(capsys, state="begun", path=str(path)) == {"changed": False, "kept": "", "removed": []}
     assert call(capsys, state="begun", path=str(path), run="second") == {
@@ -355,3 +355,53 @@ def test_check_mode_begins_nothing(tmp_path: Path, capsys: pytest.CaptureFixture
     found = call(capsys, state="begun", path=str(tmp_path / "artifacts"), run="first", _ansible_check_mode=True)
     assert found["skipped"] is True
     assert not (tmp_path / "artifacts").exists()
+
+
+FAILED = b"2027-01-15T08:00:01Z Traceback (most recent call last):\nE0115 08:00:20.5 1 torch/api.py:1] failed (exitcode: 1) local_rank: 0\n"
+
+
+def wanted(artifacts: Path, rank: int, *logs: dict[str, Any]) -> list[dict[str, str]]:
+    place(artifacts, logs=logs, rank=rank)
+    return training_artifacts.wanted(artifacts, rank)
+
+
+def log_of(container: str, content: bytes, **ended: Any) -> dict[str, Any]:
+    return {"name": f"20270115T080000.{container}.log", "file": "log00000", "content": content, **ended}
+
+
+def test_of_ranks_that_failed_the_moments_are_wanted_until_they_are_noted(artifacts: Path) -> None:
+    assert wanted(artifacts, 0, log_of("00000000000a", b"fine\n", exit_code=0, finished="2027-01-15T08:00:30Z")) == []
+    # 143 is SIGTERM: it was stopped.
+    assert wanted(artifacts, 0, log_of("00000000000b", b"x\n", exit_code=143, finished="2027-01-15T08:00:30Z")) == []
+    found = wanted(artifacts, 1, log_of("00000000000c", FAILED, exit_code=1, finished="2027-01-15T08:00:30Z"))
+    assert found == [{"container": "00000000000c", "at": "2027-01-15T08:00:20"}]
+    # Killed as a whole, with no last word.
+    found = wanted(artifacts, 2, log_of("00000000000d", b"x\n", exit_code=137, finished="2027-01-15T08:00:30.5Z"))
+    assert found == [{"container": "00000000000d", "at": "2027-01-15T08:00:30"}]
+    said = {"time": "2027-01-15T08:00:30Z", "what": "the\x1b[2J kernel", "line": "x" * 999}
+    moments = [{"item": found[0], "events": [said, 7, {"what": 7}], "why": ""}, {"item": {"container": "../x"}}, 7]
+    training_artifacts.noted(artifacts, 2, {"offset": 3.0, "error": 0.01}, moments)
+    assert training_artifacts.wanted(artifacts, 2) == []
+    noted = json.loads((artifacts / ".ddp-swarm/logs/moment.node2.json").read_text())
+    (note,) = noted.values()
+    assert list(noted) == ["00000000000d"]
+    assert {name: note[name] for name in ("at", "offset", "error", "why")} == {
+        "at": "2027-01-15T08:00:30", "offset": 3.0, "error": 0.01, "why": "",
+    }  # fmt: skip
+    assert [len(one["line"]) for one in note["events"]] == [300]
+    assert "\x1b" not in note["events"][0]["what"]
+    # A host that did not answer is asked again.
+    training_artifacts.noted(
+        artifacts,
+        1,
+        {"unreachable": True},
+        [{"item": {"container": "00000000000c", "at": "2027-01-15T08:00:20"}, "unreachable": True}],
+    )
+    assert [one["container"] for one in training_artifacts.wanted(artifacts, 1)] == ["00000000000c"]
+
+
+def test_of_many_failures_the_first_and_the_newest_are_asked_for(artifacts: Path) -> None:
+    for number in range(9):
+        wanted(artifacts, 0, log_of(f"00000000000{number}", FAILED))
+    found = [one["container"][-1] for one in training_artifacts.wanted(artifacts, 0)]
+    assert found == ["0", "6", "7", "8"]

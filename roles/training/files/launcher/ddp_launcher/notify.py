@@ -233,7 +233,7 @@ class Notifier:
     def _weight(report: dict[str, Any]) -> list[float]:
         """The smaller one is the first to fail. Where clocks could not be compared, they may differ by some seconds."""
         text = "\n".join(report["lines"])
-        return [float(any(words in text for words in CONSEQUENCE) or report["code"] is None), float(report["at"])]
+        return [float(CONSEQUENCE.search(text) is not None or report["code"] is None), float(report["at"])]
 
     def _failure(self, report: dict[str, Any]) -> str:
         name = self._name(report["rank"])
