@@ -173,12 +173,21 @@ def scripts_that_fail(play: Play, tmp_path_factory: pytest.TempPathFactory) -> d
     return common
 
 
-def test_a_script_that_fails_is_shown_with_its_own_words(play: Play, scripts_that_fail: dict[str, Any]) -> None:
-    common = {"training_script": "broken.py", "training_stack": "broken", **scripts_that_fail}
+def test_a_script_that_fails_is_shown_with_its_own_words(
+    play: Play, scripts_that_fail: dict[str, Any], tmp_path: Path
+) -> None:
+    own = {
+        "training_script": "broken.py",
+        "training_stack": "broken",
+        "training_artifacts_dir": str(tmp_path / "broken"),
+    }
+    common = {**own, **scripts_that_fail}
     run = play("playbooks/training.yml", training_wait_for="complete", **common)
     assert run.rc != 0
     assert "broken_node" in run.failure()
     assert "the data are not here" in run.failure()
+    assert f"All logs: {tmp_path}/broken" in run.failure()
+    assert "the data are not here" in (tmp_path / "broken" / "node0.log").read_text()
 
 
 def test_a_package_that_the_image_lacks_is_named_in_few_lines(
