@@ -31,6 +31,26 @@ def test_volumes_are_listed_with_their_stack(tmp_path: Path) -> None:
     assert called == ["volume", "ls", "--format", r'{{.Name}}\t{{.Label "com.docker.stack.namespace"}}']
 
 
+@pytest.mark.parametrize(
+    ("settings", "own"),
+    [({}, True), ({"training_script": "train.py"}, False), ({"training_command": "python3 training_code.py"}, False)],
+)
+def test_what_the_own_trainer_alone_gets(tmp_path: Path, settings: dict[str, str], own: bool) -> None:
+    """A command starts what it says, whatever training_script is."""
+    said = {
+        "ansible.builtin.debug": {
+            "msg": "so: {{ 'nothing left' in training_progress_pattern }} {{ training_snapshots }}"
+        }
+    }
+    groups = {
+        "managers": {"hosts": {"host1": HERE}},
+        "workers": {},
+        "swarm": {"children": {"managers": {}, "workers": {}}},
+    }
+    done = play(tmp_path, [*of_role("training", "validate"), said], groups, image_ref="a:1", **settings)
+    assert f"so: {own} {'rank0' if own else 'shared'}" in done.stdout, done.stdout
+
+
 def test_a_command_is_told_on_the_controller_and_decides_nothing(tmp_path: Path) -> None:
     """The event comes on its standard input; its words, which may hold a token, are in no output."""
     command = tmp_path / "tell.sh"

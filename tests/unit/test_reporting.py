@@ -225,10 +225,10 @@ def played(tmp_path_factory):
     """
     tree = tmp_path_factory.mktemp("playbook")
     role = tree / "roles/training"
-    for name in ("tasks", "meta", "defaults"):
-        (role / name).mkdir(parents=True)
-    shutil.copy(ROOT / "roles/training/meta/argument_specs.yml", role / "meta")
-    shutil.copy(ROOT / "roles/training/defaults/main.yml", role / "defaults")
+    (role / "tasks").mkdir(parents=True)
+    for name in ("meta/argument_specs.yml", "defaults/main.yml", "vars/main.yml"):
+        (role / name).parent.mkdir()
+        shutil.copy(ROOT / "roles/training" / name, role / name)
     compose = (
         "{{ [{'services': {'node0': {'image': 'i', 'secrets': training_secrets.keys() | list}}}]"
         " + ([{'secrets': training_secrets}] if training_secrets else []) }}"
