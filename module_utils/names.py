@@ -42,6 +42,30 @@ STACKS = "/dev/shm/.ddp-launcher"
 CHECK = "-preflight"
 # What a node of the swarm offers for each of its GPUs.
 GPU_RESOURCE = "NVIDIA-GPU"
+# A rank's service, in its stack and by its whole name.
+RANK_SERVICE = re.compile(r"(?:(.+)_)?node(\d{1,5})", re.ASCII)
+
+
+def service_of(stack: str, rank: int) -> str:
+    """The whole name of a rank's service."""
+    return f"{stack}_node{rank}"
+
+
+def rank_of(service: str) -> int | None:
+    """Of a service's name in its stack; None for one that is no rank."""
+    stack, rank = _stack_and_rank(service)
+    return None if stack else rank
+
+
+def job_and_rank(service: str) -> tuple[str, int] | None:
+    """Of a service's whole name; None for one that is no rank of a job, such as that of a check."""
+    stack, rank = _stack_and_rank(service)
+    return None if rank is None or not stack or stack.endswith(CHECK) else (stack, rank)
+
+
+def _stack_and_rank(service: str) -> tuple[str, int | None]:
+    found = RANK_SERVICE.fullmatch(service)
+    return (found[1] or "", int(found[2])) if found else ("", None)
 
 
 def is_address(value: object) -> bool:

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, DockerError, parse_json_lines
-from ..names import LAUNCHED, STACKS
+from ..names import LAUNCHED, STACKS, rank_of, service_of
 from ..text import printable
 
 SERVICE = "com.docker.swarm.service.name"
@@ -24,11 +24,11 @@ def containers(docker: DockerCli, stack: str) -> dict[int, tuple[str, str]]:
     found: dict[int, tuple[str, str]] = {}
     for row in rows.splitlines():
         container, state, service = [*row.split("\t"), "", ""][:3]
-        named = re.fullmatch(re.escape(stack) + r"_node(\d{1,5})", service, re.ASCII)
-        if named and re.fullmatch("[0-9a-f]{12,64}", container):
-            rank = int(named[1])
-            if rank not in found or (state in ("running", "paused") and found[rank][1] not in ("running", "paused")):
-                found[rank] = (container, state)
+        rank = rank_of(service.removeprefix(f"{stack}_"))
+        if rank is None or service != service_of(stack, rank) or not re.fullmatch("[0-9a-f]{12,64}", container):
+            continue
+        if rank not in found or (state in ("running", "paused") and found[rank][1] not in ("running", "paused")):
+            found[rank] = (container, state)
     return found
 
 

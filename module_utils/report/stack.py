@@ -8,11 +8,10 @@ from typing import Any
 
 import yaml
 
-from ..names import LAUNCHED
+from ..names import LAUNCHED, rank_of
 from .read import Reader, shown
 
 SIZE = 512 << 10
-SERVICE = re.compile(r"node([0-9]{1,4})")
 # Options of torchrun that the template writes by itself, of which these have a variable.
 OWN = ("--nnodes", "--node_rank", "--master_addr", "--nproc_per_node", "--master_port", "--rdzv_conf")
 # Variables of the environment that have a variable of their own, or are the template's.
@@ -47,9 +46,9 @@ def read_stack(reader: Reader, name: str = "stack.yml") -> dict[str, Any]:
     services = loaded.get("services") if isinstance(loaded, dict) else None
     found: dict[int, dict[str, Any]] = {}
     for key, service in services.items() if isinstance(services, dict) else ():
-        rank = SERVICE.fullmatch(str(key))
-        if rank and isinstance(service, dict):
-            found[int(rank[1])] = service
+        rank = rank_of(str(key))
+        if rank is not None and isinstance(service, dict):
+            found[rank] = service
     images = sorted({shown(service.get("image", ""), 300) for service in found.values()} - {""})
     return {
         "text": text,

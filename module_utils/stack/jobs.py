@@ -7,14 +7,13 @@ from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, parse_json_lines
 from ..logs import matching, settled, states
-from ..names import CHECK, LAUNCHED, is_name
+from ..names import CHECK, LAUNCHED, is_name, rank_of, service_of
 from ..swarm.cluster import NAME, RANK
 from ..swarm.node import inspect_nodes
 from .explain import timed_log
 from .live import ACTIVE_STATES, NAMESPACE, NOWHERE, Live, ServiceState, Task, read_live, short_name
 from .stop import tasks_on_nodes
 
-RANK_SERVICE = re.compile(r"node(\d{1,5})", re.ASCII)
 # How many lines are read to find the last one that says something.
 LOG_LINES = 40
 OWN_SCRIPT = "training_code.py"
@@ -33,9 +32,9 @@ def job_names(docker: DockerCli) -> list[str]:
     found = set()
     for spec in parse_json_lines(said.stdout):
         stack = (spec.get("Labels") or {}).get(NAMESPACE, "")
-        rank = RANK_SERVICE.fullmatch(short_name(stack, str(spec.get("Name"))))
+        rank = rank_of(short_name(stack, str(spec.get("Name"))))
         # The stack of a check is no job.
-        if is_name("stack", stack) and rank and not stack.endswith(CHECK):
+        if is_name("stack", stack) and rank is not None and not stack.endswith(CHECK):
             found.add(stack)
     return sorted(found)
 
@@ -69,11 +68,11 @@ def describe_job(live: Live, hosts: Hosts) -> dict[str, Any]:
     ranks = []
     states = {state.name: state for state in live.states()}
     for name, state in states.items():
-        found = RANK_SERVICE.fullmatch(name)
-        if found:
-            ranks.append(describe_rank(int(found[1]), state, live, hosts))
+        rank = rank_of(name)
+        if rank is not None:
+            ranks.append(describe_rank(rank, state, live, hosts))
     ranks.sort(key=lambda rank: int(rank["rank"]))
-    lead = live.services.get(f"{live.stack}_node0") or {}
+    lead = live.services.get(service_of(live.stack, 0)) or {}
     container = ((lead.get("Spec") or {}).get("TaskTemplate") or {}).get("ContainerSpec") or {}
     words = [str(word) for word in [*(container.get("Command") or []), *(container.get("Args") or [])]]
     return {

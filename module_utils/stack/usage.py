@@ -10,11 +10,10 @@ from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli
 from ..kept import noted
-from ..names import CHECK
+from ..names import job_and_rank, service_of
 from ..text import printable
 from ..tree import Tree
 
-SERVICE = re.compile(r"(.+)_node\d{1,5}", re.ASCII)
 SERVICE_LABEL = "com.docker.swarm.service.name"
 # As `docker stats` writes amounts: 12.3MiB of memory, 1.2kB of network.
 UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -57,8 +56,7 @@ def ranks_here(docker: DockerCli) -> dict[str, str]:
     services = {}
     for line in listed.stdout.splitlines():
         container, _blank, service = line.partition(" ")
-        found = SERVICE.fullmatch(service)
-        if found and not found[1].endswith(CHECK):
+        if job_and_rank(service):
             services[container] = service
     return services
 
@@ -67,7 +65,7 @@ def read_slow(docker: DockerCli) -> dict[str, str]:
     """By the service of a rank 0 on this host, what its launcher says of ranks that are slow."""
     found = {}
     for container, service in ranks_here(docker).items():
-        if not service.endswith("_node0"):
+        if not service.endswith(service_of("", 0)):
             continue
         said = docker.run(
             "inspect", "--format", "{{json .Mounts}}", container, check=False, timeout=ANSWER_TIMEOUT

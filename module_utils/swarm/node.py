@@ -10,6 +10,7 @@ from typing import Any
 
 from ..docker.cli import DockerCli, DockerError
 from ..docker.info import TIMEOUT
+from ..names import service_of
 from ..text import first_line
 from .network import described
 
@@ -144,9 +145,11 @@ def list_networks(docker: DockerCli) -> list[dict[str, Any]]:
 
 
 def list_jobs(docker: DockerCli, names: dict[str, str]) -> list[dict[str, Any]]:
-    """Services called ..._node0 that have a replica, each with the names of its networks; `names` has those by their IDs."""
+    """Services of a rank 0 that have a replica, each with the names of its networks; `names` has those by their IDs."""
     rows = docker.json_lines("service", "ls")
-    jobs = [row["Name"] for row in rows if row["Name"].endswith("_node0") and not row["Replicas"].startswith("0")]
+    jobs = [
+        row["Name"] for row in rows if row["Name"].endswith(service_of("", 0)) and not row["Replicas"].startswith("0")
+    ]
     if not jobs:
         return []
     found = json.loads(docker.run("service", "inspect", *jobs, timeout=TIMEOUT).stdout)

@@ -18,6 +18,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils.logs import matching, moment_of, settled, stamped, time_key
+from ..module_utils.names import rank_of, service_of
 from ..module_utils.text import printable
 
 display = Display()
@@ -27,7 +28,6 @@ BEFORE = 10  # lines of each rank to begin with, where all are shown
 SILENCE = 120.0  # seconds after which a sign of life is shown
 RANKS = 8  # of which a sign of life tells
 PATIENCE = 12  # looks in a row that may fail, as while the manager's engine restarts
-RANK = re.compile(r"node\d{1,5}", re.ASCII)
 
 
 class Lines:
@@ -74,7 +74,7 @@ class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
         arguments = self._task.args
         self.stack, self.every_rank = str(arguments["stack"]), boolean(arguments.get("every_rank", False))
         self.pattern = re.compile(arguments.get("pattern", ""))
-        self.ranks = {} if self.every_rank else {"node0": Lines(f"{self.stack}_node0")}
+        self.ranks = {} if self.every_rank else {"node0": Lines(service_of(self.stack, 0))}
         self.failed_tasks: set[str] | None = None
         most = READ_AT_ONCE if self.every_rank else SHOWN_AT_ONCE
         began = spoke = time.monotonic()
@@ -135,7 +135,7 @@ class ActionModule(ActionBase):  # type: ignore[misc,unused-ignore]
 
     def new_lines(self, info: dict[str, Any], task_vars: dict[str, Any] | None) -> list[str]:
         for service in info.get("services", []) if self.every_rank else []:
-            if RANK.fullmatch(str(service["name"])):
+            if rank_of(str(service["name"])) is not None:
                 self.ranks.setdefault(service["name"], Lines(f"{self.stack}_{service['name']}", BEFORE))
         wide = max(map(len, self.ranks), default=0)
         fresh: list[tuple[str, str, str]] = []

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from typing import Any
 
 from ..module_utils.docker.cli import DockerError, parse_json_lines
 from ..module_utils.masking import mask
-from ..module_utils.names import CHECK
+from ..module_utils.names import job_and_rank, service_of
 from ..module_utils.text import printable_all
 from .training_without import host_names
 
@@ -27,7 +26,6 @@ NODE = {
     "manager": "ManagerStatus",
     "engine": "EngineVersion",
 }
-RANK_SERVICE = re.compile(r"(.+)_node(\d+)", re.ASCII)
 
 
 def job_hosts(job: dict[str, Any], known: list[str] | None = None) -> list[str]:
@@ -100,7 +98,7 @@ def job_status(
                 {
                     **{key: rank[key] for key in fields},
                     "lines": rank.get("lines") or [],
-                    "usage": rank_usage(f"{job['name']}_node{rank['rank']}", (used or {}).get(rank["host"])),
+                    "usage": rank_usage(service_of(job["name"], rank["rank"]), (used or {}).get(rank["host"])),
                 }
                 for rank in job["ranks"]
             ],
@@ -129,7 +127,7 @@ def job_slow(job: dict[str, Any], used: dict[str, Any] | None) -> str:
     first = job["ranks"][0] if job["ranks"] and job["state"] == "running" else {}
     said = (used or {}).get(str(first.get("host")))
     slow = said.get("slow") if isinstance(said, dict) else None
-    sentence = slow.get(f"{job['name']}_node0") if isinstance(slow, dict) else None
+    sentence = slow.get(service_of(job["name"], 0)) if isinstance(slow, dict) else None
     return sentence[:400] if isinstance(sentence, str) else ""
 
 
@@ -156,12 +154,6 @@ def _minute(stamp: str) -> str:
 def running_jobs(services: list[str]) -> list[str]:
     """Names of the jobs of which services run, as `docker ps` knows them on hosts that no manager tells of."""
     return sorted({found[0] for found in map(job_and_rank, services) if found})
-
-
-def job_and_rank(service: str) -> tuple[str, int] | None:
-    """Of a service's whole name; None for one that is no rank of a job, such as that of a check."""
-    found = RANK_SERVICE.fullmatch(service)
-    return (found[1], int(found[2])) if found and not found[1].endswith(CHECK) else None
 
 
 def busy_jobs(jobs: list[dict[str, Any]], hosts: list[str] | None = None) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """What may be part of a path or of a command."""
 
+import re
+
 import pytest
 import yaml
 from ansible_collections.ddp.swarm.plugins.filter.training_launcher import SECRET
@@ -7,6 +9,35 @@ from ansible_collections.ddp.swarm.plugins.module_utils import names
 from ansible_collections.ddp.swarm.plugins.module_utils.names import KINDS, is_name, refusal, shown
 from by_path import ROOT
 from ddp_launcher import files
+
+
+@pytest.mark.parametrize(
+    ("service", "job", "rank"),
+    [
+        ("demo_node3", ("demo", 3), None),
+        ("demo_node1_node0", ("demo_node1", 0), None),
+        ("node12", None, 12),
+        ("demo-preflight_node0", None, None),
+        ("demo_node", None, None),
+        ("_node0", None, None),
+        ("demo_node123456", None, None),
+        ("demo_node1\n", None, None),
+        ("demo_node١", None, None),
+        ("node1.log", None, None),
+    ],
+)
+def test_what_the_service_of_a_rank_is_called(service: str, job: object, rank: int | None) -> None:
+    assert (names.job_and_rank(service), names.rank_of(service)) == (job, rank)
+    if job:
+        assert names.service_of(*job) == service
+
+
+def test_nothing_else_knows_it() -> None:
+    """roles/ has programs of its own, which run where module_utils is not."""
+    files = [path for folder in ("library", "module_utils", "plugins") for path in (ROOT / folder).rglob("*.py")]
+    pattern = re.compile(r"""node\(?(?:\\d|\[0-9\])[^".]{0,9}\)?"|\}_node|endswith\("_node""")
+    assert {path.name for path in files if pattern.search(path.read_text())} == {"names.py"}
+
 
 GOOD = {
     "stack": ["simple-training", "a", "A_1", "a" * 52],

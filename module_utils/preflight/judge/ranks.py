@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...names import service_of
 from ...swarm import errors
 from .. import contract as code
 from ..contract import PROBED_LAYERS, Json
@@ -18,7 +19,9 @@ def judge_presence(case: Case) -> None:
             known = tasks.get(task["name"])
             if known is None or (task["error"] and not known["error"]):
                 tasks[task["name"]] = task
-    any_service = next((str(case.checks(r)["service"]) for r in case.hosts if case.checks(r).get("service")), "_node0")
+    any_service = next(
+        (str(case.checks(r)["service"]) for r in case.hosts if case.checks(r).get("service")), service_of("", 0)
+    )
     prefix = any_service.rsplit("_", 1)[0]
     for rank, host in case.hosts.items():
         if case.probe(rank):
@@ -30,7 +33,7 @@ def judge_presence(case: Case) -> None:
                      "two checks of one stack ran at the same time: run playbooks/preflight.yml again")  # fmt: skip
             continue
         if container is None:
-            judge_no_container(case, rank, tasks.get(checks.get("service") or f"{prefix}_node{rank}"))
+            judge_no_container(case, rank, tasks.get(checks.get("service") or service_of(prefix, rank)))
             continue
         state = str(container.get("state"))
         words = " | ".join(checks.get("log_tail") or [])[-300:]
