@@ -114,6 +114,12 @@ options:
         task counts as running. Tasks that finished with exit code 0 need none.
       - Reading logs takes one more docker command for each task and look.
     type: str
+  ready_within:
+    description:
+      - With O(ready_pattern), for how many seconds a task without such a line must have been running to count all the
+        same. RV(unready) names it then.
+      - Without it, the line is waited for until O(wait_timeout).
+    type: int
   redeploy:
     description:
       - What to do about services whose definition did not change.
@@ -309,6 +315,11 @@ definition:
   type: dict
   sample: {services: {front: {image: "registry.example/front:1.4", deploy: {replicas: 1}}}, networks: {default: {}},
            volumes: {}, configs: {}, secrets: {}}
+unready:
+  description: Services of which a task runs and has not written a line that O(ready_pattern) matches.
+  returned: always
+  type: list
+  elements: str
 calls:
   description: How many docker commands were run.
   returned: always
@@ -340,6 +351,7 @@ def main() -> None:
             "wait_timeout": {"type": "int", "default": 300},
             "stability_period": {"type": "int", "default": 3},
             "ready_pattern": {"type": "str"},
+            "ready_within": {"type": "int"},
             "redeploy": {"type": "str", "choices": ["never", "failed", "always"], "default": "failed"},
             "log_lines": {"type": "int", "default": 20},
         },
@@ -348,7 +360,13 @@ def main() -> None:
     )
     check_parameters(module)
     docker = module.docker
-    result: dict[str, Any] = {"changed": False, "actions": [], "failures": [], **describe(Live(module.params["name"]))}
+    result: dict[str, Any] = {
+        "changed": False,
+        "actions": [],
+        "failures": [],
+        "unready": [],
+        **describe(Live(module.params["name"])),
+    }
 
     def fail(said: str) -> None:
         module.fail_json(msg=said, calls=docker.calls, **result)

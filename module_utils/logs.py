@@ -21,9 +21,12 @@ BAR = re.compile(r"(.*?)(?:(\d{1,3})%\|[^|]*\| *[^ /]+/[^ /]+ \[\d|(\d+)it \[\d)
 # What Python and torchrun write when a process ends badly.
 TROUBLE = re.compile(r"Traceback \(most recent call last\)|failed \(exitcode: |terminate called|Fatal Python error")
 
-# What a rank's launcher and torchrun say themselves, as "[launcher] ..." and "W1129 10:00:00.123 7 torch/distributed/run.py:792] ...".
+# What a rank's launcher and torchrun say themselves, as "[launcher] ..." and "W1129 10:00:00.123 7 torch/distributed/run.py:792] ...",
+# but for what the launcher has seen of the script.
+FIRST_STEP = r"\[launcher\] rank \d{1,6} has made its first step \("
 STARTER = re.compile(
-    r"\[launcher\] |[DIWEF]\d{4} [\d:.]+ \d+ (?:\S*/)?torch/distributed/(?:run|launcher|elastic)\b|\S*WARNING:torch\.distributed\.run:"
+    rf"(?!{FIRST_STEP})\[launcher\] "
+    r"|[DIWEF]\d{4} [\d:.]+ \d+ (?:\S*/)?torch/distributed/(?:run|launcher|elastic)\b|\S*WARNING:torch\.distributed\.run:"
 )
 
 

@@ -95,7 +95,7 @@ def present(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
         except StackFailure:
             result.update(describe(read_live(docker, stack, networks=False)))
             raise
-        result.update(describe(live))
+        result.update(describe(live), unready=waiter.unready(live.states()))
     for state in live.states():
         if state.mode.startswith("global") and not state.wanted:
             fulfils = f" and fulfils {' and '.join(state.constraints)}" if state.constraints else ""
@@ -150,6 +150,8 @@ def check_parameters(module: Any) -> None:
     for option in ("wait_timeout", "stability_period", "log_lines"):
         if params[option] < 0:
             module.fail_json(msg=f"{option} must not be negative")
+    if (params["ready_within"] or 0) < 0:
+        module.fail_json(msg="ready_within must not be negative")
     if params["ready_pattern"]:
         try:
             re.compile(params["ready_pattern"])

@@ -51,6 +51,8 @@ class Waiter:
         self.params = params
         self.goal: str = params["wait_for"]
         self.pattern = re.compile(params["ready_pattern"]) if params.get("ready_pattern") else None
+        # Seconds after which a task without such a line counts all the same.
+        self.within: int | None = params.get("ready_within")
         self.ready: set[str] = set()
         self.settled = False
         # Tasks whose whole log was read, because it is longer than what is read at each look.
@@ -80,27 +82,29 @@ class Waiter:
     def _reached(self, live: Live) -> bool:
         states = live.states()
         good = len(states) == len(self.wanted) and all(state.reached(self.goal) for state in states)
-        return good and not self._unready(states)
+        return good and (not self._look_into_logs(states) or self.within is not None)
 
-    def _unready(self, states: list[ServiceState]) -> list[Slot]:
-        """The running tasks whose log has not said yet that they are ready."""
+    def _look_into_logs(self, states: list[ServiceState]) -> list[str]:
+        """The services with a running task whose log has not said yet that it is ready."""
         if self.pattern is None or self.goal != "running":
             return []
-        unready = []
-        for state in states:
-            for slot in state.slots:
-                if slot.verdict == "running" and slot.task.id not in self.ready:
-                    if self._says_ready(slot.task.id, self.pattern):
-                        self.ready.add(slot.task.id)
-                    else:
-                        unready.append(slot)
-        return unready
+        running = [slot for state in states for slot in state.slots if slot.verdict == "running"]
+        self.ready |= {s.task.id for s in running if self._is_ready(s) or self._says_ready(s.task.id, self.pattern)}
+        return self.unready(states)
+
+    def unready(self, states: list[ServiceState]) -> list[str]:
+        """The same, by what was seen at the last look."""
+        return [
+            state.name
+            for state in states
+            if any(slot.verdict == "running" and not self._is_ready(slot) for slot in state.slots)
+        ]
 
     def _says_ready(self, task: str, pattern: re.Pattern[str]) -> bool:
         lines = task_log(self.docker, task, READY_LOG_LINES)
         if says(pattern, lines):
             return True
-        if len(lines) < READY_LOG_LINES or task in self.searched:
+        if len(lines) < READY_LOG_LINES or task in self.searched or (self.settled and self.within is not None):
             return False
         self.searched.add(task)
         # The engine rotates logs: of a task that was there before, the line may be gone for good.
@@ -128,7 +132,8 @@ class Waiter:
     def _trial(self, slot: Slot, live: Live) -> float:
         """For how many seconds a task must run before it counts: where attempts before it have failed, longer than these lived."""
         lives = [epoch(task.updated) - epoch(task.created) for task in failed_attempts(slot, live.tasks)]
-        return float(self.params["stability_period"]) + min(max(lives, default=0.0), LONGEST_LOOP)
+        least = self.params["stability_period"] if self.within is None or self._is_ready(slot) else self.within
+        return float(least) + min(max(lives, default=0.0), LONGEST_LOOP)
 
     def _failed(self, live: Live, old_updates: set[str]) -> StackFailure:
         # A moment later swarm knows more: the task that broke an update, the peers that failed with it.
@@ -149,12 +154,13 @@ class Waiter:
             waits += [f"{state.full_name} lacks {state.missing} of {state.wanted} tasks"] if state.missing else []
             for slot in state.slots:
                 earlier = failed_attempts(slot, live.tasks)
+                ready = self._is_ready(slot) or self.within is not None
                 good = slot.verdict == "complete" or (
-                    self.goal == "running" and slot.verdict == "running" and self._is_ready(slot) and not earlier
+                    self.goal == "running" and slot.verdict == "running" and ready and not earlier
                 )
                 if good:
                     continue
-                pattern = self.pattern.pattern if self.pattern and not self._is_ready(slot) else ""
+                pattern = self.pattern.pattern if self.pattern and not ready else ""
                 text = waiting_for(slot, live.tasks, self.goal, pattern)
                 hint = hint_for(state, slot.task) or (hint_for(state, earlier[0]) if earlier else "")
                 name = f"{state.full_name}.{slot.name}" if state.wanted > 1 else state.full_name
@@ -165,7 +171,8 @@ class Waiter:
                 entry["hint"] = hint
                 failures.append(entry)
         if not waits:
-            waits.append("its tasks have not been running for stability_period yet")
+            least = "stability_period" if not self.unready(states) else f"ready_within ({self.within} s)"
+            waits.append(f"its tasks have not been running for {least} yet")
         goal = "complete" if self.goal == "complete" else "running"
         message = f"Stack {self.stack} is not {goal} after {self.params['wait_timeout']} s: {'; '.join(waits)}"
         for failure in failures:

@@ -32,6 +32,7 @@ def training_refusals(settings: Mapping[str, Any], swarm: list[str]) -> list[str
             gpus,
             choices,
             times,
+            patterns,
             ranks,
             secrets,
             secret_variables,
@@ -76,6 +77,16 @@ def times(settings: Mapping[str, Any], _swarm: list[str]) -> str:
         if not fits(settings[name])
     }
     return " ".join(f"{name} is {value}: it is a number of seconds, 1 or more." for name, value in wrong.items())
+
+
+def patterns(settings: Mapping[str, Any], _swarm: list[str]) -> str:
+    said = []
+    for name in ("training_started_pattern", "training_progress_pattern"):
+        try:
+            re.compile(str(settings[name]))
+        except re.error as error:
+            said.append(f"{name} is '{settings[name]}', no regular expression of Python: {error}.")
+    return " ".join(said)
 
 
 def ranks(settings: Mapping[str, Any], swarm: list[str]) -> str:

@@ -135,6 +135,12 @@ def test_a_failed_run_is_collected(tmp_path: Path) -> None:
     assert "the training failed" in run.stdout
 
 
+RULE = (
+    "{{ 'within ' ~ _training_begins.within ~ ' s' if _training_begins.within else 'waits for <' ~ _training_begins.pattern.split()[:1] | join ~ '>' }}"
+    " for {{ _training_begins.period }} s"
+)
+
+
 def said_at_the_end(directory: Path, environment: Any = None, **variables: Any) -> str:
     """The words of the role's last tasks, which say how the job stands."""
     last = yaml.safe_load((ROOT / "roles/training/tasks/main.yml").read_text())[-2:]
@@ -142,7 +148,7 @@ def said_at_the_end(directory: Path, environment: Any = None, **variables: Any) 
     tasks = [
         {**tell, "vars": {"training_event": {}}},
         *last,
-        {"ansible.builtin.debug": {"msg": "for {{ _training_trial }} s"}},
+        {"ansible.builtin.debug": {"msg": RULE}},
     ]
     given = {"training_notify": "", "training_hosts": ["host1"], "training_pending": True, **variables}
     inventory = {"managers": {"hosts": {"host1": HERE}}}
@@ -217,15 +223,35 @@ def test_what_is_to_be_typed_after_a_run_has_its_settings(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("settings", "seconds"),
-    [({}, 3), ({"training_script": "own.py"}, 30), ({"training_command": "python own.py"}, 30),
-     ({"training_script": "own.py", "training_started_pattern": "loss"}, 3)],
+    ("settings", "rule"),
+    [({}, "waits for <epoch> for 3 s"), ({"training_script": "own.py"}, "within 30 s for 3 s"),
+     ({"training_command": "python own.py"}, "within 30 s for 3 s"),
+     ({"training_script": "own.py", "training_started_pattern": ""}, "waits for <> for 30 s"),
+     ({"training_script": "own.py", "training_started_pattern": "loss"}, "waits for <loss> for 3 s")],
 )  # fmt: skip
-def test_where_no_line_tells_of_a_start_it_takes_longer_than_a_failure(
-    settings: dict[str, str], seconds: int, tmp_path: Path
-) -> None:
+def test_what_is_waited_for_at_a_start(settings: dict[str, str], rule: str, tmp_path: Path) -> None:
     said = said_at_the_end(tmp_path, training_stack="demo", _training_deployed={}, _training_compared={}, **settings)
-    assert f"for {seconds} s" in said
+    assert rule in said
+
+
+@pytest.mark.parametrize(
+    ("unready", "settings", "words", "why"),
+    [
+        ([], {}, "demo trains on host1.", ""),
+        (["node0"], {}, "demo runs on host1.", "Whether it trains is not known: no first step was seen of rank 0 (host1)"),
+        ([], {"training_started_pattern": ""}, "demo runs on host1.", "training_started_pattern is empty."),
+        (["node0"], {"training_wait_for": "none"}, "demo is deployed on host1.", ""),
+    ],
+)  # fmt: skip
+def test_trains_is_said_of_what_does(
+    unready: list[str], settings: dict[str, str], words: str, why: str, tmp_path: Path
+) -> None:
+    deployed = {"changed": True, "state": {}, "unready": unready}
+    given = {"training_stack": "demo", "training_script": "own.py", "_training_compared": {}, **settings}
+    said = said_at_the_end(tmp_path, _training_deployed=deployed, **given)
+    assert words in said
+    assert ("not known" in said) == bool(why)
+    assert why in said
 
 
 def test_a_job_that_never_ran_here_has_no_other_program(tmp_path: Path) -> None:

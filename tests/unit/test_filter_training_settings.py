@@ -40,6 +40,8 @@ GOOD = {
     "training_command": "",
     "training_torchrun_args": [],
     "training_wait_for": "started",
+    "training_started_pattern": "auto",
+    "training_progress_pattern": "loss",
     "training_backend": "auto",
     "training_network_mode": "overlay",
     "training_snapshots": "shared",
@@ -102,6 +104,14 @@ def test_settings_that_can_train(changes: dict[str, Any]) -> None:
         ({"training_gpus": -1}, "training_gpus is '-1': "),
         ({"training_gpus": "1\n"}, "training_gpus is '1\n': "),
         ({"training_wait_for": "completed"}, "training_wait_for is 'completed': it is started, complete or none."),
+        (
+            {"training_started_pattern": "loss ("},
+            "training_started_pattern is 'loss (', no regular expression of Python: missing ), unterminated subpattern at position 5.",
+        ),
+        (
+            {"training_progress_pattern": "*"},
+            "training_progress_pattern is '*', no regular expression of Python: nothing",
+        ),
         ({"training_backend": "mpi"}, "training_backend is 'mpi': it is auto, nccl or gloo."),
         ({"training_snapshots": "all"}, "training_snapshots is 'all': it is none, shared or rank0."),
         ({"training_network_mode": "bridge"}, "training_network_mode is 'bridge': it is overlay or host."),

@@ -139,6 +139,14 @@ class TestWaiting:
         # A task that was just started must have said it.
         assert call(compose=[definition()], redeploy="always", **pattern)["failed"]
 
+    def test_the_launcher_itself_says_what_it_has_seen_of_a_step(self, swarm, call):
+        for node in ("node0", "node1"):
+            swarm.log(
+                f"demo_{node}.1",
+                "!2025-01-01T10:00:01Z [launcher] rank 1 has made its first step (all_reduce has ended)",
+            )
+        assert not call(compose=[definition()], wait_for="running", ready_pattern="made its first step").get("failed")
+
     def test_ready_pattern_does_not_ask_what_has_completed(self, swarm, call):
         swarm.outcomes = dict.fromkeys(["demo_node0", "demo_node1"], ("complete", 0, ""))
         assert not call(compose=[definition()], wait_for="running", ready_pattern="x").get("failed")
@@ -209,6 +217,43 @@ class TestStability:
         made, seconds = self.waited(swarm, call, compose=[compose], stability_period=30)
         assert made["actions"] == ["update service node1: deploy.labels"]
         assert seconds >= 30
+
+    def test_a_line_that_is_not_waited_for_for_ever(self, swarm, call):
+        """What shows none counts once it has run for longer, and is named."""
+        soft = {"ready_pattern": "^READY", "ready_within": 30, "stability_period": 3}
+        swarm.log("demo_node0.1", "2025-01-01T10:00:01Z READY")
+        made, seconds = self.waited(swarm, call, compose=[self.again()], **soft)
+        assert (made.get("failed"), made["unready"]) == (None, ["node1"])
+        assert 30 <= seconds < 40
+        # A second run does not wait: it says what the logs say now.
+        made, seconds = self.waited(swarm, call, compose=[self.again()], **soft)
+        assert (made["changed"], made["unready"], seconds < 1) == (False, ["node1"], True)
+        swarm.log("demo_node1.1", "2025-01-01T10:00:01Z READY")
+        made, seconds = self.waited(swarm, call, compose=[self.again()], **soft)
+        assert (made["unready"], seconds < 1) == ([], True)
+        made, seconds = self.waited(swarm, call, compose=[self.again()], redeploy="always", **soft)
+        assert made["unready"] == []
+        assert 3 <= seconds < 15
+
+    def test_what_nothing_was_asked_of_is_not_named(self, swarm, call):
+        assert self.waited(swarm, call, compose=[self.again()])[0]["unready"] == []
+        swarm.outcomes = dict.fromkeys(["demo_node0", "demo_node1"], ("complete", 0, ""))
+        again = {"ready_pattern": "x", "ready_within": 30, "redeploy": "always"}
+        assert self.waited(swarm, call, compose=[self.again()], **again)[0]["unready"] == []
+
+    def test_what_has_failed_must_run_longer_without_a_line_too(self, swarm, call):
+        swarm.outcomes = {"demo_node1": [("failed", 1, "boom", 20), ("running", 0, "")]}
+        soft = {"ready_pattern": "^READY", "ready_within": 30, "stability_period": 3}
+        made, seconds = self.waited(swarm, call, compose=[self.again()], **soft)
+        assert (made.get("failed"), made["unready"]) == (None, ["node0", "node1"])
+        assert 20 + 20 + 30 <= seconds < 80
+
+    def test_a_wait_that_is_too_short_does_not_blame_the_line(self, swarm, call):
+        soft = {"ready_pattern": "^READY", "ready_within": 30, "stability_period": 3, "wait_timeout": 10}
+        made = call(later=0, wait_for="running", compose=[self.again()], **soft)
+        assert made["msg"].endswith(
+            "is not running after 10 s: its tasks have not been running for ready_within (30 s) yet"
+        )
 
     def test_nothing_is_watched_when_a_job_is_complete(self, swarm, call):
         swarm.outcomes = dict.fromkeys(["demo_node0", "demo_node1"], ("complete", 0, "", 5))

@@ -6,6 +6,7 @@ It needs Python 3.9 and no other file, runs as the container's user and asks no 
   `pace`, `clock`: whom the others wait for again and again;
   `ras`, `nccl`: what NCCL says of itself.
 - `child`: the command, its signals, its exit code, and what it writes, also into a log in the volume (`log`).
+- `first_step`: when the rank has made a first step, whatever its script writes.
 - `room`, `growth`: whether there is room where results lie, and how fast it goes.
 - `origin`: which container this is, and of which deployment of the job.
 - `files`: names and content of what a script saves, as a manifest. Nothing in it leads out of the results directory.

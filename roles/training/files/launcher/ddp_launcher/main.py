@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from . import growth, room, stacks
+from . import first_step, growth, room, stacks
 from .child import Child
 from .clock import Clock
 from .files import OWN, Unfit
@@ -134,6 +134,7 @@ def main(words: list[str] | None = None) -> int:
         if asked.stacks:
             clock = Clock(asked.stacks, asked.rank, peers[0] if peers else None)
             watch = Watch(asked.stacks, asked.stall_minutes * 60, child, peers[1:], asked.rank == 0, asked.results)
+            first_step.watch(asked.stacks, asked.rank, child)
             if notifier:
                 notifier.verdict, notifier.ahead = watch.sentence, clock.ahead
         while True:
