@@ -115,8 +115,6 @@ import json
 import os
 import re
 import secrets
-import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,7 +126,7 @@ from ..module_utils.report import moments
 from ..module_utils.report.failures import containers
 from ..module_utils.report.read import Reader
 from ..module_utils.reporting import ReportingModule
-from ..module_utils.tree import DAY, FOLDER, STAGED, Tree, folder_in, place, remove_old, set_aside
+from ..module_utils.tree import FOLDER, STAGED, Tree, folder_in, place, prune_runs, remove_old, set_aside
 
 OWN = ".ddp-swarm"
 # What other parts of the tool write there, in small letters, as some file systems make no difference.
@@ -173,22 +171,8 @@ def begun(path: Path, run: str) -> str:
 
 
 def removed(path: Path, keep_runs: int, keep_days: int) -> list[str]:
-    """Removes earlier runs that are neither among the newest nor young. What has no run's name was put there by somebody else, and stays."""
-    found = {
-        entry.name: entry.stat(follow_symlinks=False).st_mtime
-        for entry in (
-            os.scandir(path / "runs")
-            if keep_runs and (path / "runs").is_dir() and not (path / "runs").is_symlink()
-            else ()
-        )
-        if is_name("run", entry.name) and entry.is_dir(follow_symlinks=False)
-    }
-    newest = sorted(found, key=lambda name: (found[name], name), reverse=True)[:keep_runs]
-    before = time.time() - keep_days * DAY
-    old = sorted(name for name, at in found.items() if name not in newest and at < before)
-    for name in old:
-        shutil.rmtree(path / "runs" / name)
-    return [f"runs/{name}" for name in old]
+    with folders(path) as (root, _own):
+        return prune_runs(root, keep_runs, keep_days)
 
 
 def write_log(path: Path, rank: int) -> None:

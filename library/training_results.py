@@ -12,7 +12,7 @@ description:
     its directory and never through a link. What is no regular file or directory stays where it is, and RV(left_out) says why.
   - With O(state=named) tells the name of the run.
   - With O(state=laid_out) puts results and logs into O(stage), under numbers, where the user who logged in can read them.
-  - With O(state=set_aside) moves all results into the directory C(runs/RUN) beside them.
+  - With O(state=set_aside) moves all results into the directory C(runs/RUN) beside them, and removes earlier runs there that are old and many.
   - With O(state=packed) writes all results into one archive for the user who logged in.
   - What programs cache beside their results, in C(.ddp-caches), is no result. It is neither laid out nor packed, and stays where it is.
   - Where there is no such volume or directory, there are no results, and that is no error.
@@ -65,6 +65,14 @@ options:
   run:
     description: The name of the run whose results are set aside.
     type: str
+  keep_runs:
+    description: With O(state=set_aside), how many of the newest runs in C(runs) stay whatever their age. V(0) keeps all.
+    type: int
+    default: 0
+  keep_days:
+    description: Days after which the others of them are removed. They are as old as their directory.
+    type: int
+    default: 30
 author:
   - ddp-swarm contributors (@ddp-swarm)
 attributes:
@@ -145,6 +153,11 @@ place:
   description: The directory that the results were moved to; empty where there was nothing to move.
   returned: O(state=set_aside)
   type: str
+removed:
+  description: The directories below the results of earlier runs that were removed.
+  returned: O(state=set_aside)
+  type: list
+  elements: str
 """
 
 import glob
@@ -166,7 +179,7 @@ from ..module_utils.logs import merged
 from ..module_utils.names import LAUNCHER, is_name, refusal
 from ..module_utils.reporting import ReportingModule
 from ..module_utils.text import lines_of
-from ..module_utils.tree import FOLDER, NEW, STAYS, Tree, lay_out, pack, remove_old, set_aside, tail
+from ..module_utils.tree import FOLDER, NEW, STAYS, Tree, lay_out, pack, prune_runs, remove_old, set_aside, tail
 from ..module_utils.volume_files import files_of
 
 # How training_artifacts names a collection.
@@ -392,17 +405,28 @@ def put_aside(module: Any, docker: DockerCli) -> dict[str, Any]:
         module.fail_json(msg=f"{refusal('run', 'run', run)}.")
     with results(module, docker) as tree:
         if tree is None:
-            return {"place": "", "changed": False}
-        if module.check_mode:
-            return {"place": "", "changed": bool(set(os.listdir(tree.root)) - STAYS)}
+            return {"place": "", "removed": [], "changed": False}
+        place = "" if module.check_mode else moved_aside(module, tree, run)
+        moves = bool(set(os.listdir(tree.root)) - STAYS) if module.check_mode else bool(place)
+        removed, keep = [], (module.params["keep_runs"], module.params["keep_days"])
         try:
-            place = set_aside(tree.root, run, [])
+            removed = prune_runs(tree.root, *keep, module.check_mode, int(moves and module.check_mode))
         except OSError as error:
-            module.fail_json(
-                msg=f"The results of {run} cannot be moved into the directory 'runs' beside them ({error.strerror}): it has to be "
-                "a directory there, not a link. Move it away on that host, and run this again."
+            module.warn(
+                f"Old runs in the directory 'runs' of the results cannot be removed: {error}. Remove them on that host."
             )
-        return {"place": place, "changed": bool(place)}
+        return {"place": place, "removed": removed, "changed": bool(moves or removed)}
+
+
+def moved_aside(module: Any, tree: Tree, run: str) -> str:
+    try:
+        return set_aside(tree.root, run, [])
+    except OSError as error:
+        module.fail_json(
+            msg=f"The results of {run} cannot be moved into the directory 'runs' beside them ({error.strerror}): it has to be "
+            "a directory there, not a link. Move it away on that host, and run this again."
+        )
+        return ""
 
 
 def packed(module: Any, docker: DockerCli) -> dict[str, Any]:
@@ -431,6 +455,8 @@ def main() -> None:
             "stage": {"type": "path"},
             "archive": {"type": "path"},
             "run": {"type": "str"},
+            "keep_runs": {"type": "int", "default": 0},
+            "keep_days": {"type": "int", "default": 30},
         },
         mutually_exclusive=[("volume", "path")],
         required_if=[

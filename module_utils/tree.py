@@ -21,7 +21,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from .names import CACHES, LAUNCHER
+from .names import CACHES, LAUNCHER, is_name
 from .text import printable
 
 # Python itself leaves no descriptor open in a child process, and O_EXCL follows no link.
@@ -281,6 +281,35 @@ def set_aside(root: int, run: str, keep: list[str]) -> str:
     finally:
         os.close(runs)
     return f"runs/{free}"
+
+
+def prune_runs(root: int, keep_runs: int, keep_days: int, check: bool = False, coming: int = 0) -> list[str]:
+    """Remove earlier runs in `runs` that are neither among the newest nor young, and return their names from the root. 0 of `keep_runs` keeps all.
+
+    A run is as old as its directory. What has no run's name was put there by somebody else, and stays. With `check` nothing is removed,
+    and so many runs are `coming` that are not there yet.
+    """
+    try:
+        runs = os.open("runs", FOLDER | os.O_NOFOLLOW, dir_fd=root)
+    except OSError:  # there are none, or a link, which leads elsewhere
+        return []
+    try:
+        found = {
+            entry.name: entry.stat(follow_symlinks=False).st_mtime
+            for entry in os.scandir(runs)
+            if is_name("run", entry.name) and entry.is_dir(follow_symlinks=False)
+        }
+        newest = sorted(found, key=lambda name: (found[name], name), reverse=True)[
+            : keep_runs - coming if keep_runs else len(found)
+        ]
+        before = time.time() - keep_days * DAY
+        old = sorted(name for name, at in found.items() if name not in newest and at < before)
+        for name in () if check else old:
+            # By the descriptor, and rmtree itself follows no link, not even one that takes a directory's place meanwhile.
+            shutil.rmtree(f"/proc/self/fd/{runs}/{name}")
+    finally:
+        os.close(runs)
+    return [f"runs/{name}" for name in old]
 
 
 class Padded:

@@ -199,6 +199,18 @@ def test_a_hostile_run_moves_nothing(host: Host) -> None:
     assert host.collected()["runs/20260102T030405Z/snapshot.pt"] == b"../../../controller"
 
 
+def test_starting_over_says_which_old_runs_it_removes(host: Host) -> None:
+    host.put({**HONEST, "runs/old/weights": b"1"})
+    (host.volume / "runs" / "link").symlink_to(host.outside / "folder", target_is_directory=True)
+    os.utime(host.volume / "runs" / "old", (1, 1))
+    before = host.everything_else()
+    done = host.play("fresh", training_keep_runs=1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Removed on host1 from /snapshots, of runs that ended more than 30 days ago" in " ".join(done.stdout.split())
+    assert sorted(path.name for path in (host.volume / "runs").iterdir()) == ["before", "link"]
+    assert host.everything_else() == before
+
+
 def test_starting_over_moves_nothing_out_of_the_volume(host: Host) -> None:
     """As `runs` may be a link, and the run's name a path: root must not follow either."""
     host.put({"snapshot.pt": b"weights", "evil.service": b"[Service]"})

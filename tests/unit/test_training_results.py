@@ -72,8 +72,8 @@ def test_where_there_is_no_such_place_there_are_no_results(missing: str, host: H
     )
     assert host.call("named", **where) == NOTHING
     assert host.call("laid_out", patterns=["*"], otherwise_max_mb=1, **where) == NONE_LAID_OUT
-    assert host.call("set_aside", run="first", **where) == {"changed": False, "place": ""}
-    assert host.call("set_aside", run="first", check=True, **where) == {"changed": False, "place": ""}
+    assert host.call("set_aside", run="first", **where) == {"changed": False, "place": "", "removed": []}
+    assert host.call("set_aside", run="first", check=True, **where) == {"changed": False, "place": "", "removed": []}
 
 
 def test_an_archive_of_no_volume_is_an_error(host: Host) -> None:
@@ -309,15 +309,39 @@ def test_check_mode_lays_nothing_out(host: Host) -> None:
 
 def test_results_are_set_aside_once(host: Host) -> None:
     host.put(a="1")
-    assert host.call("set_aside", check=True, run="first") == {"changed": True, "place": ""}
+    assert host.call("set_aside", check=True, run="first") == {"changed": True, "place": "", "removed": []}
     assert host.moved() == ["a"]
-    assert host.call("set_aside", run="first") == {"changed": True, "place": "runs/first"}
+    assert host.call("set_aside", run="first") == {"changed": True, "place": "runs/first", "removed": []}
     assert host.moved() == ["runs/first/a"]
     # Caches serve the next run too.
     (host.results / ".ddp-caches").mkdir()
-    assert host.call("set_aside", check=True, run="second") == {"changed": False, "place": ""}
-    assert host.call("set_aside", run="second") == {"changed": False, "place": ""}
+    assert host.call("set_aside", check=True, run="second") == {"changed": False, "place": "", "removed": []}
+    assert host.call("set_aside", run="second") == {"changed": False, "place": "", "removed": []}
     assert host.moved() == ["runs/first/a"]
+
+
+def test_runs_that_were_set_aside_are_bounded_by_count_and_age(host: Host, tmp_path: Path) -> None:
+    host.put(a="1")
+    for name in ("old", "older", "my notes"):
+        (host.results / "runs" / name / "deep").mkdir(parents=True)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "key").write_text("mine")
+    (host.results / "runs" / "old" / "link").symlink_to(outside, target_is_directory=True)
+    (host.results / "runs" / "link").symlink_to(outside, target_is_directory=True)
+    for name, days in (("old", 40), ("older", 50), ("my notes", 99)):
+        at = time.time() - days * 86400
+        os.utime(host.results / "runs" / name, (at, at))
+    keep = {"keep_runs": 2, "keep_days": 30}
+    assert host.call("set_aside", check=True, run="first", **keep)["removed"] == ["runs/older"]
+    assert host.call("set_aside", run="first", **keep)["removed"] == ["runs/older"]
+    # By age alone, or by count alone, none goes.
+    assert host.call("set_aside", run="x", keep_runs=1, keep_days=45)["removed"] == []
+    assert host.call("set_aside", run="x", keep_runs=0, keep_days=1)["removed"] == []
+    assert host.call("set_aside", run="x", check=True, keep_runs=1)["removed"] == ["runs/old"]
+    assert host.call("set_aside", run="x", keep_runs=1)["removed"] == ["runs/old"]
+    assert sorted(path.name for path in (host.results / "runs").iterdir()) == ["first", "link", "my notes"]
+    assert (outside / "key").read_text() == "mine"
 
 
 @pytest.mark.parametrize("run", ["../x", "", "a b", ".x"])
