@@ -157,6 +157,11 @@ strangers:
   returned: without O(remove)
   type: list
   elements: dict
+ends:
+  description: Hosts on which these steps end tasks, or whose engine forgets them.
+  returned: without O(remove)
+  type: list
+  elements: str
 removals:
   description: The nodes to remove, in order, with C(name), C(id), C(manager), C(up), C(present) and C(sentence).
   returned: with O(remove)

@@ -85,6 +85,7 @@ def describe_job(live: Live, hosts: Hosts) -> dict[str, Any]:
         "image": str(container.get("Image") or ""),
         "launched": words[: len(LAUNCHED)] == LAUNCHED,
         "ranks": ranks,
+        "services": sorted(str(service.get("ID")) for service in live.services.values()),
         "mounts": [
             {"type": str(mount.get("Type", "")), "source": str(mount.get("Source", "")), "target": str(mount["Target"])}
             for mount in container.get("Mounts") or []

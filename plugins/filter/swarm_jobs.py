@@ -158,7 +158,13 @@ def running_jobs(services: list[str]) -> list[str]:
 
 def busy_jobs(jobs: list[dict[str, Any]], hosts: list[str] | None = None) -> list[dict[str, Any]]:
     """Those of which a container runs, and with `hosts` those of them that have a rank there."""
-    return [job for job in jobs if job["busy"] and (not hosts or set(hosts) & set(job_hosts(job)))]
+    return jobs_on(jobs, hosts or [], "busy")
+
+
+def jobs_on(jobs: list[dict[str, Any]], hosts: list[str], which: str) -> list[dict[str, Any]]:
+    """Those that are `busy` or have `ended`, or all, and with `hosts` those of them that have a rank there."""
+    wanted = {"busy": [True], "ended": [False]}.get(which, [True, False])
+    return [job for job in jobs if job["busy"] in wanted and (not hosts or set(hosts) & set(job_hosts(job)))]
 
 
 def jobs_at_stake(infos: dict[str, dict[str, Any]], rank_hosts: list[str], hosts: list[str]) -> dict[str, Any]:
@@ -283,6 +289,7 @@ class FilterModule:
             "job_status": job_status,
             "job_words": job_words,
             "jobs_at_stake": jobs_at_stake,
+            "jobs_on": jobs_on,
             "lost_snapshot": lost_snapshot,
             "missing_jobs": missing_jobs,
             "node_report": node_report,

@@ -119,6 +119,16 @@ def test_a_host_that_has_ranks_of_all_is_not_removed(three: Lab) -> None:
     all_train(three)
 
 
+def test_a_host_that_leaves_has_left_all_that_its_ranks_wrote(three: Lab) -> None:
+    succeeds(play(three, "remove", host="host3", swarm_disturb_training=True))
+    for name in JOBS:
+        assert log(three, name, 2).strip(), name
+    succeeds(play(three, "swarm"))
+    for name in JOBS:
+        succeeds(play(three, "training", name))
+    all_train(three)
+
+
 def test_an_upgrade_names_all_and_they_go_on_after_it(three: Lab) -> None:
     before = {name: containers(three, name) for name in JOBS}
     older_engine(three, "host3")
@@ -144,6 +154,16 @@ def test_a_backup_names_all_and_they_go_on_after_it(three: Lab) -> None:
     assert files >= {f"{host}.{name}_snapshots.tar.gz" for host in three.hosts for name in JOBS}
     all_train(three)
     refuses(play(three, "restore", swarm_rebuild=True, **backup), "swarm_disturb_training=true")
+    all_train(three)
+    for name in JOBS:
+        for rank in range(3):
+            (three.artifacts / name / f"node{rank}.log").unlink(missing_ok=True)
+    succeeds(play(three, "restore", swarm_rebuild=True, swarm_disturb_training=True, **backup))
+    for name in JOBS:
+        assert all(log(three, name, rank).strip() for rank in range(3)), name
+    succeeds(play(three, "swarm"))
+    for name in JOBS:
+        succeeds(play(three, "training", name))
     all_train(three)
 
 

@@ -36,6 +36,7 @@ def main(place: str) -> None:
     with path.open("r+b") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         docker = pickle.load(stream)
+        docker.host = os.environ.get("STAND_IN_HOST", docker.host)
         stdin = (
             ""
             if sys.stdin is None or sys.stdin.isatty()

@@ -306,6 +306,7 @@ class Swarm(Store):
         name = f"{task['ServiceName']}.{task.get('Slot') or task.get('NodeID', '')}.{identifier}"
         labels = {**task["Template"]["ContainerSpec"].get("Labels", {}), "com.docker.swarm.task.id": identifier}
         labels["com.docker.swarm.service.name"] = task["ServiceName"]
+        labels["com.docker.swarm.service.id"] = task["ServiceID"]
         about = {"ID": container, "Name": name, "Labels": labels, "Node": task["NodeID"], "Task": identifier}
         self.containers[container] = about
         if task["Outcome"][0] != "starting":

@@ -38,8 +38,25 @@ def diagnose(cluster: Cluster, settings: Settings) -> dict[str, Any]:
         "settles": any(steps.settle or steps.demote for steps in hosts.values()) or bool(strangers(cluster)),
         "wait_for": [steps.node_id for steps in hosts.values() if steps.wait],
         "strangers": strangers(cluster),
+        "ends": ending(cluster, hosts),
         "refusals": list(dict.fromkeys(refusals)),
     }
+
+
+def ending(cluster: Cluster, hosts: dict[str, Steps]) -> list[str]:
+    """Where the steps end tasks, or let an engine forget those that have ended."""
+    drained = [host for host, steps in hosts.items() if steps.settle.get("availability") == "drain"]
+    return [
+        *(host for host, steps in hosts.items() if not steps.refusal and (steps.leave or loses_rank(cluster, steps))),
+        *drained,
+        *(stranger["name"] for stranger in strangers(cluster)),
+    ]
+
+
+def loses_rank(cluster: Cluster, steps: Steps) -> bool:
+    node = cluster.node(steps.node_id) if steps.settle else None
+    changed = [*(steps.settle.get("labels") or {}), *(steps.settle.get("labels_to_remove") or [])]
+    return bool(node and node["labels"].get(RANK) and RANK in changed)
 
 
 def diagnose_host(cluster: Cluster, host: str, settings: Settings) -> Steps:
@@ -111,8 +128,7 @@ def diagnose_member(cluster: Cluster, host: str, node: dict[str, Any], former: l
         found.append(f"{host} is a manager, and becomes a worker")
     steps.settle = settle
     steps.sentence = ". ".join(found) + "." if found else ""
-    loses_rank = node["labels"].get(RANK) and (RANK in labels or unlabel)
-    if loses_rank or settle.get("availability") == "drain":
+    if loses_rank(cluster, steps) or settle.get("availability") == "drain":
         return refuse_disturbance(cluster, host, steps, settings)
     return steps
 
@@ -236,6 +252,7 @@ def strangers(cluster: Cluster) -> list[dict[str, str]]:
             found.append(
                 {
                     "id": node["id"],
+                    "name": name,
                     "sentence": f"{name} is in the swarm and not in the inventory: it keeps no rank. It leaves with "
                     f"playbooks/remove.yml -e host={name}",
                 }

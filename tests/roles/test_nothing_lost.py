@@ -1,0 +1,71 @@
+"""What takes hosts out of a swarm, or a swarm from its hosts, first ends the jobs in order and collects them. Docker is a stand-in."""
+
+import tarfile
+from pathlib import Path
+
+from two_hosts import TwoHosts
+
+BOTH = ["node0.log", "node1.log"]
+NEVER = 10**9
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_a_restore_ends_and_collects_what_the_old_swarm_has(tmp_path: Path) -> None:
+    hosts = TwoHosts(tmp_path, active="runs", ended="complete")
+    (tmp_path / "backups/b/swarm").mkdir(parents=True)
+    (tmp_path / "backups/b/swarm/docker-state.json").write_text("{}")
+    with tarfile.open(tmp_path / "backups/b/swarm.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "backups/b/swarm", "swarm")
+    allowed = {"swarm_rebuild": True, "swarm_disturb_training": True}
+    done = hosts.play("restore.yml", backup="b", backup_dir=str(tmp_path / "backups"), **allowed)
+    assert hosts.collected("active") == hosts.collected("ended") == BOTH, done.stdout[-6000:]
+    assert (
+        hosts.asked("constraint-add", "active_node0") < hosts.asked("logs --timestamps") < hosts.asked("systemctl stop")
+    )
+    assert hosts.asked("systemctl stop") < NEVER
+
+
+def test_a_host_that_leaves_is_collected_also_of_what_has_ended(tmp_path: Path) -> None:
+    hosts = TwoHosts(tmp_path, ended="complete", broken="failed")
+    done = hosts.play("remove.yml", host="host1")
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert hosts.collected("ended") == hosts.collected("broken") == BOTH
+    assert hosts.asked("logs --timestamps") < hosts.asked("swarm leave") < NEVER
+    assert hosts.asked("stack rm") == NEVER
+
+
+def test_a_host_that_cannot_be_collected_stays(tmp_path: Path) -> None:
+    hosts = TwoHosts(tmp_path, ended="complete")
+    done = hosts.play(
+        "remove.yml",
+        host="host1",
+        _training_stage="{{ '/proc/none' if inventory_hostname == 'host1' else stage }}",
+        stage=str(tmp_path / "stage"),
+    )
+    assert "What host1 has of ended could not be collected" in flat(done.stdout), done.stdout[-6000:]
+    assert hosts.asked("swarm leave") == NEVER
+
+
+def test_a_teardown_without_a_quorum_finds_the_jobs_on_the_hosts(tmp_path: Path) -> None:
+    hosts = TwoHosts(tmp_path, active="runs", ended="complete")
+    hosts.loses_quorum()
+    done = hosts.play("teardown.yml")
+    assert "active runs in the swarm" in flat(done.stdout), done.stdout[-6000:]
+    done = hosts.play("teardown.yml", swarm_disturb_training=True)
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert hosts.collected("active") == hosts.collected("ended") == BOTH, done.stdout[-6000:]
+    assert hosts.asked("stop -t 40") < hosts.asked("logs --timestamps") < hosts.asked("swarm leave") < NEVER
+
+
+def test_ranks_that_move_are_ended_in_order_and_go_on(tmp_path: Path) -> None:
+    hosts = TwoHosts(tmp_path, active="runs", ended="complete")
+    done = hosts.play("swarm.yml", swarm_rank_hosts=["host1", "host0"])
+    assert "active_node1 runs there and would be ended" in flat(done.stdout), done.stdout[-6000:]
+    assert hosts.asked("constraint-add") == hosts.asked("node update") == NEVER
+    hosts.play("swarm.yml", swarm_rank_hosts=["host1", "host0"], swarm_disturb_training=True)
+    assert hosts.collected("active") == BOTH
+    assert hosts.asked("constraint-add") < hosts.asked("logs --timestamps") < hosts.asked("node update")
+    assert hosts.asked("node update") < hosts.asked("constraint-rm", "active_node0") < NEVER
