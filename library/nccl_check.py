@@ -243,7 +243,7 @@ options:
     default: 0
   min_bus_bandwidth:
     description:
-      - Smallest accepted bus bandwidth of a 16 MiB all-reduce, in MB/s (10^6 bytes per second). V(0) accepts any.
+      - Smallest accepted bus bandwidth of a 16 MiB all-reduce, of 256 MiB between GPUs, in MB/s (10^6 bytes per second). V(0) accepts any.
     type: float
     default: 0
   min_pair_bandwidth:
@@ -269,6 +269,10 @@ options:
       - A rank is a straggler when its computing or its sending is this many times slower than the median of the others. V(0) compares none.
     type: float
     default: 3
+  gpu_straggler_factor:
+    description: The same of GPUs of one kind, each of which has computed for five seconds and is hot.
+    type: float
+    default: 1.2
 attributes:
   check_mode:
     description: Does the same in check mode, and does not write O(path).
@@ -307,14 +311,8 @@ report:
   returned: with O(rank)
   type: dict
   contains:
-    rank:
-      description: The rank.
-      type: int
-      returned: always
-    host:
-      description: The host.
-      type: str
-      returned: always
+    rank: {type: int, returned: always, description: "The rank."}
+    host: {type: str, returned: always, description: "The host."}
     probe:
       description: The probe's own report, or null when it printed none.
       type: dict
@@ -405,7 +403,7 @@ from ..module_utils.preflight.verdict import judge
 
 LIMITS = (
     "network", "network_mode", "network_mtu", "expected_mtu", "training_interface", "max_clock_skew", "min_disk", "min_disk_hours",
-    "min_shm", "min_gpus", "min_bus_bandwidth", "min_pair_bandwidth", "min_speed_fraction", "min_network_fraction", "straggler_factor", "master_port", "backend",
+    "min_shm", "min_gpus", "min_bus_bandwidth", "min_pair_bandwidth", "min_speed_fraction", "min_network_fraction", "straggler_factor", "gpu_straggler_factor", "master_port", "backend",
     "run_id",
 )  # fmt: skip
 MOUNT = {
@@ -459,6 +457,7 @@ def argument_spec() -> Json:
         "min_speed_fraction": {"type": "float", "default": 0.25},
         "min_network_fraction": {"type": "float", "default": 0.1},
         "straggler_factor": {"type": "float", "default": 3},
+        "gpu_straggler_factor": {"type": "float", "default": 1.2},
         **CONNECTION_ARGUMENTS,
     }
 

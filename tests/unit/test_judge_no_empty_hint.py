@@ -56,7 +56,7 @@ def emitted() -> set[tuple[int, str]]:
         (13, "bandwidth"),
         (14, "compute"),
     }
-    found |= {(12, f"reduce {size}") for size in (4, 65536, 16777216)}
+    found |= {(12, f"reduce {size}") for size in (4, 65536, 16777216, 268435456)}
     found |= {(6, f"{backend}_SOCKET_IFNAME") for backend in ("NCCL", "GLOO")}
     for _, call in calls(PROBE, "add"):
         if len(call.args) > 2 and isinstance(call.args[0], ast.Constant) and words(call.args[1]):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,7 @@ class Fork:
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
 
+    @cache  # noqa: B019 - a process is waited for once
     def wait(self, seconds: float) -> int:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 

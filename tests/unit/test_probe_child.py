@@ -304,6 +304,7 @@ def torch_with(gpus=0, cuda=None, nccl=(2, 27, 5), available=True, reason="no dr
     cuda_of = SimpleNamespace(
         is_available=lambda: gpus > 0, device_count=lambda: gpus, get_device_name="H{}00".format,
         get_arch_list=lambda: ["sm_90", "compute_90"], get_device_capability=lambda number: (9, number), init=start,
+        get_device_properties=lambda number: SimpleNamespace(uuid=f"0{number}") if number else SimpleNamespace(),
         nccl=SimpleNamespace(version=lambda: nccl),
     )  # fmt: skip
     torch = SimpleNamespace(__version__="2.13.0", version=SimpleNamespace(cuda=cuda), cuda=cuda_of)
@@ -323,7 +324,7 @@ def versions(**facts):
         (torch_with(nccl=None), {}),
         (torch_with(available=False), {}),
         (torch_with(2, "12.9"), {"cuda": "12.9", "gpus": 2, "nccl": "2.27.5", "gpu_names": ["H000", "H100"],
-                                  "architectures": ["sm_90", "compute_90"], "capabilities": ["9.0", "9.1"]}),
+                                  "architectures": ["sm_90", "compute_90"], "gpu_uuids": ["", "GPU-01"], "capabilities": ["9.0", "9.1"]}),
         # CUDA's own reason, which is_available() keeps to itself.
         (torch_with(0, "12.9", (2, 18)), {"cuda": "12.9", "nccl": "2.18", "gpu_error": "RuntimeError: no driver"}),
         (torch_with(0, "12.9", reason=""), {"cuda": "12.9", "nccl": "2.27.5", "gpu_error": ""}),
@@ -431,31 +432,44 @@ class Computer:
     def set_num_threads(self, number):
         self.threads.append(number)
 
-    def ones(self, *shape, device):
-        self.made.append((*shape, device))
+    def ones(self, *shape, **how):
+        self.made.append((*shape, how))
         return self
 
     def __matmul__(self, other):
         self.clock.now += self.seconds.pop(0)
 
 
-@pytest.mark.parametrize(("cuda", "device", "size"), [(True, "cuda", 2048), (False, "cpu", 256)])
-def test_computing_is_measured_on_average_and_at_best(monkeypatch, cuda, device, size):
+def test_computing_is_measured_on_average_and_at_best(monkeypatch):
     clock = Clock()
     everywhere(monkeypatch, "time", clock)
     # The first product is not counted. 0.4 seconds are not over after 0.375.
     torch = Computer(clock, 9.0, 0.25, 0.0625, 0.0625, 0.0625, 1.0)
-    assert collectives.compute(torch, "there", cuda) == {
-        "seconds": 0.109375, "best_seconds": 0.0625, "rounds": 4, "device": device,
+    assert collectives.compute(torch, "there") == {
+        "seconds": 0.109375, "best_seconds": 0.0625, "rounds": 4, "device": "cpu",
     }  # fmt: skip
-    assert torch.made == [(size, size, "there")]
-    # A GPU's work is over when it says so.
-    assert torch.waits == (5 if cuda else 0)
+    assert torch.made == [(256, 256, {"device": "there"})]
     assert torch.threads == [4, 1, 4]
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [((7, 5), "half"), ((8, 0), "brain"), ((12, 0), "brain")])
+def test_an_invented_gpu_is_heated_before_it_is_compared(monkeypatch, capability, dtype):
+    clock = Clock()
+    everywhere(monkeypatch, "time", clock)
+    torch = Computer(clock, 9.0, 2.0, 2.5, 1.0, 1.0)
+    torch.bfloat16, torch.float16 = "brain", "half"
+    torch.cuda.get_device_capability = lambda device: capability
+    torch.cuda.get_device_name = lambda device: f"an invented GPU {device}"
+    assert collectives.heat(torch, 3) == {
+        "seconds": 1.833333, "best_seconds": 1.0, "rounds": 3, "device": "cuda", "name": "an invented GPU 3",
+    }  # fmt: skip
+    assert torch.made == [(8192, 8192, {"device": 3, "dtype": dtype})]
+    # A GPU's work is over when it says so.
+    assert torch.waits == 4
 
 
 def test_computing_ends_when_its_time_is_over(monkeypatch):
     clock = Clock()
     everywhere(monkeypatch, "time", clock)
     monkeypatch.setattr(collectives, "COMPUTE_SECONDS", 0.5)
-    assert collectives.compute(Computer(clock, 9.0, 0.25, 0.25, 1.0), "there", False)["rounds"] == 2
+    assert collectives.compute(Computer(clock, 9.0, 0.25, 0.25, 1.0), "there")["rounds"] == 2

@@ -98,7 +98,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], list[dict
             fault(rank)
             order = {
                 "rank": rank, "world_size": 3, "backend": "gloo", "master": "127.0.0.1", "port": ports[number],
-                "group_timeout": 20,
+                "group_timeout": 20, "device": 0, "members": ["rank 0", "rank 1", "rank 2"],
             }  # fmt: skip
             collectives.collectives(order, lambda event, said=said, **facts: said.update({event: facts}))
             dist.all_reduce = real_all_reduce

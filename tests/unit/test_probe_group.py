@@ -179,7 +179,7 @@ def test_rank_0_closes_the_master_port_for_the_store_and_says_go(monkeypatch):
     ((order, status),) = grouped(monkeypatch, played)
     assert order == {
         "rank": 0, "world_size": 3, "backend": "gloo", "master": "127.0.0.1", "port": 9, "pair_mb_s": None,
-        "group_timeout": 30,
+        "group_timeout": 30, "device": 0, "members": ["rank 0", "rank 1", "rank 2"],
     }  # fmt: skip
     assert played.told == [(order, None)]
     assert closed == [socket.SHUT_RDWR, "closed"]
@@ -262,7 +262,7 @@ EVENTS = {
     "reduce 4": {"bytes": 4, **SUM}, "reduce 65536": {"bytes": 65536, **SUM}, "reduce 16777216": {"bytes": 16777216, **SUM},
     "bandwidth": {"bus_bandwidth_mb_s": 400.0, "seconds": 0.2}, "compute": {"seconds": 0.002}, "end": {},
 }  # fmt: skip
-ORDER = {"group_timeout": 10}
+ORDER = {"group_timeout": 10, "backend": "gloo"}
 
 
 def test_every_event_of_a_group_becomes_a_record(monkeypatch):
@@ -315,7 +315,7 @@ def test_an_event_that_does_not_come_is_explained_and_ends_it(monkeypatch, event
     explained = []
     monkeypatch.setattr(checks.group, "explain_hang", lambda *told: explained.append(told))
     checks.group.follow_child(played.state, ORDER)
-    assert explained == [(played.state, event, layer, 0.5)]
+    assert explained == [(played.state, event, layer, 0.5, None)]
     assert [waited for waited, *_ in played.waited][-1] == event
     assert played.state.report.first_failure() is None
     assert layer not in [one["layer"] for one in played.records] or event in ("reduce 65536", "reduce 16777216")

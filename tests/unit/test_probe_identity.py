@@ -137,6 +137,7 @@ TORCH = {
     "import_seconds": 3.5,
     "architectures": ["sm_90"],
     "capabilities": ["9.0", "9.0"],
+    "gpu_uuids": ["GPU-1", "GPU-2"],
 }
 WITHOUT = {"torch": "2.13.0", "cuda": None, "nccl": None, "gpus": 0, "gpu_names": []}
 FILES = {"hash": "0123456789abcdef" * 4, "files": {"a.py": "1"}, "file_count": 1, "notes": ["short"]}
@@ -185,6 +186,7 @@ def test_layers_4_and_5_tell_of_torch(backend, facts, records):
             "nccl": told.get("nccl"), "architecture": os.uname().machine, "files": {"a.py": "1"}, "file_count": 1,
             "files_hash": FILES["hash"], "notes": ["short"],
             "architectures": told.get("architectures", []), "capabilities": told.get("capabilities", []),
+            "gpu_uuids": told.get("gpu_uuids", []),
         },
         **noted,
     }  # fmt: skip

@@ -212,6 +212,8 @@ def test_the_counting_needs_no_name_of_its_own(net):
 def test_a_slow_pair_is_told_to_the_child(monkeypatch):
     from ddp_probe import collectives
 
-    sizes = {rate: collectives.size_for(rate) for rate in (1000.0, 20.0, 19.9, 11.9, 1.2, 0.01)}
+    sizes = {rate: collectives.size_for(rate, collectives.LARGE) for rate in (1000.0, 20.0, 19.9, 11.9, 1.2, 0.01)}
     mib = 2**20
     assert sizes == {1000.0: 16 * mib, 20.0: 16 * mib, 19.9: 16 * mib, 11.9: 8 * mib, 1.2: mib, 0.01: 65536}
+    sizes = {rate: collectives.size_for(rate, collectives.HUGE) for rate in (1000.0, 268.0, 100.0, 20.0, 11.9)}
+    assert sizes == {1000.0: 256 * mib, 268.0: 128 * mib, 100.0: 64 * mib, 20.0: 16 * mib, 11.9: 8 * mib}

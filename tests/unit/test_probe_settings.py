@@ -23,10 +23,11 @@ def said(settings):
 DEFAULTS = {
     "problems": [], "peers": ["box"], "rank": 0, "world_size": 1, "master_port": 12355, "port": 12356, "timeout": 60,
     "appear_timeout": 27.0, "group_timeout": 30, "backend": "auto", "files": ".", "host": "box", "run_id": "", "subnet": None,
+    "stand_ins": 1,
 }  # fmt: skip
 NAMES = (
     "PEERS", "RANK", "WORLD_SIZE", "MASTER_PORT", "PORT", "TIMEOUT", "APPEAR_TIMEOUT", "GROUP_TIMEOUT", "BACKEND", "FILES",
-    "HOST", "RUN_ID", "SUBNET",
+    "HOST", "RUN_ID", "SUBNET", "STAND_INS",
 )  # fmt: skip
 
 
@@ -37,12 +38,27 @@ def test_what_is_not_said_has_a_default(env, monkeypatch):
 
 
 def test_what_is_said_is_taken():
-    words = [" a, b ,,c", "2", "3", "1", "2", "40", "7.5", "9", "nccl", "/work /more", "host3", "one", "10.0.1.7/24"]
+    words = [
+        " a, b ,,c",
+        "2",
+        "3",
+        "1",
+        "2",
+        "40",
+        "7.5",
+        "9",
+        "nccl",
+        "/work /more",
+        "host3",
+        "one",
+        "10.0.1.7/24",
+        "2",
+    ]
     settings = Settings({f"PROBE_{name}": word for name, word in zip(NAMES, words, strict=True)})
     assert said(settings) == {
         "problems": [], "peers": ["a", "b", "c"], "rank": 2, "world_size": 3, "master_port": 1, "port": 2, "timeout": 40,
         "appear_timeout": 7.5, "group_timeout": 9, "backend": "nccl", "files": "/work /more", "host": "host3", "run_id": "one",
-        "subnet": ipaddress.IPv4Network("10.0.1.0/24"),
+        "subnet": ipaddress.IPv4Network("10.0.1.0/24"), "stand_ins": 2,
     }  # fmt: skip
     assert Settings({"PROBE_TIMEOUT": "40"}).appear_timeout == 18
 

@@ -30,11 +30,14 @@ class Group:
         self.reduced = []
         self.synchronized = 0
         self.computed = [0.002]
+        self.device_number = 0
         everywhere(monkeypatch, "time", self.clock)
         monkeypatch.setattr(collectives, "LARGE", 4096)
         monkeypatch.setattr(collectives, "MIDDLE", 1024)
         monkeypatch.setattr(collectives, "own_connections", lambda: ["10.0.1.3"])
+        monkeypatch.setattr(collectives, "HUGE", 8192)
         monkeypatch.setattr(collectives, "compute", self.compute)
+        monkeypatch.setattr(collectives, "heat", self.compute)
         cuda = SimpleNamespace(
             set_device=lambda number: self.calls.append(("set_device", number)), synchronize=self.synchronize
         )
@@ -76,7 +79,7 @@ class Group:
     def run(self):
         order = {
             "rank": self.rank, "world_size": self.world, "backend": self.backend, "master": "10.0.1.3", "port": 9,
-            "group_timeout": self.limit,
+            "group_timeout": self.limit, "device": self.device_number, "members": [f"rank {other}" for other in range(self.world)],
         }  # fmt: skip
         # `set` of the store.
         store = SimpleNamespace(check=self.check, set=lambda *pair: self.set.append((*pair, list(self.said))))

@@ -73,6 +73,14 @@ class Case:
     def host(self, rank: int | None) -> str | None:
         return None if rank is None else self.hosts.get(rank, f"rank {rank}")
 
+    def gpu_name(self, rank: int, device: int) -> str:
+        """By its number in nvidia-smi on the host, where the task's GPUs can be told by UUID."""
+        uuids = (self.probe(rank).get("identity") or {}).get("gpu_uuids")
+        uuid = uuids[device] if isinstance(uuids, list) and 0 <= device < len(uuids) else None
+        states = self.checks(rank).get("gpu_states") or []
+        index = next((state.get("index") for state in states if uuid and state.get("uuid") == uuid), None)
+        return f"GPU {index}" if index is not None else f"GPU {device} of the task"
+
     def manager(self) -> str:
         """A host whose engine manages the swarm."""
         for rank, host in self.hosts.items():
@@ -177,6 +185,7 @@ def is_record(record: Any) -> bool:
         and record["layer"] in LAYERS
         and isinstance(record.get("peer"), (int, type(None)))
         and isinstance(record.get("code"), (str, type(None)))
+        and isinstance(record.get("device"), (int, type(None)))
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
+from typing import Any
 
-from ..contract import FAST_ENOUGH_MB_S, STEADY_CONNECTION
+from ..contract import FAST_ENOUGH_MB_S, STEADY_CONNECTION, Json
 from ..remedies import gpu_hint, rebuilt
 from .case import Case, pair_list, slowest_pair
 
@@ -123,25 +124,58 @@ def judge_host_network(case: Case) -> None:
         )  # fmt: skip
 
 
+def judge_computing(case: Case) -> set[int]:
+    """The ranks that are slow. Each is held against the median of the others, because with two the median of all lies between.
+
+    A GPU that was heated differs little from its like: another factor.
+    """
+    known = {(rank, one.get("gpu")): one for rank in case.hosts for one in computed(case, rank)}
+    slow: set[int] = set()
+    for (rank, gpu), one in known.items():
+        others = [other for key, other in known.items() if key != (rank, gpu)]
+        alike = [other for other in others if one.get("device") == "cuda" and other.get("name") == one.get("name")]
+        for group, factor, noise in (
+            (others, case.limits["straggler_factor"], COMPUTE_NOISE_SECONDS),
+            (alike, case.limits["gpu_straggler_factor"], 0),
+        ):
+            own = float(one["seconds"])
+            median = statistics.median(float(other["seconds"]) for other in group) if group else 0
+            if not median or not factor or own <= factor * median + noise:
+                continue
+            slow.add(rank)
+            load = (case.probe(rank).get("compute") or {}).get("load")
+            card = case.gpu_name(rank, gpu or 0) if one.get("device") == "cuda" else ""
+            case.say(
+                14, rank, f"compute, {card}" if card else "compute", False, f"{own * 1000:.2f} ms for a matrix product on average",
+                f"within {factor:g} times the others' median of {median * 1000:.2f} ms",
+                f"{card and card + ' of '}{case.hosts[rank]} computes slower than the others (its load is {load}): stop what runs beside the "
+                f"training, or look at its power and thermal limits{card and ' (nvidia-smi -q -d PERFORMANCE,POWER,TEMPERATURE)'}",
+            )  # fmt: skip
+            break
+    return slow
+
+
+def computed(case: Case, rank: int) -> list[Json]:
+    """What each GPU of a rank measured, or the rank itself where it has one."""
+    several = case.probe(rank).get("devices")
+    found = several if isinstance(several, list) and several else [case.probe(rank).get("compute")]
+    return [
+        one
+        for one in found
+        if isinstance(one, dict) and one.get("seconds") and is_number(one["seconds"], one.get("gpu", 0))
+    ]
+
+
+def is_number(*values: Any) -> bool:
+    return all(isinstance(value, (int, float)) for value in values)
+
+
 def judge_stragglers(case: Case) -> None:
-    """Layer 14: each rank against the median of the others, because with two ranks the median of all lies between."""
+    """Layer 14: who computes or sends slower than the others."""
+    slow = judge_computing(case)
     factor = case.limits["straggler_factor"]
     if not factor or len(case.hosts) < 2:
         return
-    times = {r: (case.probe(r).get("compute") or {}).get("seconds") for r in case.hosts}
-    known = {rank: float(value) for rank, value in times.items() if value}
-    slow: set[int] = set()
-    for rank, own in known.items():
-        others = [value for other, value in known.items() if other != rank]
-        if others and own > factor * statistics.median(others) + COMPUTE_NOISE_SECONDS:
-            slow.add(rank)
-            load = (case.probe(rank).get("compute") or {}).get("load")
-            case.say(
-                14, rank, "compute", False, f"{own * 1000:.2f} ms for a matrix product on average",
-                f"within {factor:g} times the others' median of {statistics.median(others) * 1000:.2f} ms",
-                f"{case.hosts[rank]} computes slower than the others (its load is {load}): stop what runs beside the "
-                "training, or look at its power and thermal limits",
-            )  # fmt: skip
     sending: dict[int, float] = {}
     for rank in case.hosts:
         # What reaches a host that has no time to read says nothing about the sender.

@@ -133,4 +133,7 @@ def judge_records(case: Case, rank: int) -> None:
         elif ok is False and record.get("detail") and layer != 8:
             observed = f"{observed} ({str(record['detail'])[:300]})"
         hint = hint_for(case, rank, record) if ok is False else ""
-        case.say(layer, rank, str(record.get("name")), ok, observed, record.get("expected"), hint, peer)
+        check, device = str(record.get("name")), record.get("device")
+        if device is not None:
+            check = f"{check}, {case.gpu_name(rank, device)}"
+        case.say(layer, rank, check, ok, observed, record.get("expected"), hint, peer)

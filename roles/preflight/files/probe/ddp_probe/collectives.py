@@ -10,10 +10,13 @@ from typing import Any
 
 from .connections import own_connections
 from .contract import SLOW_MB_S
-from .sizes import LARGE, MIDDLE, SMALL
+from .sizes import HUGE, LARGE, MIDDLE, SMALL
 
 COMPUTE_SECONDS = 0.4
 COMPUTE_SUSPECT = 2.0
+# A GPU shows its limits of power and temperature when it is hot, and differs less from its like.
+HEAT_SECONDS = 5.0
+HEAT_SUSPECT = 1.15
 
 
 def collectives(order: dict[str, Any], say: Callable[..., None]) -> None:
@@ -38,10 +41,10 @@ def collectives(order: dict[str, Any], say: Callable[..., None]) -> None:
             time.sleep(0.05)
     if missing:
         say("missing", missing=missing)
-        raise RuntimeError("missing from the process group: " + ", ".join(f"rank {other}" for other in missing))
+        raise RuntimeError("missing from the process group: " + ", ".join(order["members"][other] for other in missing))
     if nccl:
-        torch.cuda.set_device(0)
-    device = torch.device("cuda", 0) if nccl else torch.device("cpu")
+        torch.cuda.set_device(order["device"])
+    device = torch.device("cuda", order["device"]) if nccl else torch.device("cpu")
     dist.init_process_group(
         order["backend"],
         store=dist.PrefixStore("probe", store),  # type: ignore[attr-defined]
@@ -64,14 +67,14 @@ def collectives(order: dict[str, Any], say: Callable[..., None]) -> None:
     # On a slow network the largest would take many seconds, and say no more. All ranks have to agree on its size.
     rate = torch.tensor([float(order.get("pair_mb_s") or SLOW_MB_S)], device=device, dtype=torch.float32)
     reduce(rate, dist.ReduceOp.MIN)
-    large = size_for(float(rate))
+    large = size_for(float(rate), HUGE if nccl else LARGE)
 
     # Every rank adds another share, and none the mean: its own share times the number of ranks must not look like the sum.
     shares = [*range(1, world), world + 1]
-    for nominal in (SMALL, MIDDLE, LARGE):
+    for nominal in (SMALL, MIDDLE, LARGE, *([HUGE] if nccl else [])):
         size = min(nominal, large)
         # Every element differs from its neighbours; sums stay exact in float32.
-        base = torch.arange(size // 4, device=device, dtype=torch.float32).remainder_(97).add_(1)
+        base = torch.arange(size // 4, device=device, dtype=torch.int32).remainder_(97).add_(1).float()
         seconds = reduce(tensor := base * shares[rank])
         wanted = base * sum(shares)
         right = bool(torch.equal(tensor, wanted))
@@ -107,12 +110,13 @@ def collectives(order: dict[str, Any], say: Callable[..., None]) -> None:
     )
 
     # All at once, so that what slows the whole machine slows all. A second time if one is far behind: once is chance.
-    own = compute(torch, device, nccl)
+    work = heat if nccl else compute
+    own = work(torch, device)
     slowest, fastest = (torch.tensor([own["seconds"]], device=device, dtype=torch.float32) for _ in range(2))
     reduce(slowest, dist.ReduceOp.MAX)
     reduce(fastest, dist.ReduceOp.MIN)
-    if float(slowest) > COMPUTE_SUSPECT * float(fastest):
-        again = compute(torch, device, nccl)
+    if float(slowest) > (HEAT_SUSPECT if nccl else COMPUTE_SUSPECT) * float(fastest):
+        again = work(torch, device)
         own = min(own, again, key=lambda result: float(result["seconds"]))
     say("compute", **own)
     dist.barrier()
@@ -126,38 +130,45 @@ def collectives(order: dict[str, Any], say: Callable[..., None]) -> None:
     say("end")
 
 
-def size_for(rate: float) -> int:
-    """Bytes of the largest all-reduce: what takes a second at most at so many MB/s, by powers of two."""
-    size = LARGE
-    while rate < SLOW_MB_S and size > MIDDLE and size > rate * 1e6:
+def size_for(rate: float, largest: int) -> int:
+    """Bytes of the largest all-reduce: what takes about a second at most at so many MB/s, by powers of two."""
+    size = largest
+    while size > rate * 1e6 and (size > LARGE or (rate < SLOW_MB_S and size > MIDDLE)):
         size //= 2
     return size
 
 
-def compute(torch: Any, device: Any, cuda: bool) -> dict[str, Any]:
+def compute(torch: Any, device: Any) -> dict[str, Any]:
     """Seconds that a matrix product takes on average: a hogged core shows in the average, not in the best case."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    size = 2048 if cuda else 256
-    left = torch.ones(size, size, device=device)
-    left @ left
-    if cuda:
+    left = torch.ones(256, 256, device=device)
+    measured = repeated(lambda: left @ left, COMPUTE_SECONDS)
+    torch.set_num_threads(threads)
+    return {**measured, "device": "cpu"}
+
+
+def heat(torch: Any, device: Any) -> dict[str, Any]:
+    """The same of a GPU that is worked until it is hot, in the numbers that training computes with."""
+    half = torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+    left = torch.ones(8192, 8192, device=device, dtype=half)
+
+    def product() -> None:
+        left @ left
         torch.cuda.synchronize()
+
+    return {**repeated(product, HEAT_SECONDS), "device": "cuda", "name": torch.cuda.get_device_name(device)}
+
+
+def repeated(work: Callable[[], Any], seconds: float) -> dict[str, Any]:
+    work()
     rounds = 0
     best = float("inf")
     began = now = time.perf_counter()
-    while now < began + COMPUTE_SECONDS:
+    while now < began + seconds:
         start = now
-        left @ left
-        if cuda:
-            torch.cuda.synchronize()
+        work()
         now = time.perf_counter()
         best = min(best, now - start)
         rounds += 1
-    torch.set_num_threads(threads)
-    return {
-        "seconds": round((now - began) / rounds, 6),
-        "best_seconds": round(best, 6),
-        "rounds": rounds,
-        "device": "cuda" if cuda else "cpu",
-    }
+    return {"seconds": round((now - began) / rounds, 6), "best_seconds": round(best, 6), "rounds": rounds}

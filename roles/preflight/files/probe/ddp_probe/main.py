@@ -47,7 +47,8 @@ def main() -> int:
     sys.stdout.flush()
     if state.status == "busy":
         state.status = "gave up"
-    state.child.kill()
+    for child in state.children():
+        child.kill()
     if not told:
         waiting.linger(state, told)
     sys.stdout.flush()

@@ -35,8 +35,12 @@ class Report:
         seconds: float = 0.0,
         code: str | None = None,
         value: str | None = None,
+        device: int | None = None,
     ) -> bool:
-        """`observed`, `expected` and `detail` are for people; `code` (contract.py) and `value`, a setting, for the remedy."""
+        """`observed`, `expected` and `detail` are for people; `code` (contract.py) and `value`, a setting, for the remedy.
+
+        `device` is the GPU's number in the task, where there are several and it is about one.
+        """
         record = {
             "layer": layer,
             "name": check,
@@ -50,6 +54,8 @@ class Report:
             "code": code,
             "value": value,
         }
+        if device is not None:
+            record["device"] = device
         with self._lock:
             if not self._closed:
                 self.records.append(record)

@@ -21,6 +21,8 @@ class Settings:
         # Tasks of one stack start seconds apart on slow machines; less than half of the time goes into waiting.
         self.appear_timeout = self._number("PROBE_APPEAR_TIMEOUT", 0.45 * self.timeout)
         self.group_timeout = self._number("PROBE_GROUP_TIMEOUT", 30)
+        # In place of GPUs, for a test of ranks that have several: so many children form the group over gloo.
+        self.stand_ins = int(self._number("PROBE_STAND_INS", 1))
         self.backend = env.get("PROBE_BACKEND", "auto") or "auto"
         self.files = env.get("PROBE_FILES", ".") or "."
         self.host = env.get("PROBE_HOST") or socket.gethostname()

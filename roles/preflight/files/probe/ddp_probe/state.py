@@ -38,6 +38,10 @@ class State:
         self.appear_deadline = self.report.started + settings.appear_timeout
         self.peers = {rank: Peer(rank, settings.peers[rank]) for rank in settings.others()}
         self.child = Child()
+        # Of a rank with several GPUs, the children of the others, in their order.
+        self.more: list[Child] = []
+        # Rank and device of each member of the process group.
+        self.places = [(rank, 0) for rank in range(len(settings.peers))]
         self.listener: Listener | None = None
         self.master: socket.socket | None = None
         self.address: str | None = None
@@ -55,7 +59,18 @@ class State:
 
     def shown(self) -> dict[str, Any]:
         """What the other ranks are told."""
-        return {"status": self.status, "stage": self.stage, "gpus": self.gpus(), "nccl": bool(self.nccl_version())}
+        shown = {"status": self.status, "stage": self.stage, "gpus": self.gpus(), "nccl": bool(self.nccl_version())}
+        return shown if self.settings.stand_ins == 1 else {**shown, "stand_ins": self.settings.stand_ins}
+
+    def children(self) -> list[Child]:
+        return [self.child, *self.more]
+
+    def start_more(self) -> None:
+        """A child for each other GPU, early, since each imports torch."""
+        gpus = self.gpus() if self.nccl_version() and self.settings.backend != "gloo" else 0
+        self.more = [Child() for _ in range(1, gpus or self.settings.stand_ins)]
+        for child in self.more:
+            child.start()
 
     def gpus(self) -> int:
         return int(self.child.facts.get("gpus") or 0)

@@ -43,6 +43,9 @@ def child_main(writer: int) -> None:
                 facts["gpus"] = torch.cuda.device_count()
                 facts["architectures"] = list(torch.cuda.get_arch_list())
                 capabilities = [torch.cuda.get_device_capability(i) for i in range(facts["gpus"])]
+                properties = [torch.cuda.get_device_properties(i) for i in range(facts["gpus"])]
+                # Torch before 2.4 does not tell.
+                facts["gpu_uuids"] = [f"GPU-{one.uuid}" if hasattr(one, "uuid") else "" for one in properties]
                 facts["capabilities"] = [".".join(str(part) for part in one) for one in capabilities]
             elif torch.version.cuda:
                 # That it is not available comes without a reason; to start it all the same names it.

@@ -52,6 +52,7 @@ def all_checks(state: State) -> None:
     torch_facts = state.child.wait_for("versions", state.until(0.6 * state.settings.timeout))
     hashing.join(max(0.0, state.until(0.6 * state.settings.timeout) - time.monotonic()))
     identity.check_identity(state, torch_facts, files)
+    state.start_more()
     state.stage = "talking to the other ranks"
     for thread in threads:
         thread.join(max(0.0, state.work_deadline - time.monotonic()))

@@ -11,7 +11,9 @@ from ..state import State
 from .nccl_log import nccl_compared, nccl_facts
 
 
-def record_group(state: State, facts: dict[str, Any]) -> None:
+def record_group(state: State, facts: dict[str, Any], device: int = 0) -> None:
+    if device:
+        return
     state.report.add(11, "process group", True, f"{facts['backend']}, {facts['seconds']:.2f} s",
                     f"within {state.settings.group_timeout:g} s", seconds=facts["seconds"])  # fmt: skip
     check_connections(state, facts.get("connections") or [])
@@ -37,14 +39,19 @@ def check_connections(state: State, addresses: list[str]) -> None:
     state.report.add(11, "connections", not outside, shown or "none but its own", f"addresses in {inside}")
 
 
-def record_reduce(state: State, facts: dict[str, Any]) -> None:
+def record_reduce(state: State, facts: dict[str, Any], device: int = 0) -> None:
+    if device and facts["right"]:
+        return
     state.report.add(
         12, f"all-reduce {facts['bytes']} B", facts["right"], facts["observed"], facts["expected"],
         facts.get("detail", ""), seconds=facts["seconds"], code=None if facts["right"] else WRONG_SUM,
+        device=device if state.more and not facts["right"] else None,
     )  # fmt: skip
 
 
-def record_bandwidth(state: State, facts: dict[str, Any]) -> None:
+def record_bandwidth(state: State, facts: dict[str, Any], device: int = 0) -> None:
+    if device:
+        return
     state.report.note(allreduce=facts)
     if state.settings.world_size == 1:
         state.report.add(13, "bus bandwidth", True, "one rank", detail="a single rank uses no bus")
@@ -53,7 +60,11 @@ def record_bandwidth(state: State, facts: dict[str, Any]) -> None:
                         detail="MB/s; the floor is the judge's", seconds=facts["seconds"])  # fmt: skip
 
 
-def record_compute(state: State, facts: dict[str, Any]) -> None:
+def record_compute(state: State, facts: dict[str, Any], device: int = 0) -> None:
+    if state.more:
+        state.report.note(devices=[*(state.report.facts.get("devices") or []), {**facts, "gpu": device}])
+    if device:
+        return
     try:
         load = round(os.getloadavg()[0], 1)
     except OSError:

@@ -83,6 +83,7 @@ def check_identity(state: State, facts: dict[str, Any] | None, identity: dict[st
             "architecture": platform.machine(),
             "architectures": facts.get("architectures") or [],
             "capabilities": facts.get("capabilities") or [],
+            "gpu_uuids": facts.get("gpu_uuids") or [],
             "files": identity.get("files"),
             "file_count": identity.get("file_count"),
             "files_hash": identity.get("hash"),
