@@ -14,6 +14,7 @@ from .contract import (
     OTHER_RANK,
     OUTSIDE_SUBNET,
     REFUSED,
+    SEARCH_DOMAIN,
     SHARED_SUBNET,
     UNRESOLVED,
     WRONG_SUM,
@@ -67,6 +68,11 @@ def hint_for(case: Case, rank: int, record: Json) -> str:
             return f"set training_interface to {name}: {check} on {host} leads elsewhere"
         return f"set training_interface to the interface of {case.limits['network']} on {host}"
     if layer == 7:
+        if code == SEARCH_DOMAIN:
+            return (
+                f"the DNS of the search domain {record.get('value')} has an answer to every name, and gave the task on {host} one: take the domain out of "
+                f"/etc/resolv.conf on {host}, or set docker_daemon_options to {{dns-search: [.]}} and run playbooks/docker.yml --limit {host}"
+            )
         if check == "own name" and code == UNRESOLVED:
             return (
                 f"the engine on {host} takes no part in the swarm's names: start it again (systemctl restart docker). Its "

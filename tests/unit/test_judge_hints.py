@@ -75,6 +75,8 @@ def test_a_probe_that_is_silent_about_a_layer_has_not_passed_it(pair, layer):
         (7, None, {"name": "own name", "code": "unresolved"}, "the engine on host2 takes no part in the swarm"),
         (7, None, {"name": "own name", "observed": "node1: 10.0.0.2"}, "the name does not lead to the task on host2: the service"),
         (7, 0, {"name": "peer name", "code": "unresolved"}, "host2 does not learn the name of rank 0 on host1:"),
+        (7, 0, {"name": "peer name", "code": "search_domain", "value": "wild.example"},
+         "the DNS of the search domain wild.example has an answer to every name, and gave the task on host2 one"),
         (7, 0, {"name": "peer name", "code": "outside_subnet"}, "the name of rank 0 leads host2 to an address outside of"),
         (7, 0, {"name": "peer name", "detail": None}, "host2 does not learn the name of rank 0 on host1:"),
         (8, None, {"name": "listener"}, "the probe's own port is taken on host2: set PROBE_PORT to a free one"),

@@ -281,6 +281,7 @@ class Names:
         self.asked = []
         self.reached = []
         monkeypatch.setattr(checks.names, "resolve", self.resolve)
+        monkeypatch.setattr(checks.names, "search_domain", lambda name, addresses: "")
         monkeypatch.setattr(checks.reach, "reach", lambda _, peer: self.reached.append(("reach", peer.address)))
         monkeypatch.setattr(checks.path, "check_size", lambda _, peer: self.reached.append(("size", peer.address)))
 
@@ -355,7 +356,9 @@ def test_a_dead_tasks_address_is_waited_for_ten_seconds_at_most(monkeypatch, pat
         ([["10.0.1.4", "10.0.2.5"]], "10.0.1.4, 10.0.2.5", "2 addresses", 17, 5.1),
         ([UNKNOWN], NOWHERE, NOWHERE, 17, 5.1),
         ([[]], "0 addresses", "0 addresses", 17, 5.1),
-        ([["10.0.2.4"]], "10.0.2.4", "not in 10.0.1.0/24", 1, 0.0),
+        ([["10.0.2.4"]], "10.0.2.4", "not in 10.0.1.0/24", 17, 5.1),
+        # A DNS that knows every name answers until the task is there.
+        ([["10.0.2.4"], ["10.0.1.4"]], "10.0.1.4", "", 2, 0.3),
     ],
 )
 def test_a_peers_name_must_lead_to_one_address_of_the_subnet(monkeypatch, answers, observed, problem, tries, seconds):
@@ -389,3 +392,35 @@ def test_the_path_to_a_peer_is_measured_once_it_answers(monkeypatch):
     names.state.peers[1].reached = True
     checks.reach.check_peer(names.state, names.state.peers[1])
     assert names.reached == [("reach", "10.0.1.4"), ("size", "10.0.1.4")]
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses", "domain"),
+    [
+        ("nameserver 127.0.0.11\nsearch lab.example wild.example\noptions ndots:0\n", ["192.0.2.9"], "wild.example"),
+        ("domain wild.example\n", ["192.0.2.9"], "wild.example"),
+        ("search wild.example\nsearch lab.example\n", ["192.0.2.9"], ""),
+        ("search wild.example\n", ["192.0.2.8"], ""),
+        ("search .\n", ["192.0.2.9"], ""), ("", ["192.0.2.9"], ""), (None, ["192.0.2.9"], ""),
+    ],
+)  # fmt: skip
+def test_a_search_domain_that_knows_every_name_is_named(monkeypatch, tmp_path, text, addresses, domain):
+    def resolve(name):
+        if name == "node1.wild.example.":
+            return ["192.0.2.9"]
+        raise OSError("no such name")
+
+    monkeypatch.setattr(checks.names, "resolve", resolve)
+    if text is not None:
+        (tmp_path / "resolv.conf").write_text(text)
+    assert checks.names.search_domain("node1", addresses, str(tmp_path / "resolv.conf")) == domain
+
+
+def test_a_name_that_a_search_domain_answers_is_told(monkeypatch):
+    names = Names(monkeypatch, ["192.0.2.9"], PROBE_SUBNET="10.0.1.0/24")
+    monkeypatch.setattr(checks.names, "search_domain", lambda name, addresses: f"of {name} {addresses[0]}")
+    checks.reach.check_peer(names.state, names.state.peers[1])
+    checks.names.check_own_name(names.state)
+    assert [(one["code"], one["value"]) for one in names.state.report.records] == [
+        ("search_domain", "of node1 192.0.2.9"), ("search_domain", "of node0 192.0.2.9"),
+    ]  # fmt: skip

@@ -6,7 +6,7 @@ import ipaddress
 import socket
 import time
 
-from ..contract import NO_GREETING, OTHER_RANK, OUTSIDE_SUBNET, REFUSED
+from ..contract import NO_GREETING, OTHER_RANK, OUTSIDE_SUBNET, REFUSED, SEARCH_DOMAIN
 from ..listener import Listener
 from ..state import Peer, State
 from ..wire import UDP_HEADER, UDP_HELLO, UDP_MAGIC, describe, read_line, send_line
@@ -31,19 +31,17 @@ def check_peer(state: State, peer: Peer) -> None:
     while time.monotonic() < state.appear_deadline or not (seen or problem):
         try:
             seen = names.resolve(peer.name)
-            if len(seen) == 1:
-                problem = ""
+            problem, code = judged(state, seen)
+            if not problem:
                 break
-            problem = f"{len(seen)} addresses"
         except OSError as error:
-            problem = f"does not resolve ({describe(error)})"
+            problem, code = f"does not resolve ({describe(error)})", None
         time.sleep(0.3)
-    outside = [a for a in seen if state.settings.subnet and ipaddress.IPv4Address(a) not in state.settings.subnet]
-    if outside and not problem:
-        problem, code = f"not in {state.settings.subnet}", OUTSIDE_SUBNET
+    domain = names.search_domain(peer.name, seen) if problem and seen else ""
     state.report.add(
         7, "peer name", not problem, f"{peer.name}: {', '.join(seen) or problem}",
-        "one address of the overlay", problem, peer.rank, time.monotonic() - began, code,
+        "one address of the overlay", problem, peer.rank, time.monotonic() - began, SEARCH_DOMAIN if domain else code,
+        domain or None,
     )  # fmt: skip
     if problem:
         return
@@ -51,6 +49,15 @@ def check_peer(state: State, peer: Peer) -> None:
     reach(state, peer)
     if peer.reached:
         path.check_size(state, peer)
+
+
+def judged(state: State, seen: list[str]) -> tuple[str, str | None]:
+    """What is wrong with the addresses of a name. A task that is not there yet can have somebody else's for a while."""
+    if len(seen) != 1:
+        return f"{len(seen)} addresses", None
+    if state.settings.subnet and ipaddress.IPv4Address(seen[0]) not in state.settings.subnet:
+        return f"not in {state.settings.subnet}", OUTSIDE_SUBNET
+    return "", None
 
 
 def reach(state: State, peer: Peer) -> None:
