@@ -98,6 +98,8 @@ GPU_DIAG = "gpu_diag"
 GPU_DIAG_SILENT = "gpu_diag_silent"
 GPU_TOO_OLD = "gpu_too_old"
 GPU_TOO_NEW = "gpu_too_new"
+# Of a record that is well all the same: it is worth a remark.
+NO_COMPILER = "no_compiler"
 # And the reason for a backend: that it was asked for, that every rank has a GPU, or that `ranks` have none.
 ASKED_FOR, ALL_GPUS, NO_GPU = "asked_for", "all_gpus", "no_gpu"
 Json = dict[str, Any]

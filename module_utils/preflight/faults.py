@@ -239,4 +239,9 @@ FAULTS = {
         "the GPU on {host} is newer than the torch in the image knows: build the image with a newer torch, or one for a newer "
         "CUDA (image_cuda), and run playbooks/image.yml",
     ),
+    code.NO_COMPILER: Fault(
+        4, "compiler", "{script} mentions torch.compile, and the image has no {wanted}, which that needs", "a compiler",
+        "set image_apt_packages to [g++] and run site.yml (with training_image, install g++ in that image), or set TORCH_COMPILE_DISABLE "
+        "to 1 in training_env to train without it",
+    ),
 }  # fmt: skip

@@ -112,7 +112,7 @@ def finding(verdict: Json) -> Json:
 
 
 def remark_line(remark: Json) -> str:
-    return f"Remark on {remark['host']}, {remark['check']}: {remark['observed']} (wanted: {remark['expected']}). {remark['hint']}."
+    return f"Remark on {remark['host']}, {remark['check']}: {remark['observed']} (wanted: {remark['expected']}): {remark['hint']}."
 
 
 def not_reached(case: Case, grid: dict[int, dict[int, str]]) -> list[Json]:

@@ -38,6 +38,13 @@ def test_ranks_that_are_well(ranks, judged):
     assert [trio[rank].state.status for rank in range(3)] == ["done"] * 3
 
 
+def test_an_image_without_the_compiler_that_a_script_may_want(ranks, judged, tmp_path):
+    trio = ranks(CXX="no-such-compiler")
+    (tmp_path / "files/train.py").write_text("model = torch.compile(model)\n")
+    (remark,) = judged(trio.run(), straggler_factor=0).passes().file["remarks"]
+    assert remark["observed"].startswith("train.py mentions torch.compile, and the image has no no-such-compiler")
+
+
 @pytest.mark.parametrize("ahead", [30.0, -30.0])
 def test_a_clock_that_is_wrong(ranks, judged, ahead):
     trio = ranks()

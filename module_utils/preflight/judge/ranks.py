@@ -132,6 +132,15 @@ def judge_records(case: Case, rank: int) -> None:
             observed = record.get("detail") or "not reached"
         elif ok is False and record.get("detail") and layer != 8:
             observed = f"{observed} ({str(record['detail'])[:300]})"
+        # The image is the same on every host.
+        if (
+            ok
+            and record.get("code") == code.NO_COMPILER
+            and not any(one["check"] == "compiler" for one in case.remarks)
+        ):
+            case.remark(
+                code.NO_COMPILER, rank, script=str(record.get("value"))[:200], wanted=str(record.get("expected"))[:200]
+            )
         hint = hint_for(case, rank, record) if ok is False else ""
         check, device = str(record.get("name")), record.get("device")
         if device is not None:

@@ -8,7 +8,7 @@ import traceback
 from typing import Any
 
 from . import waiting
-from .checks import group, identity, interface, master_port, memory, names, pairs, reach
+from .checks import compiler, group, identity, interface, master_port, memory, names, pairs, reach
 from .contract import PROBED_LAYERS
 from .state import State
 
@@ -53,6 +53,7 @@ def all_checks(state: State) -> None:
     hashing.join(max(0.0, state.until(0.6 * state.settings.timeout) - time.monotonic()))
     identity.check_identity(state, torch_facts, files)
     state.start_more()
+    compiler.check_compiler(state, files)
     state.stage = "talking to the other ranks"
     for thread in threads:
         thread.join(max(0.0, state.work_deadline - time.monotonic()))

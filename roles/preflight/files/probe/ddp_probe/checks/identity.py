@@ -6,12 +6,16 @@ import hashlib
 import json
 import os
 import platform
+import re
 import signal
 from typing import Any
 
 from ..contract import IMPORT_KILLED, IMPORT_UNFINISHED, NO_NCCL
 from ..sizes import MEBIBYTE
 from ..state import State
+
+# torch.compile, and transformers' option torch_compile.
+COMPILES = re.compile(rb"\btorch[._]compile\b")
 
 
 def file_identity(paths: str, limit_files: int = 2000, limit_bytes: int = 256 * MEBIBYTE) -> dict[str, Any]:
@@ -43,6 +47,7 @@ def file_identity(paths: str, limit_files: int = 2000, limit_bytes: int = 256 * 
                 found = found[:limit_files]
                 break
     files: dict[str, str] = {}
+    compiles: set[str] = set()
     for shown, full in found:
         if not full:
             files[shown] = "missing"
@@ -56,12 +61,20 @@ def file_identity(paths: str, limit_files: int = 2000, limit_bytes: int = 256 * 
             with open(full, "rb") as stream:
                 for block in iter(lambda: stream.read(MEBIBYTE), b""):
                     digest.update(block)
+                    if full.endswith(".py") and COMPILES.search(block):
+                        compiles.add(shown)
             files[shown] = digest.hexdigest()[:16]
         except OSError as error:
             files[shown] = f"unreadable: {error.strerror}"
     whole = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
     shown_files = dict(sorted(files.items())[:80])
-    return {"hash": whole, "files": shown_files, "file_count": len(files), "notes": notes}
+    return {
+        "hash": whole,
+        "files": shown_files,
+        "file_count": len(files),
+        "notes": notes,
+        "compiles": sorted(compiles)[:5],
+    }
 
 
 def mount_points() -> set[str]:
