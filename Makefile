@@ -132,8 +132,12 @@ kills: .venv/.tested ## KILLS=100 kills of the trainer at moments drawn by chanc
 faults-clean: .venv/.tested ## RUNS=50 checks of a healthy lab in a row: is there a false alarm?
 	RUNS=$(or $(RUNS),50) $(BIN)/python -m pytest tests/faults -k clean_runs
 
+# Of those that are kept elsewhere (tests/field/conftest.py has the index), what needs no lab.
+FIELD_BESIDE := $(addprefix tests/,roles/test_inventories.py roles/test_setting_checks.py unit/test_brief.py \
+  unit/test_filter_training_command.py unit/test_launcher.py unit/test_observe_mounts.py)
+
 field: .venv/.tested ## situations from the field, each with its good outcome, on a lab of their own
-	$(BIN)/python -m pytest tests/field
+	$(BIN)/python -m pytest $(FIELD_BESIDE) tests/field
 
 distributions: .venv/.tested ## from bare to a finished training on hosts that stand in for Ubuntu 24.04 and Rocky Linux 9
 	$(BIN)/python -m pytest -x tests/distributions
