@@ -73,13 +73,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import IO, Any
 
 from ..module_utils.docker.cli import DockerCli
 from ..module_utils.image_layers import LABEL, streamed
 from ..module_utils.masking import mask
-from ..module_utils.reporting import ReportingModule
+from ..module_utils.reporting import ReportingModule, tell
 from ..module_utils.text import printable
 
 # On the stages of training/Dockerfile: packages, and program.
@@ -102,18 +102,6 @@ class BuildModule(ReportingModule):  # type: ignore[misc,unused-ignore]
 
     def shown_params(self) -> dict[str, Any]:
         return {name: value for name, value in super().shown_params().items() if name != "archive"}
-
-
-def tell(file: str | None, text: str) -> None:
-    """Where nobody can be told, the build goes on."""
-    if file:
-        with suppress(OSError):
-            new = f"{file}.new"
-            with open(new, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            # It may have been made with a umask that lets nobody else read it.
-            os.chmod(new, 0o644)
-            os.replace(new, file)
 
 
 def follow(stream: IO[str], progress: str | None = None) -> tuple[list[str], list[str]]:

@@ -135,6 +135,9 @@ options:
       - How many of the last log lines of a failed task to show. 0 shows none.
     type: int
     default: 20
+  progress:
+    description: A file in which each look writes whom it waits for, with the age of that task's last line, for others to read.
+    type: path
 attributes:
   check_mode:
     description: Can run in check mode and predict changes without making them.
@@ -354,6 +357,7 @@ def main() -> None:
             "ready_within": {"type": "int"},
             "redeploy": {"type": "str", "choices": ["never", "failed", "always"], "default": "failed"},
             "log_lines": {"type": "int", "default": 20},
+            "progress": {"type": "path"},
         },
         required_if=[("state", "present", ["compose"])],
         supports_check_mode=True,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -14,6 +16,18 @@ from .text import printable_all
 
 # An archive in base64 says nothing to a reader, and takes a second to look through.
 LONGEST = 10_000
+
+
+def tell(file: str | None, text: str) -> None:
+    """Write how far a module is, for its action plugin to read. Where nobody can be told, it goes on."""
+    if file:
+        with suppress(OSError):
+            new = f"{file}.new"
+            with open(new, "w", encoding="utf-8") as stream:
+                stream.write(text)
+            # It may have been made with a umask that lets nobody else read it.
+            os.chmod(new, 0o644)
+            os.replace(new, file)
 
 
 class ReportingModule(AnsibleModule):  # type: ignore[misc,unused-ignore]

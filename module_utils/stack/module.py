@@ -9,6 +9,7 @@ from typing import Any
 from ..docker.cli import DockerCli
 from ..docker.module import DockerModule
 from ..masking import secrets_of
+from ..reporting import tell
 from .action import told
 from .apply import check_definition, execute, former_contents, missing_externals, prune_contents
 from .compose.canonical import NAME_LIMIT, prepare
@@ -89,7 +90,9 @@ def present(module: Any, docker: DockerCli, result: dict[str, Any]) -> None:
     else:
         old_updates = set()
     if params["wait_for"] != "none":
-        waiter = Waiter(docker, stack, list(definition["services"]), params)
+        file = params["progress"]
+        teller = (lambda text: tell(file, module.clean(text))) if file else None
+        waiter = Waiter(docker, stack, list(definition["services"]), params, teller)
         try:
             live = waiter.until_reached(live, old_updates - {""}, settled=not plan.actions)
         except StackFailure:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import calendar
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ..docker.cli import DockerCli
-from ..logs import is_of_the_starter, matching
-from .explain import describe_task, find_failures, hint_for, sentence, task_log
+from ..logs import is_of_the_starter, matching, moment_of, states
+from .explain import describe_task, find_failures, hint_for, sentence, timed_log
 from .live import FAILED_STATES, Live, ServiceState, Slot, Task, read_live, same_template
 
 POLL = 1.0
@@ -44,7 +45,15 @@ def _task_lines(state: ServiceState) -> list[str]:
 class Waiter:
     """Looks at the stack again and again until it is as asked, has failed, or time is up."""
 
-    def __init__(self, docker: DockerCli, stack: str, services: list[str], params: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        docker: DockerCli,
+        stack: str,
+        services: list[str],
+        params: dict[str, Any],
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        """`tell` is given, at each look, whom it waits for."""
         self.docker = docker
         self.stack = stack
         self.wanted = sorted(f"{stack}_{name}" for name in services)
@@ -59,6 +68,9 @@ class Waiter:
         self.searched: set[str] = set()
         # Since when each task has been seen as running, and as ready.
         self.since: dict[str, float] = {}
+        self.tell = tell
+        # Of each running task that is not ready, the last line with its time.
+        self.said: dict[str, tuple[str, str]] = {}
 
     def until_reached(self, live: Live, old_updates: set[str], settled: bool) -> Live:
         """`settled`: nothing was done, so that what has been running for long enough need not be watched again."""
@@ -72,8 +84,35 @@ class Waiter:
                 return live
             if time.monotonic() >= deadline:
                 raise self._timed_out(live)
+            self.report(live)
             time.sleep(POLL)
             live = read_live(self.docker, self.stack, networks=False)
+
+    def report(self, live: Live) -> None:
+        if self.tell is None:
+            return
+        states = live.states()
+        waits = [
+            (state, slot) for state in states for slot in state.slots if not self._is_good(slot, self._is_ready(slot))
+        ]
+        names = [name for name in self.wanted if name not in live.services]
+        if waits:
+            state, slot = waits[0]
+            where = f" on {slot.task.node}" if slot.task.node else ""
+            names.append(
+                (f"{state.full_name}.{slot.name}" if state.wanted > 1 else state.full_name)
+                + f"{where} ({slot.task.state}){age_of(self.said.get(slot.task.id))}"
+            )
+        names += [state.full_name for state in states if state.missing]
+        left = len(names) + len(waits[1:]) - 1
+        self.tell(
+            names[0] + (f" and {left} more" if left else "")
+            if names
+            else f"its tasks run, and are watched for {self.params['stability_period']} s"
+        )
+
+    def _is_good(self, slot: Slot, ready: bool) -> bool:
+        return slot.verdict == "complete" or (self.goal == "running" and slot.verdict == "running" and ready)
 
     def _only_wanted(self, live: Live) -> Live:
         live.services = {name: service for name, service in live.services.items() if name in self.wanted}
@@ -101,14 +140,16 @@ class Waiter:
         ]
 
     def _says_ready(self, task: str, pattern: re.Pattern[str]) -> bool:
-        lines = task_log(self.docker, task, READY_LOG_LINES)
+        said = timed_log(self.docker, task, READY_LOG_LINES)
+        self.said[task] = said[-1] if said else ("", "")
+        lines = [text for _stamp, text in said]
         if says(pattern, lines):
             return True
         if len(lines) < READY_LOG_LINES or task in self.searched or (self.settled and self.within is not None):
             return False
         self.searched.add(task)
         # The engine rotates logs: of a task that was there before, the line may be gone for good.
-        return self.settled or says(pattern, task_log(self.docker, task, None))
+        return self.settled or says(pattern, [text for _stamp, text in timed_log(self.docker, task, None)])
 
     def _stable(self, live: Live) -> bool:
         if self.goal == "complete":
@@ -155,10 +196,7 @@ class Waiter:
             for slot in state.slots:
                 earlier = failed_attempts(slot, live.tasks)
                 ready = self._is_ready(slot) or self.within is not None
-                good = slot.verdict == "complete" or (
-                    self.goal == "running" and slot.verdict == "running" and ready and not earlier
-                )
-                if good:
+                if slot.verdict == "complete" or (self._is_good(slot, ready) and not earlier):
                     continue
                 pattern = self.pattern.pattern if self.pattern and not ready else ""
                 text = waiting_for(slot, live.tasks, self.goal, pattern)
@@ -183,6 +221,12 @@ class Waiter:
 
     def _is_ready(self, slot: Slot) -> bool:
         return self.pattern is None or slot.task.id in self.ready
+
+
+def age_of(said: tuple[str, str] | None) -> str:
+    """How old a task's last line is, and what it says."""
+    at = moment_of(said[0]) if said else 0.0
+    return f", last line {max(0.0, time.time() - at):.0f} s ago: {states(said[1])[-1].strip()}" if said and at else ""
 
 
 def waiting_for(slot: Slot, tasks: list[Task], goal: str, pattern: str) -> str:

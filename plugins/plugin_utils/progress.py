@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from ansible.errors import AnsibleError
 
 EVERY = 1.0  # seconds between two looks
 WIDTH = 70
+MOST = 1000  # characters of what a host says
 
 
 def place() -> Path:
@@ -70,14 +72,16 @@ def builtin(action: Any, name: str) -> Any:
 
 
 @contextmanager
-def watched(task_vars: dict[str, Any] | None, look: Callable[[], str], step: bool = False) -> Iterator[None]:
+def watched(
+    task_vars: dict[str, Any] | None, look: Callable[[], str], step: bool = False, width: int = WIDTH
+) -> Iterator[None]:
     """Notes meanwhile what `look` returns, for the host of `task_vars`: how far it is, or nothing. Where that fails, the task goes on without."""
     host, ended = str((task_vars or {}).get("inventory_hostname", "")), threading.Event()
 
     def watch() -> None:
         while not ended.wait(EVERY):
             with suppress(AnsibleError, OSError, ValueError):
-                if (text := " ".join(look().split())[:WIDTH]) and not ended.is_set():
+                if (text := " ".join(look().split())[:width]) and not ended.is_set():
                     note(host, text, step)
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -88,3 +92,22 @@ def watched(task_vars: dict[str, Any] | None, look: Callable[[], str], step: boo
         ended.set()
         watcher.join(timeout=EVERY)
         forget(host)
+
+
+def executed(action: Any, task_vars: dict[str, Any] | None, step: bool = False, width: int = WIDTH) -> dict[str, Any]:
+    """The action's module, run with the option `progress`: a file, whose first line is shown meanwhile."""
+    try:
+        # Of the user who logs in: the file in it is read without becoming another, while the module runs.
+        file = action._connection._shell.join_path(action._make_tmp_path(), "step")
+    except AnsibleError:  # nobody sees how far it is
+        done: dict[str, Any] = action._execute_module(task_vars=task_vars)
+        return done
+    beside = second(action._connection)
+
+    def look() -> str:
+        said: bytes = beside.exec_command(f"cat {shlex.quote(file)}", sudoable=False)[1]
+        return next(iter(said[:MOST].decode("utf-8", "replace").splitlines()), "")
+
+    with watched(task_vars, look, step=step, width=width):
+        done = action._execute_module(module_args={**action._task.args, "progress": file}, task_vars=task_vars)
+    return done

@@ -7,6 +7,7 @@ import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.live import Live, Slot
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.wait import Waiter, epoch, waiting_for
 from swarm_stand_in.fixtures import definition
+from swarm_stand_in.store import stamp
 from test_stack_judge import make_task
 
 STAMP = "2025-01-01T10:00:00.5Z"
@@ -273,3 +274,39 @@ class TestHowLong:
         monkeypatch.setattr(swarm.clock, "sleep", removed)
         made = call(compose=[definition(image="trainer:2")], wait_for="running")
         assert made["msg"] == "Stack demo is not running after 20 s: demo_node1 does not exist"
+
+
+class TestMeanwhile:
+    """What is told while it waits."""
+
+    def told(self, look, **said):
+        look.waiter.said = said
+        texts = []
+        look.waiter.tell = texts.append
+        look.waiter.report(look.live)
+        return texts
+
+    @pytest.mark.parametrize(
+        ("look", "text"),
+        [
+            (Look(make_task("preparing")), "demo_s on host1 (preparing)"),
+            (Look(make_task("pending", node="")), "demo_s (pending)"),
+            (Look(make_task("starting"), make_task("preparing", slot="2"), replicas=2), "demo_s.1 on host1 (starting) and 1 more"),
+            (Look(make_task()), "its tasks run, and are watched for 3 s"),
+            (Look(make_task(), wait_for="complete"), "demo_s on host1 (running)"),
+            (Look(exists=False), "demo_s"),
+        ],
+    )  # fmt: skip
+    def test_who_is_waited_for(self, look, text):
+        assert self.told(look) == [text]
+
+    def test_how_old_the_last_line_is(self, swarm):
+        task = make_task()
+        look = Look(task, ready_pattern="epoch 0")
+        line = (stamp(swarm.clock.now - 40), "loading \x1b[1mdata")
+        (text,) = self.told(look, **{task.id: line})
+        assert text == "demo_s on host1 (running), last line 40 s ago: loading data"
+        assert self.told(look) == ["demo_s on host1 (running)"]
+
+    def test_nobody_need_be_told(self):
+        Look(make_task()).waiter.report(Look(make_task()).live)
