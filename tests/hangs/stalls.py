@@ -74,3 +74,16 @@ STALLS = [
     Stall("a data loader that deadlocks", "file, label = self.files[index]", "if os.environ['RANK'] == '1' and index % 8 == 3:\n    import threading\n    lock = threading.Lock()\n    lock.acquire()\n    lock.acquire()  # again", "# again", "behind", "data loader's process", example="images"),
     Stall("fewer batches on one rank", "loss = functional.cross_entropy(ddp(images.to(device)), labels.to(device))", "if rank == 1 and epoch == 1:\n    break", "dist.all_reduce(counts)", "order", example="images"),
 ]  # fmt: skip
+
+# Stalls that are planted on two lab hosts, and what is done to rank 1 there from outside.
+PLANTED = ["a loop without an end", "a rank that exits with 0", "collectives in another order"]
+ON_HOSTS = [
+    *PLANTED,
+    "a rank that is stopped",
+    "a container that is paused",
+    "a network that is cut",
+    "a host that does not answer",
+]
+SLOW = ["slow: stopped for two thirds of the time, again and again", "slow: its data come late, step by step"]
+# The rows of the table in docs/diagnosis.md.
+EXPECTED = [*(stall.name for stall in STALLS), *SLOW, *(f"{name}, on lab hosts" for name in ON_HOSTS)]

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 from labs import ROOT, Lab
-from stalls import STALLS, Stall
+from stalls import EXPECTED, PLANTED, STALLS, Stall
 
 NAMED = {stall.name: stall for stall in STALLS}
-PLANTED = ["a loop without an end", "a rank that exits with 0", "collectives in another order"]
 JOB = f"-e @{ROOT}/examples/char_gpt/job.yml"
 
 
@@ -63,6 +62,7 @@ def diagnosed(lab: Lab, scripts: Path, rows: list[str]) -> Any:
             found: dict[str, Any] = json.loads((lab.artifacts / "diagnosis.json").read_text())
             assert found["sentence"][:60] in run.said(), run.stdout[-3000:]
             if says in found["sentence"]:
+                assert f"{name}, on lab hosts" in EXPECTED
                 rows.append(f"| {name}, on lab hosts | {found['sentence']} |")
                 return found
             assert time.monotonic() < until, found["sentence"]
@@ -118,10 +118,12 @@ def test_a_network_that_is_cut(lab: Lab, diagnosed: Any) -> None:
     assert found["kind"] == "wire"
 
 
-def test_a_host_that_does_not_answer(lab: Lab, diagnosed: Any) -> None:
+def test_a_host_that_does_not_answer(lab: Lab, rows: list[str]) -> None:
     subprocess.run(["docker", "pause", f"{lab.name}-host2"], check=True)
     try:
         run = lab.play("playbooks/diagnose.yml", options=JOB + " -e ansible_ssh_timeout=5")
         assert "rank 1 on host2 cannot be asked: host2 does not answer" in run.said()
+        found = json.loads((lab.artifacts / "diagnosis.json").read_text())
+        rows.append(f"| a host that does not answer, on lab hosts | {found['sentence']} |")
     finally:
         subprocess.run(["docker", "unpause", f"{lab.name}-host2"], check=True)

@@ -16,7 +16,7 @@ import pytest
 from ddp_launcher.pace import Pace, pace_of, slowest
 from ddp_launcher.verdict import Verdict
 from launchers import Job, says
-from stalls import DRAW, STALLS, Stall
+from stalls import DRAW, SLOW, STALLS, Stall
 from test_stalls import SECONDS, asked, below, job, shapes, start
 
 __all__ = ["job", "shapes"]  # fixtures
@@ -71,7 +71,7 @@ def test_a_rank_that_is_kept_from_its_processor(job: Job, tmp_path: Path, shapes
         verdict, pace = named(job)
     assert [(one.rank, one.host) for one in verdict.culprits] == [(1, "host2")], verdict.sentence
     assert pace.waits[1] > 2 * pace.waits[0]
-    rows.append(f"| slow: stopped for two thirds of the time | {verdict.sentence} |")
+    rows.append(f"| {SLOW[0]} | {verdict.sentence} |")
 
 
 def test_a_rank_whose_data_come_late(job: Job, tmp_path: Path, shapes: Path, rows: list[str]) -> None:
@@ -82,7 +82,7 @@ def test_a_rank_whose_data_come_late(job: Job, tmp_path: Path, shapes: Path, row
     trains(job)
     verdict, _pace = named(job)
     assert f"Rank 1 on host2 is in train.py:{SLEEPS.number(script)} main()" in verdict.sentence
-    rows.append(f"| slow: {SLEEPS.name} | {verdict.sentence} |")
+    rows.append(f"| {SLOW[1]} | {verdict.sentence} |")
     says(job.ranks[0], " is slow: in the last ", 60)
     noted = json.loads((job.ranks[0].volume / ".ddp-launcher/pace.json").read_text())
     assert (noted["slow"], noted["sentence"] in job.ranks[0].said) == ([1], True)
