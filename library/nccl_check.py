@@ -397,6 +397,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.docker.cli import CONNECTION_ARGUMENTS, CONNECTION_MUTUALLY_EXCLUSIVE, DockerCli
+from ..module_utils.names import GOSSIP_PORT
 from ..module_utils.preflight.contract import Json
 from ..module_utils.preflight.observe.look import observe
 from ..module_utils.preflight.verdict import judge
@@ -412,7 +413,11 @@ MOUNT = {
     "read_only": {"type": "bool", "default": False},
 }
 RANK = {"rank": {"type": "int", "required": True}, "host": {"type": "str", "required": True}}
-PEER = {"host": RANK["host"], "address": RANK["host"], "ports": {"type": "list", "elements": "int", "default": [7946]}}
+PEER = {
+    "host": RANK["host"],
+    "address": RANK["host"],
+    "ports": {"type": "list", "elements": "int", "default": [GOSSIP_PORT]},
+}
 
 
 def argument_spec() -> Json:

@@ -89,7 +89,7 @@ from ..module_utils.docker.api import post
 from ..module_utils.docker.cli import DockerCli, DockerError
 from ..module_utils.docker.info import ask
 from ..module_utils.docker.module import DockerModule
-from ..module_utils.names import is_address
+from ..module_utils.names import MANAGER_PORT, is_address
 
 # The engine gives up joining after 20 s, and forming a swarm sooner (swarmConnectTimeout in moby's daemon/cluster).
 TIMEOUT = 120
@@ -124,7 +124,7 @@ def init(docker: DockerCli, params: dict[str, Any]) -> None:
 def join(docker: DockerCli, params: dict[str, Any]) -> None:
     """As `docker swarm join` does it, but with the token in no command line."""
     asked = {
-        "ListenAddr": "0.0.0.0:2377",
+        "ListenAddr": f"0.0.0.0:{MANAGER_PORT}",
         "AdvertiseAddr": params["advertise_addr"] or "",
         "DataPathAddr": params["data_path_addr"] or "",
         "JoinToken": params["join_token"],
@@ -135,7 +135,7 @@ def join(docker: DockerCli, params: dict[str, Any]) -> None:
 
 def with_port(address: str) -> str:
     """IPv6 addresses have it behind brackets."""
-    return f"{f'[{address}]' if ':' in address else address}:2377" if is_address(address) else address
+    return f"{f'[{address}]' if ':' in address else address}:{MANAGER_PORT}" if is_address(address) else address
 
 
 STEPS = {"leave": leave, "init": init, "join": join}

@@ -38,6 +38,10 @@ LAUNCHER = ".ddp-launcher"
 LAUNCHED = ["python3", "/ddp-launcher"]
 # Where in a rank's memory its launcher keeps what its processes are asked by.
 STACKS = "/dev/shm/.ddp-launcher"
+# The ports of a swarm: TCP of managers, TCP and UDP of every node's gossip, and UDP of what containers send each other where no other is set.
+MANAGER_PORT = 2377
+GOSSIP_PORT = 7946
+DATA_PORT = 4789
 # What the stack of a job's check is called, after the job's name.
 CHECK = "-preflight"
 # What a node of the swarm offers for each of its GPUs.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..names import DATA_PORT, GOSSIP_PORT, MANAGER_PORT
+
 # What firewalld's own service docker-swarm lets in.
-SERVICES = {"docker-swarm": ["2377/tcp", "7946/tcp", "7946/udp", "4789/udp"]}
+SERVICES = {"docker-swarm": [f"{MANAGER_PORT}/tcp", f"{GOSSIP_PORT}/tcp", f"{GOSSIP_PORT}/udp", f"{DATA_PORT}/udp"]}
 NONE: dict[str, Any] = {"name": "", "open": [], "unsure": False, "zones": []}
 NEEDED = set(SERVICES["docker-swarm"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..names import DATA_PORT
 from .contract import (
     GPU_DRIVER,
     IMPORT_KILLED,
@@ -178,7 +179,7 @@ def tcp_hint(case: Case, rank: int, check: str, peer: int | None, code: str | No
     if case.limits["network_mode"] == "host":
         return f"a firewall between {host} and {other} drops the training's TCP ports: open them in both directions"
     data = next((c["engine"]["data_path_port"] for c in case.everybody()
-                 if (c.get("engine") or {}).get("data_path_port")), 4789)  # fmt: skip
+                 if (c.get("engine") or {}).get("data_path_port")), DATA_PORT)  # fmt: skip
     blocked = f"UDP {data} is blocked, or the VXLAN source address does not match, between {host} and {other}"
     # Datagrams need no way back. Who has heard whom tells the direction that is closed.
     heard_here = bool((case.probe(rank).get("heard") or {}).get(str(peer)))

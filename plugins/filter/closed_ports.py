@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..module_utils.host.engine import among_others
+from ..module_utils.names import DATA_PORT, GOSSIP_PORT, MANAGER_PORT
 
 
 def closed_ports(host: dict[str, Any], manager: bool, mode: Any, hosts: int, data_path_port: Any = 0) -> list[str]:
@@ -15,7 +16,12 @@ def closed_ports(host: dict[str, Any], manager: bool, mode: Any, hosts: int, dat
     nothing_to_name = firewall["unsure"] or among_others(host["engine"]) or hosts < 2
     if not firewall["name"] or wanted == "false" or (wanted != "true" and nothing_to_name):
         return []
-    needed = [*(["2377/tcp"] if manager else []), "7946/tcp", "7946/udp", f"{int(data_path_port) or 4789}/udp"]
+    needed = [
+        *([f"{MANAGER_PORT}/tcp"] if manager else []),
+        f"{GOSSIP_PORT}/tcp",
+        f"{GOSSIP_PORT}/udp",
+        f"{int(data_path_port) or DATA_PORT}/udp",
+    ]
     return [port for port in needed if port not in firewall["open"]]
 
 

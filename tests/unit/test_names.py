@@ -1,5 +1,6 @@
 """What may be part of a path or of a command."""
 
+import ast
 import re
 
 import pytest
@@ -37,6 +38,23 @@ def test_nothing_else_knows_it() -> None:
     files = [path for folder in ("library", "module_utils", "plugins") for path in (ROOT / folder).rglob("*.py")]
     pattern = re.compile(r"""node\(?(?:\\d|\[0-9\])[^".]{0,9}\)?"|\}_node|endswith\("_node""")
     assert {path.name for path in files if pattern.search(path.read_text())} == {"names.py"}
+
+
+def test_ports_of_the_swarm_have_one_home() -> None:
+    """A sentence may name one. What YAML cannot import is held to that home."""
+    ports = {names.MANAGER_PORT, names.GOSSIP_PORT, names.DATA_PORT}
+    typed = re.compile(rf"\S*\b(?:{'|'.join(map(str, ports))})(?:/\w+)?")
+    files = [path for folder in ("library", "module_utils", "plugins") for path in (ROOT / folder).rglob("*.py")]
+    found = {
+        path.name
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and (node.value in ports or typed.fullmatch(str(node.value)))
+    }
+    assert found == {"names.py"}
+    tasks = [(ROOT / f"roles/swarm/tasks/{name}.yml").read_text() for name in ("free_port", "join", "reform")]
+    numbers = [set(map(int, re.findall(r"\b\d{4}\b", text))) for text in tasks]
+    assert numbers == [{names.GOSSIP_PORT}, ports, ports]
 
 
 GOOD = {

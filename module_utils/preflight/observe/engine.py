@@ -9,7 +9,7 @@ from typing import Any
 
 from ...docker.cli import DockerError
 from ...docker.info import ask
-from ...names import GPU_RESOURCE
+from ...names import GOSSIP_PORT, GPU_RESOURCE, MANAGER_PORT
 from ...swarm.cluster import RANK
 from ...swarm.node import list_nodes
 from ..contract import Json
@@ -93,7 +93,7 @@ def swarm_nodes(docker: Any) -> list[Json]:
 
 
 def control_peers(nodes: list[Json], ranks: list[Json]) -> list[Json]:
-    """The option `control_peers`: managers listen on 2377, and every node on 7946.
+    """The option `control_peers`: managers listen on one port more than every node.
 
     Left out are workers without a rank, and nodes that are down, unless a rank has no other: machines that have left.
     """
@@ -103,7 +103,7 @@ def control_peers(nodes: list[Json], ranks: list[Json]) -> list[Json]:
         {
             "host": names.get(rank) or node["hostname"],
             "address": node["address"],
-            "ports": [2377, 7946] if node["reachability"] else [7946],
+            "ports": [MANAGER_PORT, GOSSIP_PORT] if node["reachability"] else [GOSSIP_PORT],
         }
         for node in nodes
         for rank in [node["labels"].get(RANK)]
