@@ -77,13 +77,13 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from ..module_utils.docker.cli import DockerCli
-from ..module_utils.image_layers import LABEL, streamed
+from ..module_utils.image_layers import streamed
 from ..module_utils.masking import mask
+from ..module_utils.names import OWN_LABEL, STAGE_LABEL
 from ..module_utils.reporting import ReportingModule, tell
 from ..module_utils.text import printable
 
 # On the stages of training/Dockerfile: packages, and program.
-STAGE = "io.ddp-swarm.stage"
 LAST_LINES = 25
 CLASSIC_STEP = re.compile(r"Step \d+/\d+ : (.*)")
 BUILDKIT_STEP = re.compile(r"#(\d+) (\[.*?\d+/\d+\] .*|exporting layers.*)")
@@ -144,8 +144,8 @@ def opened(context: str | None, archive: str | None) -> Iterator[IO[bytes]]:
 
 
 def remove_stages(docker: DockerCli, keep: int) -> None:
-    docker.run("image", "prune", "--force", f"--filter=label={STAGE}=program", check=False)
-    packages = [f"--filter=label={STAGE}=packages", "--filter=dangling=true"]
+    docker.run("image", "prune", "--force", f"--filter=label={STAGE_LABEL}=program", check=False)
+    packages = [f"--filter=label={STAGE_LABEL}=packages", "--filter=dangling=true"]
     # The last made come first.
     old = docker.run("image", "ls", "--quiet", *packages, check=False).stdout.split()[keep:] if keep else []
     if old:
@@ -172,7 +172,7 @@ def main() -> None:
     arguments = {name: str(value) for name, value in module.params["args"].items()}
     command = [str(module.get_bin_path("docker", required=True)), "build"]
     command += [f"--tag={tag}" for tag in module.params["tags"]]
-    command += [f"--label={LABEL}={module.params['tags'][0].rsplit(':', 1)[0]}"]
+    command += [f"--label={OWN_LABEL}={module.params['tags'][0].rsplit(':', 1)[0]}"]
     command += [f"--build-arg={name}" for name in arguments]
     command += ["--progress=plain", "-"] if buildkit else ["-"]
     try:

@@ -176,7 +176,7 @@ from ..module_utils.image_layers import streamed
 from ..module_utils.kept import NOTHING, age_of, newest_copy, opened, saved_here
 from ..module_utils.login import login_user
 from ..module_utils.logs import merged
-from ..module_utils.names import LAUNCHER, is_name, refusal
+from ..module_utils.names import LAUNCHER, SERVICE_LABEL, is_name, refusal
 from ..module_utils.reporting import ReportingModule
 from ..module_utils.text import lines_of
 from ..module_utils.tree import FOLDER, NEW, STAYS, Tree, lay_out, pack, prune_runs, remove_old, set_aside, tail
@@ -258,7 +258,7 @@ def lines_in(stage: int, name: str = "") -> IO[str]:
 
 def containers_of(docker: DockerCli, service: str) -> dict[str, tuple[str, dict[str, Any]]]:
     """By its ID, when a container of the service was made, and how it ended, if it has; the newest first."""
-    label = f"label=com.docker.swarm.service.name={service}"
+    label = f"label={SERVICE_LABEL}={service}"
     found = {}
     for container in docker.run("ps", "--all", "--no-trunc", "--quiet", "--filter", label).stdout.split():
         told = docker.run(

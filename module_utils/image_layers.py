@@ -14,8 +14,6 @@ from typing import IO, Any
 from .names import refusal, shown
 
 MEBIBYTE = 1 << 20
-# On every image that this project builds: its name without the tag. What lacks it is never removed.
-LABEL = "io.ddp-swarm.image"
 
 
 def chain_ids(diff_ids: list[str]) -> list[str]:

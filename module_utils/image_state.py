@@ -8,7 +8,8 @@ import shutil
 from typing import Any
 
 from .docker.cli import DockerCli, DockerError
-from .image_layers import LABEL, chain_ids, in_containerd
+from .image_layers import chain_ids, in_containerd
+from .names import OWN_LABEL
 
 
 def look(
@@ -52,7 +53,7 @@ def surplus(images: list[dict[str, Any]], ref: str, others: list[str], keep: int
     """
     own: list[tuple[str, str, str]] = []
     for image in images:
-        name = ((image.get("Config") or {}).get("Labels") or {}).get(LABEL)
+        name = ((image.get("Config") or {}).get("Labels") or {}).get(OWN_LABEL)
         # The time of the build, the same on every host; that of the last tag is missing from images that were loaded.
         own += [
             (image["Created"], tag, image["Id"]) for tag in image["RepoTags"] or [] if tag.rsplit(":", 1)[0] == name

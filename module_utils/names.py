@@ -38,14 +38,27 @@ LAUNCHER = ".ddp-launcher"
 LAUNCHED = ["python3", "/ddp-launcher"]
 # Where in a rank's memory its launcher keeps what its processes are asked by.
 STACKS = "/dev/shm/.ddp-launcher"
+# Labels of a swarm's nodes: the rank, and which host of the inventory a node is, also when that host does not answer or is installed anew.
+RANK = "ddp_rank"
+HOST = "ddp_host"
+# Labels that swarm gives to containers, and docker to what is a stack's.
+SERVICE_LABEL = "com.docker.swarm.service.name"
+NAMESPACE = "com.docker.stack.namespace"
+# The generic resource that a GPU is.
+GPU = "NVIDIA-GPU"
+# On every image that this project builds: its name without the tag. What lacks it is never removed. And on each of its stages.
+OWN_LABEL = "io.ddp-swarm.image"
+STAGE_LABEL = "io.ddp-swarm.stage"
+# Stacks of the project's own, with their volumes and secrets, and the secret by which a rank's launcher tells somebody.
+REGISTRY = "ddp-registry"
+MONITORING = "ddp-monitoring"
+NOTIFY = "ddp-notify"
 # The ports of a swarm: TCP of managers, TCP and UDP of every node's gossip, and UDP of what containers send each other where no other is set.
 MANAGER_PORT = 2377
 GOSSIP_PORT = 7946
 DATA_PORT = 4789
 # What the stack of a job's check is called, after the job's name.
 CHECK = "-preflight"
-# What a node of the swarm offers for each of its GPUs.
-GPU_RESOURCE = "NVIDIA-GPU"
 # A rank's service, in its stack and by its whole name.
 RANK_SERVICE = re.compile(r"(?:(.+)_)?node(\d{1,5})", re.ASCII)
 

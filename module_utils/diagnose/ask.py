@@ -8,18 +8,17 @@ import re
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, DockerError, parse_json_lines
-from ..names import LAUNCHED, STACKS, rank_of, service_of
+from ..names import LAUNCHED, NAMESPACE, SERVICE_LABEL, STACKS, rank_of, service_of
 from ..text import printable
 
-SERVICE = "com.docker.swarm.service.name"
 RECORD_BYTES = 2**23
 RECORD_TIMEOUT = 90.0
 
 
 def containers(docker: DockerCli, stack: str) -> dict[int, tuple[str, str]]:
     """By rank its container on this host and that one's state: the one that runs, else the newest."""
-    form = f'{{{{.ID}}}}\t{{{{.State}}}}\t{{{{.Label "{SERVICE}"}}}}'
-    label = f"label=com.docker.stack.namespace={stack}"
+    form = f'{{{{.ID}}}}\t{{{{.State}}}}\t{{{{.Label "{SERVICE_LABEL}"}}}}'
+    label = f"label={NAMESPACE}={stack}"
     rows = docker.run("ps", "--all", "--no-trunc", "--filter", label, "--format", form, timeout=ANSWER_TIMEOUT).stdout
     found: dict[int, tuple[str, str]] = {}
     for row in rows.splitlines():

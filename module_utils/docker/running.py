@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from ..names import SERVICE_LABEL
 from .cli import ANSWER_TIMEOUT, DockerCli
-
-SERVICE = "com.docker.swarm.service.name"
 
 
 def running(docker: DockerCli) -> dict[str, list[str]]:
     """`services` are those swarm services of which a container runs there, `containers` the other containers, all by their names."""
-    form = f'{{{{.Names}}}}\t{{{{.Label "{SERVICE}"}}}}'
+    form = f'{{{{.Names}}}}\t{{{{.Label "{SERVICE_LABEL}"}}}}'
     rows = docker.run("ps", "--format", form, timeout=ANSWER_TIMEOUT).stdout.splitlines()
     pairs = [row.partition("\t")[::2] for row in rows]
     return {

@@ -11,9 +11,10 @@ from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DEPLOY_TIMEOUT, CompletedDocker, DockerCli, DockerError
 from ..masking import hide, mask
+from ..names import NAMESPACE
 from .compose.canonical import Content, Prepared, network_name
 from .compose.interpolate import escape
-from .live import IMAGE_LABEL, NAMESPACE, Live, list_objects, only_gone, read_live
+from .live import IMAGE_LABEL, Live, list_objects, only_gone, read_live
 from .plan import Plan
 from .record import content_ids, record_name, write_record
 from .remove import wait_tasks_gone

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli
-from ..names import CHECK, is_name
-from .live import NAMESPACE
-
-SERVICE_LABEL = "com.docker.swarm.service.name"
-RANK_SERVICE = re.compile(r"(.+)_node(\d{1,5})", re.ASCII)
+from ..names import NAMESPACE, SERVICE_LABEL, is_name, job_and_rank
 
 
 def read_containers(docker: DockerCli) -> list[dict[str, Any]]:
@@ -26,10 +21,10 @@ def read_containers(docker: DockerCli) -> list[dict[str, Any]]:
 
 def described(container: dict[str, Any]) -> dict[str, Any]:
     labels = (container.get("Config") or {}).get("Labels") or {}
-    rank = RANK_SERVICE.fullmatch(str(labels.get(SERVICE_LABEL)))
-    job = str(labels.get(NAMESPACE))
-    if not rank or rank[1] != job or not is_name("stack", job) or job.endswith(CHECK):
+    found = job_and_rank(str(labels.get(SERVICE_LABEL)))
+    if not found or found[0] != str(labels.get(NAMESPACE)) or not is_name("stack", found[0]):
         return {}
+    job, rank = found
     mounts = [
         {
             "type": str(mount.get("Type")),
@@ -44,7 +39,7 @@ def described(container: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": str(container["Id"]),
         "job": job,
-        "rank": int(rank[2]),
+        "rank": rank,
         "service": service,
         "state": state,
         "mounts": mounts,

@@ -7,11 +7,10 @@ from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, parse_json_lines
 from ..logs import matching, settled, states
-from ..names import CHECK, LAUNCHED, is_name, rank_of, service_of
-from ..swarm.cluster import NAME, RANK
+from ..names import CHECK, HOST, LAUNCHED, NAMESPACE, RANK, is_name, rank_of, service_of
 from ..swarm.node import inspect_nodes
 from .explain import timed_log
-from .live import ACTIVE_STATES, NAMESPACE, NOWHERE, Live, ServiceState, Task, read_live, short_name
+from .live import ACTIVE_STATES, NOWHERE, Live, ServiceState, Task, read_live, short_name
 from .stop import tasks_on_nodes
 
 # How many lines are read to find the last one that says something.
@@ -45,7 +44,7 @@ class Hosts:
     def __init__(self, nodes: list[dict[str, Any]]) -> None:
         labels = [(node["ID"], (node.get("Spec") or {}).get("Labels") or {}, node) for node in nodes]
         self.names = {
-            identifier: str(own.get(NAME) or (node.get("Description") or {}).get("Hostname") or identifier)
+            identifier: str(own.get(HOST) or (node.get("Description") or {}).get("Hostname") or identifier)
             for identifier, own, node in labels
         }
         # Of those that are not ready nothing is heard: what swarm says of their tasks is what it knew last.

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, DockerError, parse_json_lines
 from ..logs import time_key
+from ..names import NAMESPACE
 from ..swarm.node import inspect_nodes
 from .nodes import is_eligible, is_paused
 from .unavailable import SwarmUnavailable, explain_unavailable
@@ -21,7 +22,6 @@ def list_objects(docker: DockerCli, kind: str, stack: str | None = None) -> dict
     return {row["Name"]: row["ID"] for row in docker.json_lines(kind, "ls", *flags)}
 
 
-NAMESPACE = "com.docker.stack.namespace"
 # The image as the definition has it. While it is the same, docker stack keeps the service's own, which may be a digest.
 IMAGE_LABEL = "com.docker.stack.image"
 # No node has this label: swarm ends the tasks of a service with this constraint, and starts none.

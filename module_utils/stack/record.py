@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, DockerError
+from ..names import NAMESPACE
 from .compose.canonical import Content
 from .compose.merge import normal
 from .compose.shapes import ComposeError
 from .diff import without_empty
-from .live import NAMESPACE, Live, only_gone
+from .live import Live, only_gone
 
 # 2 holds the definition in docker's long form, PACKED one of format 2, compressed: an engine before 23.0 keeps 500 KiB in a config.
 RECORD_FORMAT = 2

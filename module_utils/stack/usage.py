@@ -10,11 +10,10 @@ from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli
 from ..kept import noted
-from ..names import job_and_rank, service_of
+from ..names import SERVICE_LABEL, job_and_rank, service_of
 from ..text import printable
 from ..tree import Tree
 
-SERVICE_LABEL = "com.docker.swarm.service.name"
 # As `docker stats` writes amounts: 12.3MiB of memory, 1.2kB of network.
 UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS.update({"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40})

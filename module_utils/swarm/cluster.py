@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..names import is_address
-
-RANK = "ddp_rank"
-# Tells which host of the inventory a node is, also when that host does not answer or has been installed anew.
-NAME = "ddp_host"
+from ..names import HOST, is_address
 
 
 @dataclass
@@ -102,8 +98,8 @@ class Cluster:
             for node in self.nodes
             if node["id"] not in self.live_ids()
             and (
-                node["labels"].get(NAME) == host
-                or (NAME not in node["labels"] and node["status"] == "down" and node["address"] == self.address(host))
+                node["labels"].get(HOST) == host
+                or (HOST not in node["labels"] and node["status"] == "down" and node["address"] == self.address(host))
             )
         ]
 
@@ -135,7 +131,7 @@ class Cluster:
 
         def members(host: str) -> int:
             return sum(
-                node["status"] == "ready" and (node["id"] in ids or node["labels"].get(NAME) in self.names)
+                node["status"] == "ready" and (node["id"] in ids or node["labels"].get(HOST) in self.names)
                 for node in self.seen[host]["nodes"]
             )
 
@@ -150,7 +146,7 @@ class Cluster:
         members = [self.swarm(manager) for manager in self.managers if self.swarm(manager)["state"] == "active"]
         return (
             own is not None
-            and own["labels"].get(NAME) == host
+            and own["labels"].get(HOST) == host
             and any(member["cluster"] == said["cluster"] and known in member["remotes"] for member in members)
         )
 
@@ -158,8 +154,8 @@ class Cluster:
 def nodes_of(cluster: Cluster, name: str) -> list[dict[str, Any]]:
     """The nodes that a host is or was: by its own account, by their label, else by a host name that only one node has."""
     own = cluster.swarm(name)["node_id"]
-    found = [node for node in cluster.nodes if node["id"] == own or node["labels"].get(NAME) == name]
-    hostnames = [node for node in cluster.nodes if node["hostname"] == name and NAME not in node["labels"]]
+    found = [node for node in cluster.nodes if node["id"] == own or node["labels"].get(HOST) == name]
+    hostnames = [node for node in cluster.nodes if node["hostname"] == name and HOST not in node["labels"]]
     return found or (hostnames if len(hostnames) == 1 else [])
 
 

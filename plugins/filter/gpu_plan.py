@@ -2,7 +2,7 @@
 
 from typing import Any
 
-KIND = "NVIDIA-GPU"
+from ..module_utils.names import GPU, RANK
 
 
 def gpu_plan(nodes: list[dict[str, Any]], hosts: list[str], gpus: Any, processes: Any, backend: str) -> dict[str, Any]:
@@ -13,7 +13,7 @@ def gpu_plan(nodes: list[dict[str, Any]], hosts: list[str], gpus: Any, processes
     `spared` (there are GPUs, and the rank takes none) for each, `note`, a sentence where GPUs stay idle, and `refused`, a
     sentence where there are fewer than are asked for.
     """
-    counts = {node["labels"].get("ddp_rank"): node["resources"].get(KIND, 0) for node in nodes}
+    counts = {node["labels"].get(RANK): node["resources"].get(GPU, 0) for node in nodes}
     offers = {host: counts.get(str(rank), 0) for rank, host in enumerate(hosts)}
     bare = [host for host, count in offers.items() if not count]
     by_gpu = str(processes) in ("auto", "gpu")

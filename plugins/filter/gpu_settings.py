@@ -3,9 +3,11 @@
 from copy import deepcopy
 from typing import Any
 
+from ..module_utils.names import GPU
+
 Settings = dict[str, Any]
 
-KIND = "NVIDIA-GPU="
+KIND = f"{GPU}="
 RESOURCES = "node-generic-resources"
 
 

@@ -9,8 +9,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..module_utils.names import is_address
-from .gpu_plan import KIND
+from ..module_utils.names import GPU, HOST, MONITORING, is_address
 
 # Each part's port in its container, and on which hosts it runs.
 PARTS = {
@@ -36,7 +35,7 @@ def slug(name: str) -> str:
 
 def ready_hosts(nodes: Sequence[Mapping[str, Any]], hosts: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """By those hosts whose node is ready, the node. `nodes` are those of swarm_node_info."""
-    named = {node["labels"].get("ddp_host"): node for node in nodes if node["status"] == "ready"}
+    named = {node["labels"].get(HOST): node for node in nodes if node["status"] == "ready"}
     return {host: named[host] for host in hosts if host in named}
 
 
@@ -61,7 +60,7 @@ def monitoring_services(
             continue
         places = [lead] if where == "one" else list(ready)
         for host in places:
-            if where == "gpu" and not ready[host]["resources"].get(KIND):
+            if where == "gpu" and not ready[host]["resources"].get(GPU):
                 continue
             name = part.replace("_", "-")
             found.append(
@@ -99,7 +98,7 @@ def left_out(jobs: Sequence[Mapping[str, Any]], services: Sequence[Mapping[str, 
 
 def local_image(name: str, part: str) -> str:
     """What an image out of an archive is called on the hosts: a name that no registry has, or swarm would ask one for it."""
-    return f"ddp-monitoring-{part.replace('_', '-')}:{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return f"{MONITORING}-{part.replace('_', '-')}:{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def monitoring_images(images: Mapping[str, str], archives: Mapping[str, str]) -> dict[str, str]:

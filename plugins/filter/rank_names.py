@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ..module_utils.names import RANK
+
 
 def machines_called_like_ranks(nodes: list[dict[str, Any]], hosts: list[str]) -> list[int]:
     """The ranks whose machine has the name of any rank, as swarm knows it: node0, node1.example.org.
@@ -10,7 +12,7 @@ def machines_called_like_ranks(nodes: list[dict[str, Any]], hosts: list[str]) ->
     where it looks for rank 1. `nodes` are those of swarm_node_info; the one whose label ddp_rank is r is the machine of hosts[r].
     """
     names = {f"node{rank}" for rank in range(len(hosts))}
-    called = {str(node["labels"].get("ddp_rank")): str(node["hostname"]).split(".")[0].lower() for node in nodes}
+    called = {str(node["labels"].get(RANK)): str(node["hostname"]).split(".")[0].lower() for node in nodes}
     return [rank for rank in range(len(hosts)) if called.get(str(rank)) in names]
 
 

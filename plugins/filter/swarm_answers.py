@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..module_utils.names import KINDS
-from ..module_utils.swarm.cluster import NAME
+from ..module_utils.names import HOST, KINDS
 from ..module_utils.swarm.node import settled
 from .swarm_addresses import swarm_addresses
 
@@ -66,12 +65,12 @@ def claimed_of_another(seen: Seen, managers: list[str]) -> Iterator[str]:
     ids = own_ids(seen)
     for manager in managers:
         for node in (seen.get(manager) or {}).get("nodes") or []:
-            named = (node.get("labels") or {}).get(NAME)
+            named = (node.get("labels") or {}).get(HOST)
             for host, node_id in ids.items():
                 if node_id == node["id"] and named in seen and named != host:
                     yield (
                         f"{host} says that it is the node {node_id}, which {manager} knows as that of {named}. Find out which of them it is; if the "
-                        f"two have changed names, say 'docker node update --label-rm {NAME} {node_id}' on {manager}."
+                        f"two have changed names, say 'docker node update --label-rm {HOST} {node_id}' on {manager}."
                     )
 
 

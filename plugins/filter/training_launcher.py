@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..module_utils.names import LAUNCHED, STACKS
+from ..module_utils.names import LAUNCHED, NOTIFY, STACKS
 from .training_caches import results_volume
 from .training_notify import notify_address
 
 SECRET = "ddp-launcher"
-NOTIFY = "ddp-notify"
 
 
 def training_launcher(settings: Mapping[str, Any], size: int) -> dict[str, Any]:

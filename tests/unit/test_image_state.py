@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.image_layers import LABEL
 from ansible_collections.ddp.swarm.plugins.module_utils.image_state import state, surplus
+from ansible_collections.ddp.swarm.plugins.module_utils.names import OWN_LABEL
 from ansible_collections.ddp.swarm.plugins.modules import host_info, image_state
 from docker_stand_in import StandIn, Told, run
 
@@ -21,7 +21,7 @@ def image(number: int, *tags: str, label: str | None = "trainer") -> dict[str, A
         "Id": f"sha256:{number}",
         "Created": created,
         "RepoTags": list(tags),
-        "Config": {"Labels": label and {LABEL: label}},
+        "Config": {"Labels": label and {OWN_LABEL: label}},
     }
 
 

@@ -57,6 +57,37 @@ def test_ports_of_the_swarm_have_one_home() -> None:
     assert numbers == [{names.GOSSIP_PORT}, ports, ports]
 
 
+OWN = (names.RANK, names.HOST, names.SERVICE_LABEL, names.NAMESPACE, names.GPU, names.OWN_LABEL, names.STAGE_LABEL)
+STACKS = (names.REGISTRY, names.MONITORING, names.NOTIFY)
+
+
+def test_labels_and_resources_have_one_home() -> None:
+    files = [path for folder in ("library", "module_utils", "plugins") for path in (ROOT / folder).rglob("*.py")]
+    whole = re.compile(rf"\S*(?<![\w.-])(?:label=|DOCKER_RESOURCE_)?(?:{'|'.join(map(re.escape, (*OWN, *STACKS)))})=?")
+    found = {
+        path.name
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and whole.fullmatch(str(node.value))
+    }
+    assert found == {"names.py"}
+
+
+def test_what_yaml_cannot_import_is_held_to_that_home() -> None:
+    files = [
+        path for form in ("*.yml", "*.j2") for folder in ("roles", "playbooks") for path in (ROOT / folder).rglob(form)
+    ]
+    text = "\n".join(path.read_text() for path in [*files, ROOT / "training/Dockerfile"])
+    labels = re.findall(
+        r"com\.docker\.s[\w.]+|io\.ddp-swarm\.\w+|\b[A-Z]+-GPU\b|\bddp_(?:rank|host)\b|(?<=node\.labels\.)\w+", text
+    )
+    # That of a lab is the role's own.
+    assert set(labels) == {*OWN, "io.ddp-swarm.lab"}
+    assert set(re.findall(r"\bddp-(?:reg|mon|not)[a-z]+", text)) == set(STACKS)
+    # The name of its network, and that of its probe's archive, are no stacks.
+    assert set(re.findall(r"training_stack(?: \}\}| ~ ')(-[a-z]+)", text)) == {names.CHECK, "-net", "-probe"}
+
+
 GOOD = {
     "stack": ["simple-training", "a", "A_1", "a" * 52],
     "network": ["ddp-net", "a.b_c-1"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...names import GPU_RESOURCE
+from ...names import GPU
 from .. import contract as code
 from ..contract import Json
 from .case import Case
@@ -24,7 +24,7 @@ def judge_counts(case: Case, rank: int, states: list[Json]) -> None:
 
 def judge_offered(case: Case, rank: int, states: list[Json]) -> None:
     """What the swarm can give out: nothing that is not there, and all that was not held back."""
-    offered = (case.node(rank).get("named") or {}).get(GPU_RESOURCE) or []
+    offered = (case.node(rank).get("named") or {}).get(GPU) or []
     if not offered or not states or case.checks(rank).get("gpu_error"):
         return
     whole = [str(state.get("uuid")) for state in states if state.get("mig") != "Enabled" and state.get("uuid")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 
-from ...swarm.cluster import RANK
+from ...names import RANK
 from .. import contract as code
 from ..contract import Json
 from .case import TRANSIT_SECONDS, Case

@@ -9,13 +9,12 @@ from typing import Any
 
 from ...docker.cli import DockerError
 from ...docker.info import ask
-from ...names import GOSSIP_PORT, GPU_RESOURCE, MANAGER_PORT
-from ...swarm.cluster import RANK
+from ...names import GOSSIP_PORT, GPU, MANAGER_PORT, NAMESPACE, RANK, SERVICE_LABEL
 from ...swarm.node import list_nodes
 from ..contract import Json
 
 # In the environment of a task, by swarm: the generic resources that it was given.
-GPU_VARIABLE = f"DOCKER_RESOURCE_{GPU_RESOURCE}"
+GPU_VARIABLE = f"DOCKER_RESOURCE_{GPU}"
 TASK_NAME = re.compile(r"\.[a-z0-9]{25}$")
 
 
@@ -149,7 +148,7 @@ def addresses_of_services(docker: Any, network: str, without: list[str]) -> int:
     held = 0
     for service in inspected(docker, "service", "inspect", *running) if running else []:
         spec, addresses = service.get("Spec") or {}, (service.get("Endpoint") or {}).get("VirtualIPs") or []
-        if (spec.get("Labels") or {}).get("com.docker.stack.namespace") in without:
+        if (spec.get("Labels") or {}).get(NAMESPACE) in without:
             continue
         targets = (spec.get("TaskTemplate") or {}).get("Networks") or spec.get("Networks") or []
         if network in [target.get("Target") for target in targets]:
@@ -168,7 +167,7 @@ def loners(network: Json) -> list[str]:
 
 def container_of(docker: Any, service: str) -> Json | None:
     """The newest local container of a swarm service, as the engine tells it."""
-    rows = docker.json_lines("ps", "--all", "--no-trunc", "--filter", f"label=com.docker.swarm.service.name={service}")
+    rows = docker.json_lines("ps", "--all", "--no-trunc", "--filter", f"label={SERVICE_LABEL}={service}")
     if not rows:
         return None
     name = str(rows[0].get("ID"))
@@ -238,7 +237,7 @@ def service_tasks(docker: Any, service: str) -> list[Json]:
 
 
 def stack_services(docker: Any, stack: str) -> list[str]:
-    label = f"label=com.docker.stack.namespace={stack}"
+    label = f"label={NAMESPACE}={stack}"
     try:
         return list(docker.run("service", "ls", "--quiet", "--filter", label, timeout=20).stdout.split())
     except DockerError:

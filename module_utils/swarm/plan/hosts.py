@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...docker.info import other_release
-from ..cluster import NAME, RANK, Cluster, Settings, Steps, join_names
+from ...names import HOST, RANK
+from ..cluster import Cluster, Settings, Steps, join_names
 from .start import renumber_lead, start_swarm
 
 
@@ -113,7 +114,7 @@ def diagnose_member(cluster: Cluster, host: str, node: dict[str, Any], former: l
         if RANK in labels:
             had = node["labels"].get(RANK)
             found.append(f"{host} gets rank {labels[RANK]}" + (f" in place of {had}" if had else ""))
-        elif NAME in labels:
+        elif HOST in labels:
             found.append(f"{host}'s node gets its name as a label")
         if unlabel:
             found.append(f"{host} keeps no rank")
@@ -136,7 +137,7 @@ def diagnose_member(cluster: Cluster, host: str, node: dict[str, Any], former: l
 def wanted_labels(wanted: dict[str, Any], host: str, node: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
     """The labels that the node lacks, and those that it must not have."""
     rank = int(wanted.get("rank", -1))
-    labels = {NAME: host, **({RANK: str(rank)} if rank >= 0 else {})}
+    labels = {HOST: host, **({RANK: str(rank)} if rank >= 0 else {})}
     missing = {name: value for name, value in labels.items() if node["labels"].get(name) != value}
     return missing, [RANK] if rank < 0 and RANK in node["labels"] else []
 
@@ -245,7 +246,7 @@ def strangers(cluster: Cluster) -> list[dict[str, str]]:
     known = {cluster.address(host) for host in cluster.names}
     found = []
     for node in cluster.nodes:
-        named = node["labels"].get(NAME)
+        named = node["labels"].get(HOST)
         ours = named in cluster.names if named else not complete or node["address"] in known
         if RANK in node["labels"] and node["id"] not in ids and not ours:
             name = named or node["hostname"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..cluster import NAME, Cluster, Settings, join_names, nodes_of
+from ...names import HOST
+from ..cluster import Cluster, Settings, join_names, nodes_of
 from .hosts import in_the_way
 
 
@@ -30,7 +31,7 @@ def plan_removal(cluster: Cluster, remove: list[str], settings: Settings) -> dic
         if settings.gone:
             refusals += [still_there(name) for node in nodes if node["status"] == "ready"]
         elif not nodes and name not in cluster.names:
-            known = [node["labels"].get(NAME) or node["hostname"] for node in cluster.nodes]
+            known = [node["labels"].get(HOST) or node["hostname"] for node in cluster.nodes]
             refusals.append(
                 f"'{name}' is neither a host of the inventory nor a node of the swarm, whose nodes are {join_names(known)}."
             )
