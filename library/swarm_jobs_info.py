@@ -59,8 +59,8 @@ jobs:
       what rank 0 has of volumes and directories, C(progress) the last line of rank 0 that tells of it, and C(planned) how many C(epochs) or
       C(steps) the command of rank 0 asks for, where it has an option such as --epochs or --max_steps. C(image) is that of rank 0, and
       C(launched) whether this project's launcher starts it. C(services) are the IDs of its services.
-    - Of C(ranks), C(host) is the name in the inventory where the node bears it as its label, else its host name, C(last) the last line
-      of the newest task, and C(lines) are those of O(history).
+    - Of C(ranks), C(host) is the name in the inventory where the node bears it as its label, else its host name, C(processes)
+      how many its command starts, 0 where that is not said, C(last) the last line of the newest task, and C(lines) are those of O(history).
   returned: success
   type: list
   elements: dict
@@ -77,7 +77,7 @@ jobs:
       services: [q2v7, x9d1]
       mounts: [{type: volume, source: simple-training_snapshots, target: /snapshots}]
       ranks: [{rank: 0, host: host1, task: w1k8, state: running, exit_code: null, error: "", since: "2025-01-01T10:00:02.9Z", restarts: 0,
-               failed: false, last: "", lines: []}]
+               failed: false, processes: 1, last: "", lines: []}]
 """
 
 from ..module_utils.docker.cli import DockerError

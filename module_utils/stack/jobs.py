@@ -21,6 +21,9 @@ WIDTH = 2000
 # What a program calls the end of its work: --epochs 10, --max_steps=500, --num-train-epochs 3
 PLANNED = re.compile(r"--(?:(?:total|num|max|n)[_-])?(?:train(?:ing)?[_-])?(epochs|steps)(?:=(\d{1,12}))?", re.ASCII)
 
+# As the role training writes it for torchrun.
+PROCESSES = re.compile(r"--nproc[-_]per[-_]node=(\d{1,4})", re.ASCII)
+
 
 def job_names(docker: DockerCli) -> list[str]:
     """Names of the stacks that have a service node0, node1 or so on. Only what is a stack's name is taken for one."""
@@ -62,6 +65,14 @@ class Hosts:
         return self.by_rank.get(str(rank), "")
 
 
+def container_of(service: dict[str, Any] | None) -> dict[str, Any]:
+    return (((service or {}).get("Spec") or {}).get("TaskTemplate") or {}).get("ContainerSpec") or {}
+
+
+def words_of(container: dict[str, Any]) -> list[str]:
+    return [str(word) for word in [*(container.get("Command") or []), *(container.get("Args") or [])]]
+
+
 def describe_job(live: Live, hosts: Hosts) -> dict[str, Any]:
     """One job as its tasks are. Times are swarm's, in UTC."""
     ranks = []
@@ -72,8 +83,8 @@ def describe_job(live: Live, hosts: Hosts) -> dict[str, Any]:
             ranks.append(describe_rank(rank, state, live, hosts))
     ranks.sort(key=lambda rank: int(rank["rank"]))
     lead = live.services.get(service_of(live.stack, 0)) or {}
-    container = ((lead.get("Spec") or {}).get("TaskTemplate") or {}).get("ContainerSpec") or {}
-    words = [str(word) for word in [*(container.get("Command") or []), *(container.get("Args") or [])]]
+    container = container_of(lead)
+    words = words_of(container)
     return {
         "name": live.stack,
         "state": job_state(list(states.values()), ranks),
@@ -110,6 +121,7 @@ def describe_rank(rank: int, state: ServiceState, live: Live, hosts: Hosts) -> d
         "since": task.updated if task else "",
         "restarts": max(0, len(placed) - 1),
         "failed": state.failed,
+        "processes": processes(words_of(container_of(live.services.get(state.full_name)))),
         "last": "",
         "lines": [],
     }
@@ -124,6 +136,11 @@ def planned(words: list[str]) -> dict[str, int]:
         if re.fullmatch(r"\d{1,12}", number, re.ASCII):
             found.setdefault(option[1] if option else "epochs", int(number))
     return found
+
+
+def processes(words: list[str]) -> int:
+    """How many a rank's torchrun starts; 0 where the command does not say."""
+    return next((int(found[1]) for found in map(PROCESSES.fullmatch, words) if found), 0)
 
 
 def job_state(states: list[ServiceState], ranks: list[dict[str, Any]]) -> str:

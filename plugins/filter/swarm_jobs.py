@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from ansible.parsing.dataloader import DataLoader
+from ansible.utils.vars import load_extra_vars
+
 from ..module_utils.docker.cli import DockerError, parse_json_lines
 from ..module_utils.masking import mask
 from ..module_utils.names import job_and_rank, service_of
@@ -79,6 +82,36 @@ def job_report(jobs: list[dict[str, Any]], used: dict[str, Any] | None = None) -
             if rank["last"]:
                 lines.append(f"    {rank['last']}")
     return [str(printable_all(line)) for line in lines]
+
+
+# Of each rank, where one job is shown in detail.
+DETAIL_LINES = 5
+
+
+def job_detail(jobs: list[dict[str, Any]], name: str, used: dict[str, Any] | None = None) -> list[str]:
+    """What a person reads of one job: also its image, what is mounted, the world size, and the last lines of each rank."""
+    job = next((job for job in jobs if job["name"] == name), None)
+    if job is None:
+        names = ", ".join(str(job["name"]) for job in jobs)
+        return [f"There is no job {name} in the swarm. {f'Its jobs are: {names}' if names else 'It has none'}."]
+    mounts = ", ".join(f"{mount['type']} {mount['source']} on {mount['target']}" for mount in job["mounts"])
+    processes = [rank["processes"] for rank in job["ranks"]]
+    each = ", ".join(f"node{rank['rank']} {rank['processes']}" for rank in job["ranks"])
+    lines = job_report([job], used)
+    told = [lines[0], f"  image: {job['image']}"]
+    told += [f"  mounts: {mounts}"] if mounts else []
+    told += [f"  world size: {sum(processes)} ({each})"] if processes and all(processes) else []
+    ranks = [job_report([{**job, "progress": "", "ranks": [{**rank, "last": ""}]}])[-1:] for rank in job["ranks"]]
+    head = len(lines) - sum(1 + bool(rank["last"]) for rank in job["ranks"])
+    told += lines[1:head]
+    for rank, said in zip(job["ranks"], ranks):
+        told += [*said, *(f"    {line['time']} {line['text']}" for line in rank["lines"][-DETAIL_LINES:])]
+    return [str(printable_all(line)) for line in told]
+
+
+def typed(name: str) -> bool:
+    """Whether the command line sets this variable, with -e."""
+    return name in load_extra_vars(DataLoader())
 
 
 def job_status(
@@ -282,6 +315,7 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "busy_jobs": busy_jobs,
+            "job_detail": job_detail,
             "job_hosts": job_hosts,
             "job_mounts": job_mounts,
             "job_network": job_network,
@@ -296,4 +330,5 @@ class FilterModule:
             "running_jobs": running_jobs,
             "stranger_refusals": stranger_refusals,
             "training_way": training_way,
+            "typed": typed,
         }

@@ -1,5 +1,6 @@
 """What takes hosts out of a swarm, or a swarm from its hosts, first ends the jobs in order and collects them. Docker is a stand-in."""
 
+import json
 import tarfile
 from pathlib import Path
 
@@ -69,3 +70,15 @@ def test_ranks_that_move_are_ended_in_order_and_go_on(tmp_path: Path) -> None:
     assert hosts.collected("active") == BOTH
     assert hosts.asked("constraint-add") < hosts.asked("logs --timestamps") < hosts.asked("node update")
     assert hosts.asked("node update") < hosts.asked("constraint-rm", "active_node0") < NEVER
+
+
+def test_a_status_of_one_job_shows_it_in_detail(tmp_path: Path) -> None:
+    hosts = TwoHosts(tmp_path, active="runs", ended="complete")
+    said = flat(hosts.play("status.yml", training_stack="ended").stdout)
+    assert "ended: complete" in said
+    assert "image: trainer:1" in said
+    assert "active: running" not in said
+    assert [job["name"] for job in json.loads((hosts.artifacts / "status.json").read_text())["jobs"]] == [
+        "active",
+        "ended",
+    ]

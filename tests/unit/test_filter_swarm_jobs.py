@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.filter.swarm_jobs import (
+    job_detail,
     job_hosts,
     job_mounts,
     job_report,
@@ -271,3 +272,24 @@ def test_a_slow_rank_is_told_of() -> None:
 @pytest.mark.parametrize("said", [None, "no", {}, {"skipped": True}, {"ranks": []}, {"ranks": {"job_node0": 1}}])
 def test_a_host_that_tells_nothing_leaves_it_unknown(said: Any) -> None:
     assert job_status([SEEN], "", {"host1": said})["jobs"][0]["ranks"][0]["usage"] is None
+
+
+def test_one_job_in_detail() -> None:
+    lines = [{"time": "2026-01-02T03:04:59Z", "text": f"step {step}\x1b[2J"} for step in range(9)]
+    first, second = SEEN["ranks"]
+    ranks = [{**first, "processes": 2, "lines": lines}, {**second, "processes": 2, "lines": []}]
+    mounts = [{"type": "volume", "source": "job_snapshots", "target": "/snapshots"}]
+    told = job_detail([{**SEEN, "image": "trainer:1", "mounts": mounts, "ranks": ranks}], "job")
+    assert told[:5] == [
+        "job: failed, since 2026-01-02 03:04 UTC, 2 restarts",
+        "  image: trainer:1",
+        "  mounts: volume job_snapshots on /snapshots",
+        "  world size: 4 (node0 2, node1 2)",
+        "  step 7 | loss 0.5",
+    ]
+    assert told[6].startswith("    2026-01-02T03:04:59Z step 4")
+    assert len(told) == 12
+    assert "\x1b" not in str(told)
+    unknown = {**SEEN, "image": "i", "ranks": [{**second, "processes": 0, "lines": []}]}
+    assert "world size" not in str(job_detail([unknown], "job"))
+    assert job_detail([unknown], "other") == ["There is no job other in the swarm. Its jobs are: job."]
