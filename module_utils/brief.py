@@ -11,11 +11,18 @@ from .text import lines_of, printable
 LOG_LINES = 20
 SENTENCES = 8  # of a message, those before its log, and as many after it
 TRACEBACK = "Traceback (most recent call last)"
+# As log_below writes it.
 ANNOUNCED = re.compile(r"\s*Last \d+ log lines(?: of .*)?:$")
 # torchrun and PyTorch write which rank speaks in front of each line.
 PREFIX = re.compile(r"^\s*(?:\[[\w:. -]+\]:?)?")
 # The end of a traceback: torch warns of a missing numpy in the same words, and does without it.
 MISSING = re.compile(r"\b(?:ModuleNotFoundError|ImportError): No module named ['\"]([\w.]+)['\"]")
+
+
+def log_below(lines: list[str], of: str = "") -> str:
+    """A log as messages have it: announced, and indented below that."""
+    where = f" of {of}" if of else ""
+    return "\n".join([f"Last {len(lines)} log lines{where}:", *(f"  {line}" for line in lines)])
 
 
 def brief(result: Mapping[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..brief import log_below
 from ..docker.cli import DockerCli, DockerError
 from ..logs import settled, stamped
 from ..swarm import errors
@@ -119,7 +120,7 @@ def sentence(failure: dict[str, Any], several: bool = False) -> str:
     if failure["hint"]:
         text += f" {failure['hint']}"
     if failure["log"]:
-        text += f" Last {len(failure['log'])} log lines:\n" + "\n".join(f"  {line}" for line in failure["log"])
+        text += f" {log_below(failure['log'])}"
     return text
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..brief import log_below
 from ..docker.cli import DockerCli
 from ..logs import is_of_the_starter, matching, moment_of, states
 from .explain import describe_task, find_failures, hint_for, sentence, timed_log
@@ -215,8 +216,7 @@ class Waiter:
         message = f"Stack {self.stack} is not {goal} after {self.params['wait_timeout']} s: {'; '.join(waits)}"
         for failure in failures:
             if failure["log"]:
-                message += f"\nLast {len(failure['log'])} log lines of {failure['service']} on {failure['node']}:\n"
-                message += "\n".join(f"  {line}" for line in failure["log"])
+                message += f"\n{log_below(failure['log'], failure['service'] + ' on ' + failure['node'])}"
         return StackFailure(message, failures, timed_out=True)
 
     def _is_ready(self, slot: Slot) -> bool:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.brief import LOG_LINES, brief, window
+from ansible_collections.ddp.swarm.plugins.module_utils.brief import LOG_LINES, brief, log_below, window
 
 TRACEBACK = [
     "Traceback (most recent call last):",
@@ -23,6 +23,12 @@ def test_a_rank_that_died_is_told_once_with_what_to_do() -> None:
     assert said[0] == "ddp failed. First to fail was ddp_node0 on host1:"
     assert said[LOG_LINES] == "  ModuleNotFoundError: No module named 'nothere'"
     assert said[LOG_LINES + 1 :] == ["stack ddp:", "Add what has nothere to requirements.txt, and run this again."]
+
+
+@pytest.mark.parametrize("of", ["", "ddp_node1 on host2"])
+def test_what_announces_a_log_goes_with_it(of: str) -> None:
+    first, second = log_below(["a"] * 9), log_below(["b"] * 9, of)
+    assert brief({"msg": f"ddp_node0 failed. {first}\nddp_node1 failed. {second}"})[-1] == "ddp_node1 failed."
 
 
 @pytest.mark.parametrize(
