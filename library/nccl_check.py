@@ -313,13 +313,9 @@ report:
   contains:
     rank: {type: int, returned: always, description: "The rank."}
     host: {type: str, returned: always, description: "The host."}
-    probe:
-      description: The probe's own report, or null when it printed none.
-      type: dict
-      returned: always
+    probe: {type: dict, returned: always, description: "The probe's own report, or null when it printed none."}
     host_checks:
-      description:
-        - What the host says about its engine, kernel, clock, disk, ports and the probe's container, and a manager about nodes and network.
+      description: What the host says about its engine, kernel, clock, disk, ports and the probe's container, and a manager about nodes and network.
       type: dict
       returned: always
 ok:

@@ -400,3 +400,16 @@ def test_a_key_that_nobody_can_be_asked_for_has_to_be_given() -> None:
         "host1 is locked since its engine started (autolock), and no other manager is there to ask for the key: set swarm_unlock_key to what "
         "'docker swarm unlock-key' said before."
     )
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_docker_command_that_does_not_fit_its_engine_is_no_missing_engine(check: bool) -> None:
+    seen = swarm(*PAIR)
+    for host in ("host1", "host2"):
+        old = "client version 1.41 is too old. Minimum supported API version is 1.44"
+        seen[host].update(engine="", error=f"Error response from daemon: {old}", swarm={})
+    refusals = judge(seen, *PAIR, check=check)["refusals"]
+    assert [said.split(" (")[0] for said in refusals] == [
+        "host1 has a docker command that is too old for its engine",
+        "host2 has a docker command that is too old for its engine",
+    ]

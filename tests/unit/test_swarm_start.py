@@ -123,19 +123,6 @@ def test_a_first_manager_without_an_engine_starts_none_and_is_foretold_in_check_
     assert (plan["start"], plan["refusals"]) == ("init", [])
 
 
-@pytest.mark.parametrize("check", [False, True])
-def test_a_docker_command_that_does_not_fit_its_engine_is_no_missing_engine(check: bool) -> None:
-    seen = new(PAIR)
-    for host in ("host1", "host2"):
-        old = "client version 1.41 is too old. Minimum supported API version is 1.44"
-        seen[host].update(engine="", error=f"Error response from daemon: {old}", swarm={})
-    refusals = judge(seen, *PAIR, check=check)["refusals"]
-    assert [said.split(" (")[0] for said in refusals] == [
-        "host1 has a docker command that is too old for its engine",
-        "host2 has a docker command that is too old for its engine",
-    ]
-
-
 @pytest.mark.parametrize(
     ("away", "engineless", "named"),
     [
