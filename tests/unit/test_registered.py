@@ -38,6 +38,14 @@ def test_no_result_has_the_name_of_a_variable() -> None:
     assert not names & variables
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_task_that_only_fails_says_so_by_its_name(file: Path) -> None:
+    """plugins/callback/phases.py tells by it that failing is what such a task is for."""
+    for task in tasks_of(yaml.safe_load(file.read_text()) or []):
+        if {"ansible.builtin.fail", "ansible.builtin.assert"} & set(task):
+            assert re.match(r"(?:Refuse|Report|Check)\b", task["name"]), task["name"]
+
+
 def yaml_texts() -> Iterator[str]:
     for pattern in ("*.yml", "*.j2"):
         for folder in ("roles", "playbooks", "molecule"):
