@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from .contract import ALL_GPUS, ASKED_FOR, LAYERS, NO_GPU, Json
 from .judge.case import Case, pair_list
 from .judge.compare import (
@@ -176,7 +178,8 @@ def message(case: Case, outcome: Json) -> str:
     towards = f" towards {first['peer']}" if first["peer"] and first["peer"] != first["host"] else ""
     what = "" if first["check"] == "not reached" else f", {first['check']}"
     remedy = first["hint"]
-    if not remedy.startswith(tuple(case.hosts.values())):
+    # A host keeps its name, also one that another sentence begins with.
+    if re.split(r"[\s:,']", remedy, maxsplit=1)[0] not in case.hosts.values():
         remedy = remedy[:1].upper() + remedy[1:]
     who = f" (rank {first['rank']})" if first["rank"] in case.hosts else ""
     verb = "was not reached" if first["check"] == "not reached" else "fails"

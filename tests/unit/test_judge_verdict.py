@@ -247,3 +247,10 @@ def test_a_manager_without_a_rank_has_a_column_where_it_fails(pair):
     assert rows[2].split()[-3:] == ["ok", "ok", "FAIL"]
     well = {"host": "lead", "rank": None, "host_checks": pair[0]["host_checks"]}
     assert "lead" not in judge([*pair, well], ranks, LIMITS)["table"]
+
+
+@pytest.mark.parametrize("names", [("r", "s"), ("run-1", "x")])
+def test_a_remedy_begins_with_a_capital_whatever_hosts_are_called(pair, names):
+    with_nodes(pair, node(0), node(1))[0]["host_checks"]["network"] = None
+    ranks = [{"rank": rank, "host": name} for rank, name in enumerate(names)]
+    assert ". Run playbooks/swarm.yml" in judge(pair, ranks, {**LIMITS, **ANY_SPEED}, None, False)["message"]
