@@ -31,6 +31,10 @@ options:
     description: The directory of the engine's settings.
     type: path
     default: /etc/docker
+  volumes:
+    description: Whether to list the engine's volumes.
+    type: bool
+    default: false
   image:
     description: An image to look for, with the options C(ref), C(others), C(keep) and C(work) of M(ddp.swarm.image_state). Empty looks for none.
     type: dict
@@ -65,11 +69,17 @@ running:
   returned: always
   type: dict
   sample: {services: [simple-training_node0], containers: []}
+volumes:
+  description: The names of the engine's volumes.
+  returned: if O(volumes)
+  type: list
+  elements: str
+  sample: []
 swarm_node:
-  description: C(swarm), C(nodes), C(networks) and C(jobs), as M(ddp.swarm.swarm_node_info) tells them. Each is empty where there is no engine.
+  description: C(swarm), C(nodes), C(networks), C(jobs) and C(idle), as M(ddp.swarm.swarm_node_info) tells them. Each is empty where there is no engine.
   returned: always
   type: dict
-  sample: {swarm: {}, nodes: [], networks: [], jobs: []}
+  sample: {swarm: {}, nodes: [], networks: [], jobs: [], idle: []}
 packages:
   description:
     - C(installed), the versions of packages by their names, C(held), those that are not to be upgraded, C(broken), those whose installation
@@ -159,7 +169,7 @@ from typing import Any
 
 from ..module_utils import image_state
 from ..module_utils.docker.cli import DockerCli, DockerError
-from ..module_utils.docker.running import running
+from ..module_utils.docker.running import running, volumes
 from ..module_utils.host import (
     addresses,
     certificates,
@@ -199,6 +209,7 @@ def main() -> None:
             "gpus": {"type": "bool", "default": True},
             "firewall": {"type": "str", "default": "auto"},
             "etc": {"type": "path", "default": "/etc/docker"},
+            "volumes": {"type": "bool", "default": False},
             "image": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
@@ -223,6 +234,8 @@ def main() -> None:
         found["firewall"] = firewall.look(module)
     try:
         found["running"] = running(docker) if info else {"services": [], "containers": []}
+        if module.params["volumes"]:
+            found["volumes"] = volumes(docker) if info else []
     except DockerError as error:
         module.fail_json(msg=str(error))
     found["swarm_node"] = node.look(module, docker, info)

@@ -1,4 +1,4 @@
-"""What runs on an engine. Standard library only, Python 3.9 or newer."""
+"""What runs on an engine, and its volumes. Standard library only, Python 3.9 or newer."""
 
 from __future__ import annotations
 
@@ -15,3 +15,7 @@ def running(docker: DockerCli) -> dict[str, list[str]]:
         "services": sorted({service for _, service in pairs if service}),
         "containers": sorted(name for name, service in pairs if name and not service),
     }
+
+
+def volumes(docker: DockerCli) -> list[str]:
+    return docker.run("volume", "ls", "--quiet", timeout=ANSWER_TIMEOUT).stdout.split()

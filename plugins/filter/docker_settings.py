@@ -40,10 +40,14 @@ def settings_step(found: Any, asked: dict[str, Any]) -> str:
     """`reload` or `restart`; empty if the settings that were `found` are those that are `asked`."""
     if not isinstance(found, dict):
         return "restart"
-    differing = {name for name in {**found, **asked} if found.get(name) != asked.get(name)}
-    if not differing:
+    names = differing(found, asked)
+    if not names:
         return ""
-    return "reload" if differing <= RELOADED else "restart"
+    return "reload" if names <= RELOADED else "restart"
+
+
+def differing(found: dict[str, Any], asked: dict[str, Any]) -> set[str]:
+    return {name for name in {**found, **asked} if found.get(name) != asked.get(name)}
 
 
 def left_behind(host: dict[str, Any], asked: dict[str, Any]) -> str:
@@ -97,4 +101,4 @@ def swarm_problems_of_service(host: dict[str, Any], name: str) -> list[str]:
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"settings_step": settings_step, "left_behind": left_behind, "swarm_problems": swarm_problems}
+        return {"settings_step": settings_step}

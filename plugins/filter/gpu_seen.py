@@ -10,16 +10,16 @@ FROM_NVIDIA = f"from NVIDIA's repository ({GUIDE})"
 
 def gpu_seen(gpus: dict[str, Any], system: dict[str, Any]) -> str:
     """`gpus` and `system` are what host_info says of GPUs, of which none can be used, and of the distribution."""
-    if gpus["error"]:
+    if gpus.get("error"):
         seen = f"nvidia-smi there fails: {gpus['error']}"
-    elif gpus["cards"]:
+    elif gpus.get("cards"):
         seen = (
             f"it has {gpus['cards']} NVIDIA card(s) without a driver (no nvidia-smi answers; to install one: {driver_command(system)}, then "
             "reboot)"
         )
     else:
         seen = "it has no NVIDIA card"
-    return f"{seen}, since {gpus['obstacle']}" if gpus["obstacle"] else seen
+    return f"{seen}, since {gpus['obstacle']}" if gpus.get("obstacle") else seen
 
 
 def driver_command(system: dict[str, Any]) -> str:

@@ -1,10 +1,13 @@
-"""Filters: where the project's own directories are, and where results go, in a checkout and in an installed collection."""
+"""Filters: where the project's own directories are, where results go, and which parts of site.yml a run has."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+# As site.yml tags them.
+PHASES = {"docker", "swarm", "image", "preflight", "training"}
 TREE = Path(__file__).resolve().parents[2]
 
 
@@ -30,6 +33,11 @@ def results_home(playbook_dir: str, tree: Path = TREE) -> str:
     return str(Path.cwd() if installed(tree) and own.resolve() == tree else own)
 
 
+def phase_wanted(phase: str, tags: Iterable[str], skipped: Iterable[str]) -> bool:
+    """Whether a run with these --tags and --skip-tags has that part; also where that cannot be told for sure."""
+    return phase not in skipped and bool(set(tags) - (PHASES - {phase}) - {"always"})
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"project_part": project_part, "results_home": results_home}
+        return {"project_part": project_part, "results_home": results_home, "phase_wanted": phase_wanted}

@@ -32,7 +32,7 @@ BESIDE = {
     "docker_upgradable", "image_ref", "lab_authorized_keys", "swarm_backup_dir", "swarm_backup_name", "swarm_busy",
     "swarm_lead", "swarm_leaving", "swarm_touched", "training_backup_dir", "training_pending", "training_probe_archive",
     "training_probe_env", "training_probe_stack", "training_running", "training_spares_gpus", "docker_changed", "docker_checked",
-    "docker_host_info", "image_wanted", "lock_wanted", "swarm_changed", "training_checked",
+    "docker_host_info", "docker_wanted", "image_wanted", "lock_wanted", "swarm_changed", "swarm_wanted", "training_checked", "training_wanted",
 }  # fmt: skip
 # True or false, given to playbooks.
 SWITCHES = ("all", "teardown_all", "teardown_collect", "teardown_volumes")

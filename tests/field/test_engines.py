@@ -33,13 +33,14 @@ def mine(lab: Lab) -> Iterator[str]:
 
 
 def test_row_3_the_engine_is_not_restarted_under_other_peoples_containers(lab: Lab, mine: str) -> None:
-    before = started(lab, mine)
+    before, settings = started(lab, mine), lab.on("host2", "sh", "-c", f"cat {SETTINGS} 2>&1 || true")
     run = setting(lab, {"log-level": "warn"})
     assert run.rc != 0
     assert "runs the containers mine and was not restarted" in run.failure()
+    assert "log-level in /etc/docker/daemon.json: nothing was changed" in run.failure()
     assert "docker_restart_during_training=true" in run.failure()
-    assert started(lab, mine) == before
-    # Once it may, it does, though the settings were written by the run before.
+    assert (started(lab, mine), run.changed()) == (before, [])
+    assert lab.on("host2", "sh", "-c", f"cat {SETTINGS} 2>&1 || true") == settings
     run = setting(lab, {"log-level": "warn"}, docker_restart_during_training=True)
     assert run.rc == 0, run.failure()
     assert lab.on("host2", "docker", "inspect", "--format", "{{.State.Running}}", mine).strip() == "false"

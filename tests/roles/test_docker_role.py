@@ -14,7 +14,10 @@ def settings(
 ) -> subprocess.CompletedProcess[str]:
     """Play the role's settings, or another entry point that judges them, with docker_daemon_options as asked."""
     common = {"_docker_etc": str(etc), "docker_daemon_options": asked, "docker_gpu": "false"}
-    return play(etc.parent, of_role("docker", "gather", entry), options=options, **{**common, **variables})
+    # Whatever this machine's own engine runs; nothing restarts that.
+    common["docker_restart_during_training"] = True
+    entries = ["gather", "validate", *(["settings"] if entry == "settings" else [])]
+    return play(etc.parent, of_role("docker", *entries), options=options, **{**common, **variables})
 
 
 @pytest.fixture

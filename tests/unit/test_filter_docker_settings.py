@@ -84,4 +84,4 @@ def test_what_to_do_about_it() -> None:
 
 
 def test_names() -> None:
-    assert set(FilterModule().filters()) == {"settings_step", "left_behind", "swarm_problems"}
+    assert set(FilterModule().filters()) == {"settings_step"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.filter.playbook_command import playbook_command
-from ansible_collections.ddp.swarm.plugins.filter.project import TREE, project_part, results_home
+from ansible_collections.ddp.swarm.plugins.filter.project import TREE, phase_wanted, project_part, results_home
 from by_path import ROOT
 
 
@@ -50,3 +50,11 @@ def test_the_command_for_a_collections_playbook_has_its_full_name(
     monkeypatch.delenv("ANSIBLE_CONFIG")
     assert "ANSIBLE_CONFIG" not in playbook_command("playbooks/report.yml", str(collection), ["hosts.yml"], collection)
     assert "playbooks/report.yml" in playbook_command("playbooks/report.yml", str(ROOT), ["hosts.yml"])
+
+
+@pytest.mark.parametrize(
+    ("tags", "skipped", "wanted"),
+    [(["all"], [], True), (["docker", "swarm"], [], True), (["swarm", "always"], [], False), (["all"], ["docker"], False), (["mine"], [], True)],
+)  # fmt: skip
+def test_which_parts_a_run_has(tags: list[str], skipped: list[str], wanted: bool) -> None:
+    assert phase_wanted("docker", tags, skipped) is wanted
