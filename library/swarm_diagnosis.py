@@ -54,6 +54,11 @@ options:
       - What is still in the making has been waited for. Otherwise it is only named in RV(wait_for).
     type: bool
     default: false
+  engines_come:
+    description:
+      - Engines that do not answer are installed or started first. What depends on them is not refused yet, as in check mode.
+    type: bool
+    default: false
   rejoin:
     description:
       - Let a host leave a swarm that is not the inventory's.
@@ -197,13 +202,15 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "default_addr_pool": {"type": "list", "elements": "str", "default": []},
     "subnet_size": {"type": "int", "default": 0},
     "remove": {"type": "list", "elements": "str", "default": []},
-    **{name: {"type": "bool", "default": False} for name in SWITCHES},
+    **{name: {"type": "bool", "default": False} for name in ("engines_come", *SWITCHES)},
 }
 
 
 def decide(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """The module's result, with its warnings."""
-    settings = Settings(check=check, **{name: params[name] for name in ("network", *SWITCHES, *SETTLED)})
+    settings = Settings(
+        check=check or params["engines_come"], **{name: params[name] for name in ("network", *SWITCHES, *SETTLED)}
+    )
     cluster = Cluster(params["managers"], params["workers"], params["seen"], params["unreachable"], params["addresses"])
     plan = plan_removal(cluster, params["remove"], settings) if params["remove"] else diagnose(cluster, settings)
     return {"changed": False, "warnings": unwise(params["managers"]), **plan}

@@ -10,6 +10,8 @@ from typing import Any
 from ..module_utils.names import HOST, KINDS
 from ..module_utils.swarm.node import settled
 from .swarm_addresses import swarm_addresses
+from .swarm_jobs import job_and_rank
+from .training_without import host_names
 
 # Not known yet, it is empty. A host name or "self" would be one for docker.
 ID = rf"(?:{KINDS['node ID'][0]})?"
@@ -124,6 +126,26 @@ def with_wanted(seen: Seen, wanted: dict[str, Any]) -> Seen:
     }
 
 
+def as_foreseen(seen: Seen, gone: Any, ended: list[str]) -> Seen:
+    """The answers as they will be once the hosts `gone` are forgotten and the jobs `ended`."""
+    forgotten = host_names(gone)
+
+    def stays(service: str) -> bool:
+        found = job_and_rank(service)
+        return found is None or found[0] not in ended
+
+    return {
+        host: {
+            **answer,
+            "nodes": [
+                node for node in answer.get("nodes") or [] if (node.get("labels") or {}).get(NAME) not in forgotten
+            ],
+            "services": [service for service in answer.get("services") or [] if stays(service)],
+        }
+        for host, answer in seen.items()
+    }
+
+
 def address_hints(answer: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
     known = (answer.get("swarm") or {}).get("address", "")
     if not asked:
@@ -151,6 +173,7 @@ class FilterModule:
         return {
             "swarm_answer_problems": swarm_answer_problems,
             "swarm_address_problems": swarm_address_problems,
+            "as_foreseen": as_foreseen,
             "foreign_containers": foreign_containers,
             "swarm_answers": swarm_answers,
             "swarm_is_known": swarm_is_known,

@@ -113,7 +113,7 @@ def test_what_is_asked_of_a_host_it_does_not_say_itself() -> None:
 
 def test_the_filters_have_their_names() -> None:
     asked = {"swarm_answers", "swarm_is_known", "swarm_leads", "swarm_look"}
-    names = {"swarm_answer_problems", "swarm_address_problems", "foreign_containers", "with_wanted"}
+    names = {"swarm_answer_problems", "swarm_address_problems", "as_foreseen", "foreign_containers", "with_wanted"}
     assert set(swarm_answers.FilterModule().filters()) == names | asked
 
 
@@ -124,7 +124,7 @@ def looked(state: str = "active", *, quorum: bool = True) -> dict[str, Any]:
         "engine": {"version": "26.1.5", "problem": "", "root": "/srv"},
         "running": {"services": ["a"], "containers": ["b"]},
         "addresses": {"interfaces": {}, "default": ""},
-        "swarm_node": {"swarm": swarm, "nodes": [], "networks": [], "jobs": []},
+        "swarm_node": {"swarm": swarm, "nodes": [], "networks": [], "jobs": [], "idle": []},
     }
 
 
@@ -162,7 +162,7 @@ def test_the_first_look_is_an_answer_like_one_that_was_asked_for() -> None:
     assert seen["host2"] == asked
     assert seen["host1"] == seen["host3"] == swarm_answers.swarm_look(KNOWN["docker_host_info"])
     assert set(seen["host1"]) == {
-        "swarm", "nodes", "networks", "jobs", "services", "containers", "addresses", "engine", "error", "root",
+        "swarm", "nodes", "networks", "jobs", "idle", "services", "containers", "addresses", "engine", "error", "root",
     }  # fmt: skip
     assert (seen["host1"]["engine"], seen["host1"]["root"], seen["host1"]["services"]) == ("26.1.5", "/srv", ["a"])
     lost: Any = {"host0": {"docker_host_info": looked(quorum=False)}, **hosts}
@@ -189,3 +189,13 @@ def test_a_member_keeps_the_address_that_the_swarm_knows() -> None:
     assert (
         swarm_answers.with_wanted(seen, {"host1": {"advertise_addr": ""}})["host1"]["wanted"]["address"] == "10.9.0.1"
     )
+
+
+def test_what_is_gone_and_ended_in_order_is_no_reason_to_refuse() -> None:
+    nodes = [{"id": A, "labels": {"ddp_host": "host1"}}, {"id": B, "labels": {"ddp_host": "host2"}}, {"id": C}]
+    seen = {"host1": {"nodes": nodes, "services": ["one_node0", "two_node1", "web"]}, "host3": {"nodes": None}}
+    foreseen = swarm_answers.as_foreseen(seen, "host2", ["two"])
+    assert [node["id"] for node in foreseen["host1"]["nodes"]] == [A, C]
+    assert foreseen["host1"]["services"] == ["one_node0", "web"]
+    assert foreseen["host3"] == {"nodes": [], "services": []}
+    assert swarm_answers.as_foreseen(seen, "", [])["host1"] == seen["host1"]

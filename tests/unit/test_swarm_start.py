@@ -442,7 +442,7 @@ def test_the_module_says_what_it_found_and_changes_nothing(ask: Any) -> None:
     assert list(said["hosts"]) == ["host1", "host3", "host4"]
 
 
-@pytest.mark.parametrize("switch", [{"rebuild": True}, {"_ansible_check_mode": True}])
+@pytest.mark.parametrize("switch", [{"rebuild": True}, {"engines_come": True}, {"_ansible_check_mode": True}])
 def test_the_module_takes_switches_and_check_mode(switch: dict[str, bool], ask: Any) -> None:
     assert (ask(**switch)["start"], ask(**switch)["refusals"]) == ("init", [])
 
