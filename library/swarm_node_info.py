@@ -73,6 +73,11 @@ jobs:
   returned: always
   type: list
   elements: dict
+idle:
+  description: The names of the other services called C(..._node0), on a manager with a quorum.
+  returned: always
+  type: list
+  elements: str
 addresses:
   description: As the module host_info tells them.
   returned: always

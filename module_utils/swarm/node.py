@@ -14,7 +14,7 @@ from ..names import service_of
 from ..text import first_line
 from .network import described
 
-NOTHING: dict[str, Any] = {"swarm": {}, "nodes": [], "networks": [], "jobs": []}
+NOTHING: dict[str, Any] = {"swarm": {}, "nodes": [], "networks": [], "jobs": [], "idle": []}
 
 
 def look(module: Any, docker: DockerCli, info: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def look(module: Any, docker: DockerCli, info: dict[str, Any]) -> dict[str, Any]
             seen["nodes"] = list_nodes(docker)
             networks = list_networks(docker)
             seen["networks"] = [{"name": network["Name"], **described(network)} for network in networks]
-            seen["jobs"] = list_jobs(docker, {network["Id"]: network["Name"] for network in networks})
+            seen["jobs"], seen["idle"] = list_jobs(docker, {network["Id"]: network["Name"] for network in networks})
     except DockerError as error:
         # The quorum was lost between two questions.
         seen["swarm"].update(quorum=False, error=first_line(str(error)))
@@ -144,19 +144,21 @@ def list_networks(docker: DockerCli) -> list[dict[str, Any]]:
     return networks
 
 
-def list_jobs(docker: DockerCli, names: dict[str, str]) -> list[dict[str, Any]]:
-    """Services of a rank 0 that have a replica, each with the names of its networks; `names` has those by their IDs."""
-    rows = docker.json_lines("service", "ls")
-    jobs = [
-        row["Name"] for row in rows if row["Name"].endswith(service_of("", 0)) and not row["Replicas"].startswith("0")
-    ]
+def list_jobs(docker: DockerCli, names: dict[str, str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Services of a rank 0 that have a replica, each with the names of its networks, and the names of those that have none.
+
+    `names` has the networks' by their IDs.
+    """
+    rows = [row for row in docker.json_lines("service", "ls") if row["Name"].endswith(service_of("", 0))]
+    idle = sorted(row["Name"] for row in rows if row["Replicas"].startswith("0"))
+    jobs = [row["Name"] for row in rows if row["Name"] not in idle]
     if not jobs:
-        return []
+        return [], idle
     found = json.loads(docker.run("service", "inspect", *jobs, timeout=TIMEOUT).stdout)
     return [
         {"name": service["Spec"]["Name"], "networks": sorted(names[at] for at in targets_of(service) if at in names)}
         for service in sorted(found, key=lambda service: str(service["Spec"]["Name"]))
-    ]
+    ], idle
 
 
 def targets_of(service: dict[str, Any]) -> list[str]:

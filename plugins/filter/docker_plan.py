@@ -5,8 +5,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from ..module_utils.cuda import cuda_problem
 from ..module_utils.docker.platforms import engine_packages, known, platform_of, release
-from .cuda import cuda_problem
 from .docker_settings import swarm_problems_of_service
 
 CHOICES = ("auto", "distribution", "docker")

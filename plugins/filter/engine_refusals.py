@@ -12,10 +12,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ..module_utils.cuda import driver_problem
 from ..module_utils.host.engine import numbers
 from ..module_utils.host.proxy import ENVIRONMENT
 from ..module_utils.masking import mask
-from .cuda import driver_problem
 from .docker_plan import what_runs
 from .docker_settings import differing, left_behind, settings_step, swarm_problems
 from .gpu_seen import gpu_seen

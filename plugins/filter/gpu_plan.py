@@ -1,8 +1,10 @@
-"""Filter: how many GPUs each rank reserves and how many processes it starts, from what the swarm's nodes offer."""
+"""Filters: how many GPUs each rank reserves and how many processes it starts, from what the swarm's nodes offer."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..module_utils.names import GPU, RANK
+from .gpu_settings import RESOURCES
 
 
 def gpu_plan(nodes: list[dict[str, Any]], hosts: list[str], gpus: Any, processes: Any, backend: str) -> dict[str, Any]:
@@ -43,6 +45,29 @@ def gpu_plan(nodes: list[dict[str, Any]], hosts: list[str], gpus: Any, processes
     return {"ranks": ranks, "note": note, "refused": refused}
 
 
+def gpus_to_come(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The nodes as gpu_plan takes them, with what `hosts` offer once the role docker has run. None if that is not known of each."""
+    counts = [gpus_of(hostvars[host]) if host in hostvars else None for host in hosts]
+    if None in counts:
+        return []
+    return [{"labels": {RANK: str(rank)}, "resources": {GPU: count}} for rank, count in enumerate(counts)]
+
+
+def gpus_of(known: Mapping[str, Any]) -> int | None:
+    """What a host is to offer by the role, or else by settings of its own."""
+    info, wanted = known.get("docker_host_info") or {}, str(known.get("docker_gpu", "auto")).lower()
+    if "settings" not in info:
+        return None
+    offered = list(known.get("docker_gpu_uuids") or (info.get("gpus") or {}).get("gpus") or [])
+    if offered and wanted != "false":
+        return len(offered)
+    before, value = info["settings"]["before_gpus"], info["settings"]["value"]
+    own = before if before is not None else value if isinstance(value, dict) else {}
+    entries = {**own, **(known.get("docker_daemon_options") or {})}.get(RESOURCES) or []
+    given = [str(entry).partition("=")[2] for entry in entries if str(entry).startswith(f"{GPU}=")]
+    return sum(int(text) if text.isdigit() else 1 for text in given)
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"gpu_plan": gpu_plan}
+        return {"gpu_plan": gpu_plan, "gpus_to_come": gpus_to_come}

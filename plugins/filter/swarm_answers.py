@@ -7,10 +7,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..module_utils.names import HOST, KINDS
+from ..module_utils.names import HOST, KINDS, job_and_rank
 from ..module_utils.swarm.node import settled
 from .swarm_addresses import swarm_addresses
-from .swarm_jobs import job_and_rank
 from .training_without import host_names
 
 # Not known yet, it is empty. A host name or "self" would be one for docker.
@@ -138,7 +137,7 @@ def as_foreseen(seen: Seen, gone: Any, ended: list[str]) -> Seen:
         host: {
             **answer,
             "nodes": [
-                node for node in answer.get("nodes") or [] if (node.get("labels") or {}).get(NAME) not in forgotten
+                node for node in answer.get("nodes") or [] if (node.get("labels") or {}).get(HOST) not in forgotten
             ],
             "services": [service for service in answer.get("services") or [] if stays(service)],
         }

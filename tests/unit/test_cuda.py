@@ -1,7 +1,7 @@
 """Which NVIDIA driver a CUDA version needs."""
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.filter.cuda import cuda_problem, driver_problem
+from ansible_collections.ddp.swarm.plugins.module_utils.cuda import cuda_problem, driver_problem
 
 
 @pytest.mark.parametrize(

@@ -74,3 +74,37 @@ def test_what_a_node_offers_is_counted_by_kind() -> None:
         "SSD": 2,
     }
     assert count_resources([]) == {}
+
+
+def looked_at(gpus: list[str], value: Any = None, before: Any = None, **settings: Any) -> dict[str, Any]:
+    return {
+        "docker_host_info": {"gpus": {"gpus": gpus}, "settings": {"value": value, "before_gpus": before}},
+        **settings,
+    }
+
+
+OWN = {"node-generic-resources": ["NVIDIA-GPU=a", "NVIDIA-GPU=b", "FPGA=1"]}
+
+
+@pytest.mark.parametrize(
+    ("known", "count"),
+    [
+        (looked_at(["a", "b"]), 2),
+        (looked_at(["a", "b"], docker_gpu=False), 0),
+        (looked_at(["a", "b"], docker_gpu_uuids=["a"]), 1),
+        (looked_at([], OWN), 2),
+        (looked_at([], {"node-generic-resources": ["NVIDIA-GPU=4"]}), 4),
+        # The settings are the role's, and what they said before is not.
+        (looked_at([], OWN, {}), 0),
+        (looked_at([], docker_daemon_options=OWN), 2),
+    ],
+)
+def test_what_a_host_is_to_offer(known: dict[str, Any], count: int) -> None:
+    assert plugin.gpus_to_come(["host1"], {"host1": known}) == [
+        {"labels": {"ddp_rank": "0"}, "resources": {"NVIDIA-GPU": count}}
+    ]
+
+
+def test_where_one_host_is_not_known_nothing_is() -> None:
+    for other in ({}, {"host2": {}}, {"host2": {"docker_host_info": {"unreachable": True}}}):
+        assert plugin.gpus_to_come(["host1", "host2"], {"host1": looked_at([]), **other}) == []

@@ -112,14 +112,16 @@ def test_jobs_and_their_networks_are_told() -> None:
             "service inspect": [job("e_node0", "net1", "net2"), job("d_node0"), job("a_node0", "net1")],
         }
     )
-    assert list_jobs(told, {"net1": "ddp-net"}) == [
+    jobs, idle = list_jobs(told, {"net1": "ddp-net"})
+    assert idle == ["b_node0", "c_node0"]
+    assert jobs == [
         {"name": "a_node0", "networks": ["ddp-net"]},
         {"name": "d_node0", "networks": []},
         {"name": "e_node0", "networks": ["ddp-net"]},
     ]
     assert told.asked[-1] == ("service", "inspect", "a_node0", "d_node0", "e_node0")
     nobody = Told({"service ls": ""})
-    assert list_jobs(nobody, {"net1": "ddp-net"}) == []
+    assert list_jobs(nobody, {"net1": "ddp-net"}) == ([], [])
     assert len(nobody.asked) == 1
 
 
@@ -172,6 +174,7 @@ def test_an_engine_that_does_not_answer_is_an_answer(info: Any, error: str) -> N
         "nodes": [],
         "networks": [],
         "jobs": [],
+        "idle": [],
         "services": [],
         "containers": [],
     }
