@@ -29,6 +29,11 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     return StandIn(tmp_path / "docker", monkeypatch)
 
 
+def place(state: str) -> str:
+    """What `docker info` says of a host's place in a swarm."""
+    return json.dumps({"ServerVersion": "26.1.5", "Swarm": {"LocalNodeState": state}})
+
+
 def commands(docker: StandIn) -> list[str]:
     """What was called but to ask."""
     calls = [" ".join(call["argv"]) for call in docker.calls()]
@@ -38,8 +43,8 @@ def commands(docker: StandIn) -> list[str]:
 @pytest.mark.parametrize(
     ("module", "params", "answers"),
     [
-        (swarm_member, {}, {"info": "inactive", "swarm init": ""}),
-        (swarm_member, {"state": "absent"}, {"info": "active", "swarm leave": ""}),
+        (swarm_member, {}, {"info": place("inactive"), "swarm init": ""}),
+        (swarm_member, {"state": "absent"}, {"info": place("active"), "swarm leave": ""}),
         (swarm_node, {"id": "n1", "role": "manager"}, {"node inspect": '[{"Spec": {}}]', "node update": ""}),
         (
             swarm_network,
@@ -115,7 +120,7 @@ JOINING: Json = {"state": "joined", "join_token": TOKEN, "remote_addr": "192.0.2
 def test_membership(
     was: str, params: Json, called: str, check: bool, docker: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    docker.answer({"info": f"{was}\n", INIT: f"docker swarm join --token {TOKEN}", LEAVE: ""})
+    docker.answer({"info": place(was), INIT: f"docker swarm join --token {TOKEN}", LEAVE: ""})
     result = run(swarm_member, capsys, _ansible_check_mode=check, **params)
     assert (result["changed"], result["was"]) == (bool(called), was)
     assert commands(docker) == ([called] if called and not check else [])
@@ -158,7 +163,7 @@ def engine(path: Path, status: int = 200, answer: str = "") -> Iterator[Engine]:
 def test_joining(
     was: str, address: str | None, check: bool, docker: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    docker.answer({"--host": was})
+    docker.answer({"--host": place(was)})
     with engine(tmp_path / "s") as server:
         where = f"unix://{tmp_path / 's'}"
         result = run(
@@ -191,14 +196,14 @@ def test_joining(
 def test_the_manager_that_is_asked(
     given: str, asked: str, docker: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    docker.answer({"--host": "inactive"})
+    docker.answer({"--host": place("inactive")})
     with engine(tmp_path / "s") as server:
         run(swarm_member, capsys, docker_host=f"unix://{tmp_path / 's'}", **{**JOINING, "remote_addr": given})
     assert server.asked[0][1]["RemoteAddrs"] == [asked]
 
 
 def test_the_address_for_the_overlays_data(docker: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    docker.answer({"--host": "inactive"})
+    docker.answer({"--host": place("inactive")})
     with engine(tmp_path / "s") as server:
         run(swarm_member, capsys, docker_host=f"unix://{tmp_path / 's'}", data_path_addr="eth1", **JOINING)
     assert server.asked[0][1]["DataPathAddr"] == "eth1"
@@ -221,7 +226,7 @@ def test_the_address_for_the_overlays_data(docker: StandIn, tmp_path: Path, caps
 def test_what_the_engine_says_of_a_join(
     status: int, answer: str, said: str, docker: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    docker.answer({"--host": "inactive"})
+    docker.answer({"--host": place("inactive")})
     with engine(tmp_path / "s", status, answer):
         result = run(swarm_member, capsys, docker_host=f"unix://{tmp_path / 's'}", **JOINING)
     assert result["failed"]
@@ -236,7 +241,7 @@ def test_what_the_engine_says_of_a_join(
 def test_an_engine_that_cannot_be_asked(
     host: str, said: str, docker: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    docker.answer({"--host": "inactive"})
+    docker.answer({"--host": place("inactive")})
     assert said in run(swarm_member, capsys, docker_host=host, **JOINING)["msg"]
 
 
