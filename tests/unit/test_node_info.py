@@ -318,7 +318,7 @@ NODE = {
 
 def test_a_node_that_manages() -> None:
     assert describe_node(NODE) == {
-        "id": "n1", "hostname": "host1", "resources": {"GPU": 2, "SSD": 3}, "labels": {"ddp_rank": "0"}, "role": "manager",
+        "id": "n1", "hostname": "host1", "resources": {"GPU": 2, "SSD": 3}, "named": {"GPU": ["a", "b"]}, "labels": {"ddp_rank": "0"}, "role": "manager",
         "availability": "drain", "status": "ready", "message": "", "address": "192.0.2.1", "leader": True, "reachability": "reachable",
     }  # fmt: skip
 
