@@ -101,7 +101,7 @@ def refused(hosts: Hosts, playbook: str, *sentences: str, **variables: Any) -> N
     assert not re.search(r"changed=[1-9]", said)
     if playbook == SITE:
         assert "PLAY [Check the machines and the settings]" in done.stdout
-        assert "PLAY [Docker on every host]" not in done.stdout
+        assert "PLAY [Install Docker Engine]" not in done.stdout
 
 
 # --- the engine's settings
