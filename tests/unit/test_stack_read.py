@@ -112,7 +112,7 @@ class TestErrors:
 
     def test_an_engine_that_never_answers(self, swarm, call):
         swarm.silent = ("service ls", "info")
-        assert "does not answer: docker service ls: no answer within 60 s" in call(swarm_stack_info)["msg"]
+        assert "does not answer: docker info: no answer within 40 s" in call(swarm_stack_info)["msg"]
 
     def test_a_log_that_never_comes(self, swarm, call):
         swarm.outcomes = {"demo_node1": ("failed", 1, "boom")}
