@@ -239,8 +239,12 @@ def test_a_host_that_cannot_be_reached(player: Player, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("-v",), ("--check",)])
-def test_who_interrupts_a_run_learns_that_it_can_be_run_again(player: Player, options: tuple[str, ...]) -> None:
-    slow = {**NOTHING, "ansible.builtin.command": "sleep 60", "check_mode": False}
+def test_who_interrupts_a_run_learns_that_it_can_be_run_again(
+    player: Player, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    # With -v a task's banner comes with its first result.
+    begun = tmp_path / "begun"
+    slow = {**NOTHING, "ansible.builtin.command": f"sh -c 'touch {begun}; sleep 60'", "check_mode": False}
     process = subprocess.Popen(
         player.command([slow], options=options),
         env=player.environment(DDP_HEARTBEAT="0.2"),
@@ -249,9 +253,9 @@ def test_who_interrupts_a_run_learns_that_it_can_be_run_again(player: Player, op
         text=True,
         start_new_session=True,
     )
-    assert process.stdout
-    while "... Ask" not in (line := process.stdout.readline()) and "TASK [Ask]" not in line:
+    while not begun.exists():
         assert process.poll() is None
+        time.sleep(0.05)
     said = press_until_it_ends(process)
     assert ("The same command goes on from what is done." in said) == ("--check" not in options)
 
