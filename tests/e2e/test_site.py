@@ -186,8 +186,14 @@ def test_a_script_that_fails_is_shown_with_its_own_words(
     assert run.rc != 0
     assert "broken_node" in run.failure()
     assert "the data are not here" in run.failure()
-    assert f"All logs: {tmp_path}/broken" in run.failure()
-    assert "the data are not here" in (tmp_path / "broken" / "node0.log").read_text()
+    assert f"Logs of host1, host2: {tmp_path}/broken" in run.failure()
+    logs = [tmp_path / "broken" / f"node{rank}.log" for rank in (0, 1)]
+    assert all("the data are not here" in log.read_text() for log in logs)
+    # While its start is waited for, as well.
+    for log in logs:
+        log.unlink()
+    assert play("playbooks/training.yml", **common).rc != 0
+    assert all("the data are not here" in log.read_text() for log in logs)
 
 
 def test_a_package_that_the_image_lacks_is_named_in_few_lines(

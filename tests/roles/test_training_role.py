@@ -122,10 +122,10 @@ def test_a_failed_run_is_collected(tmp_path: Path) -> None:
     run = host.play("failure", _training_deployed=failed, **asked)
     assert run.returncode == 2
     assert host.collected()["snapshot.pt"] == HONEST["snapshot.pt"]
-    assert f"All logs: {host.artifacts}\n" in run.stdout, run.stdout
+    assert f"Logs of host1: {host.artifacts}\n" in run.stdout, run.stdout
     # A wait that has run out leaves the job alone.
     run = host.play("failure", 1, _training_deployed={**failed, "timed_out": True}, **asked)
-    assert "All logs" not in run.stdout
+    assert "Logs of" not in run.stdout
     # What hinders it hides nothing.
     host.artifacts.with_name("file").write_text("in the way")
     run = host.play(
