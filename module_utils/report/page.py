@@ -143,6 +143,10 @@ def context(
         runs = [read_run(reader, one, f"runs/{one}/", f"runs/{one}/logs/", 0) for one in earlier[-RUNS:]]
         runs.append(run)
         hosts = hosts_of(run, verdict)
+        if not run.records and not run.logs:
+            reader.note(
+                "No log or metrics of this run is among the artifacts: collect them first (./ddp collect, playbooks/collect.yml)."
+            )
         notes = reader.done()
     return {
         "name": name,
