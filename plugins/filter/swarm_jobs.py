@@ -68,20 +68,24 @@ def job_report(jobs: list[dict[str, Any]], used: dict[str, Any] | None = None) -
     """
     lines = [] if jobs else ["No job is in the swarm."]
     for job in jobs:
-        restarts = f", {job['restarts']} restarts" if job["restarts"] else ""
-        lines.append(f"{job['name']}: {job['state']}, since {_minute(job['since'])}{restarts}")
-        if job["progress"]:
-            lines.append(f"  {job['progress']}")
-        if slow := job_slow(job, used):
-            lines.append(f"  {slow}")
+        lines += _job_lines(job, used)
         for rank in job["ranks"]:
-            ended = f" (exit {rank['exit_code']})" if rank["exit_code"] is not None else ""
-            error = f": {rank['error']}" if rank["error"] else ""
-            where = f" on {rank['host']}" if rank["host"] else ""
-            lines.append(f"  node{rank['rank']}{where}: {rank['state']}{ended} since {_minute(rank['since'])}{error}")
-            if rank["last"]:
-                lines.append(f"    {rank['last']}")
+            lines += [_rank_line(rank), *([f"    {rank['last']}"] if rank["last"] else [])]
     return [str(printable_all(line)) for line in lines]
+
+
+def _job_lines(job: dict[str, Any], used: dict[str, Any] | None) -> list[str]:
+    """How the job stands, and below it how far it is and what is slow."""
+    restarts = f", {job['restarts']} restarts" if job["restarts"] else ""
+    first = f"{job['name']}: {job['state']}, since {_minute(job['since'])}{restarts}"
+    return [first, *(f"  {text}" for text in (job["progress"], job_slow(job, used)) if text)]
+
+
+def _rank_line(rank: dict[str, Any]) -> str:
+    ended = f" (exit {rank['exit_code']})" if rank["exit_code"] is not None else ""
+    error = f": {rank['error']}" if rank["error"] else ""
+    where = f" on {rank['host']}" if rank["host"] else ""
+    return f"  node{rank['rank']}{where}: {rank['state']}{ended} since {_minute(rank['since'])}{error}"
 
 
 # Of each rank, where one job is shown in detail.
@@ -97,15 +101,13 @@ def job_detail(jobs: list[dict[str, Any]], name: str, used: dict[str, Any] | Non
     mounts = ", ".join(f"{mount['type']} {mount['source']} on {mount['target']}" for mount in job["mounts"])
     processes = [rank["processes"] for rank in job["ranks"]]
     each = ", ".join(f"node{rank['rank']} {rank['processes']}" for rank in job["ranks"])
-    lines = job_report([job], used)
-    told = [lines[0], f"  image: {job['image']}"]
+    first, *below = _job_lines(job, used)
+    told = [first, f"  image: {job['image']}"]
     told += [f"  mounts: {mounts}"] if mounts else []
     told += [f"  world size: {sum(processes)} ({each})"] if processes and all(processes) else []
-    ranks = [job_report([{**job, "progress": "", "ranks": [{**rank, "last": ""}]}])[-1:] for rank in job["ranks"]]
-    head = len(lines) - sum(1 + bool(rank["last"]) for rank in job["ranks"])
-    told += lines[1:head]
-    for rank, said in zip(job["ranks"], ranks):
-        told += [*said, *(f"    {line['time']} {line['text']}" for line in rank["lines"][-DETAIL_LINES:])]
+    told += below
+    for rank in job["ranks"]:
+        told += [_rank_line(rank), *(f"    {line['time']} {line['text']}" for line in rank["lines"][-DETAIL_LINES:])]
     return [str(printable_all(line)) for line in told]
 
 
