@@ -33,7 +33,7 @@ def why_failed(state: ServiceState) -> str:
     slot = next((slot for slot in state.slots if slot.verdict == "failed"), None)
     if slot is None:
         return f"update {state.update_state}"
-    where = f" on {slot.task.node}" if slot.task.node else ""
+    where = where_of(slot)
     if slot.task.exit_code:
         return f"failed{where} with exit code {slot.task.exit_code}"
     return f"{slot.task.state}{where}" + (f" ({slot.task.error})" if slot.task.error else "")
@@ -93,24 +93,17 @@ class Waiter:
         if self.tell is None:
             return
         states = live.states()
-        waits = [
-            (state, slot) for state in states for slot in state.slots if not self._is_good(slot, self._is_ready(slot))
+        waits = [name for name in self.wanted if name not in live.services]
+        waits += [
+            f"{name_of(state, slot)}{where_of(slot)} ({slot.task.state}){age_of(self.said.get(slot.task.id))}"
+            for state in states
+            for slot in state.slots
+            if not self._is_good(slot, self._is_ready(slot))
         ]
-        names = [name for name in self.wanted if name not in live.services]
-        if waits:
-            state, slot = waits[0]
-            where = f" on {slot.task.node}" if slot.task.node else ""
-            names.append(
-                (f"{state.full_name}.{slot.name}" if state.wanted > 1 else state.full_name)
-                + f"{where} ({slot.task.state}){age_of(self.said.get(slot.task.id))}"
-            )
-        names += [state.full_name for state in states if state.missing]
-        left = len(names) + len(waits[1:]) - 1
-        self.tell(
-            names[0] + (f" and {left} more" if left else "")
-            if names
-            else f"its tasks run, and are watched for {self.params['stability_period']} s"
-        )
+        waits += [state.full_name for state in states if state.missing]
+        more = f" and {len(waits) - 1} more" if len(waits) > 1 else ""
+        watched = f"its tasks run, and are watched for {self.params['stability_period']} s"
+        self.tell(f"{waits[0]}{more}" if waits else watched)
 
     def _is_good(self, slot: Slot, ready: bool) -> bool:
         return slot.verdict == "complete" or (self.goal == "running" and slot.verdict == "running" and ready)
@@ -202,7 +195,7 @@ class Waiter:
                 pattern = self.pattern.pattern if self.pattern and not ready else ""
                 text = waiting_for(slot, live.tasks, self.goal, pattern)
                 hint = hint_for(state, slot.task) or (hint_for(state, earlier[0]) if earlier else "")
-                name = f"{state.full_name}.{slot.name}" if state.wanted > 1 else state.full_name
+                name = name_of(state, slot)
                 waits.append(f"{name} {text}" + (f" - {hint}" if hint else ""))
                 told = slot.task if slot.verdict != "running" or not earlier else earlier[0]
                 entry = describe_task(self.docker, state, told, self.params["log_lines"])
@@ -223,6 +216,14 @@ class Waiter:
         return self.pattern is None or slot.task.id in self.ready
 
 
+def name_of(state: ServiceState, slot: Slot) -> str:
+    return f"{state.full_name}.{slot.name}" if state.wanted > 1 else state.full_name
+
+
+def where_of(slot: Slot) -> str:
+    return f" on {slot.task.node}" if slot.task.node else ""
+
+
 def age_of(said: tuple[str, str] | None) -> str:
     """How old a task's last line is, and what it says."""
     at = moment_of(said[0]) if said else 0.0
@@ -231,8 +232,7 @@ def age_of(said: tuple[str, str] | None) -> str:
 
 def waiting_for(slot: Slot, tasks: list[Task], goal: str, pattern: str) -> str:
     """What one task is waiting for, as the end of a sentence."""
-    task = slot.task
-    where = f" on {task.node}" if task.node else ""
+    task, where = slot.task, where_of(slot)
     since = f" since {task.updated[:19]}Z" if task.updated else ""
     if slot.verdict == "outdated":
         return f"still runs the previous definition{where}"
