@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from typing import Any
 
-from ..module_utils.stack.compose.values import PART, UNITS
+from ..module_utils.stack.compose.values import UNITS, nanoseconds
 
 RUNS = ("running", "paused", "restarting")
 
@@ -45,8 +44,9 @@ def runs(container: dict[str, Any]) -> bool:
 
 def whole_seconds(text: str) -> int:
     """Of a duration such as 1m30s, rounded up."""
-    nanoseconds = sum(Fraction(number.rstrip(".")) * UNITS[unit] for number, unit in PART.findall(str(text)))
-    return int(-(-nanoseconds // UNITS["s"])) or (int(text) if re.fullmatch(r"\d{1,6}", str(text), re.ASCII) else 0)
+    if re.fullmatch(r"\d{1,6}", str(text), re.ASCII):
+        return int(text)
+    return -(-nanoseconds(str(text)) // UNITS["s"])
 
 
 class FilterModule:

@@ -92,11 +92,16 @@ PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 def duration(text: str) -> str:
     """A duration as Go prints it: 90s and 1m30s are the same."""
     sign, rest = (text[0], text[1:]) if text[:1] in ("-", "+") else ("", text)
-    parts = PART.findall(rest)
-    if rest != "0" and (not parts or "".join(number + unit for number, unit in parts) != rest):
+    total = nanoseconds(rest)
+    return ("-" if sign == "-" and total else "") + _duration_text(total)
+
+
+def nanoseconds(text: str) -> int:
+    """Of a duration without a sign."""
+    parts = PART.findall(text)
+    if text != "0" and (not parts or "".join(number + unit for number, unit in parts) != text):
         raise ValueError("is no duration such as 1m30s")
-    nanoseconds = sum(int(Fraction(number.rstrip(".")) * UNITS[unit]) for number, unit in parts)
-    return ("-" if sign == "-" and nanoseconds else "") + _duration_text(nanoseconds)
+    return sum(int(Fraction(number.rstrip(".")) * UNITS[unit]) for number, unit in parts)
 
 
 def _duration_text(nanoseconds: int) -> str:
