@@ -96,9 +96,8 @@ def main() -> None:
     ddp = DistributedDataParallel(model, device_ids=[device.index] if cuda else None)
     for epoch in range(first, args.epochs):
         sampler.set_epoch(epoch)
-        data = (
-            0  # a digest of the images in their order: the same in a run that resumes and in one that nothing disturbs
-        )
+        # A digest of the images in their order: the same in a run that resumes and in one that nothing disturbs.
+        data = 0
         for images, labels in loader:
             data = zlib.crc32(images.numpy(), data)
             loss = functional.cross_entropy(ddp(images.to(device)), labels.to(device))

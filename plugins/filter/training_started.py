@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..module_utils.logs import FIRST_STEP
+from ..module_utils.swarm.cluster import join_names
 
 TRAINER = r"epoch \d+ \| batch_size"
 # What every script shows at a step, if it shows anything: the launcher sees it, or the script writes a loss with its value. That a process group
@@ -30,11 +31,7 @@ def started_words(unready: list[str], rule: dict[str, Any], hosts: list[str]) ->
     if rule["pattern"]:
         numbers = sorted(int(name.removeprefix("node")) for name in unready)
         ranks = [f"rank {number} ({hosts[number]})" for number in numbers]
-        them = (
-            "any rank"
-            if 1 < len(ranks) == len(hosts)
-            else " and ".join(filter(None, [", ".join(ranks[:-1]), ranks[-1]]))
-        )
+        them = "any rank" if 1 < len(ranks) == len(hosts) else join_names(ranks)
         why = (
             f"no first step was seen of {them}, neither a reduction of gradients nor a line with the loss. To wait for one, set "
             "training_started_pattern to what your script writes then."
