@@ -167,7 +167,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..module_utils import image_state
 from ..module_utils.docker.cli import DockerCli, DockerError
 from ..module_utils.docker.running import running, volumes
 from ..module_utils.host import (
@@ -183,6 +182,7 @@ from ..module_utils.host import (
     service,
     settings,
 )
+from ..module_utils.image.state import look as look_for_image
 from ..module_utils.reporting import ReportingModule
 from ..module_utils.swarm import node
 
@@ -240,7 +240,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     found["swarm_node"] = node.look(module, docker, info)
     if module.params["image"]:
-        found["image"] = image_state.look(docker, info, problem, **module.params["image"])
+        found["image"] = look_for_image(docker, info, problem, **module.params["image"])
     if module.params["gpus"]:
         found["gpus"] = gpus.look(module)
     root = found["engine"]["root"]

@@ -77,7 +77,7 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from ..module_utils.docker.cli import DockerCli
-from ..module_utils.image_layers import streamed
+from ..module_utils.image.layers import streamed
 from ..module_utils.masking import mask
 from ..module_utils.names import OWN_LABEL, STAGE_LABEL
 from ..module_utils.reporting import ReportingModule, tell

@@ -142,7 +142,7 @@ from typing import Any
 
 from ..module_utils.docker.cli import DockerCli, DockerError
 from ..module_utils.docker.info import ask
-from ..module_utils.image_state import latest, look
+from ..module_utils.image.state import latest, look
 from ..module_utils.reporting import ReportingModule
 
 

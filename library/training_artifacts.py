@@ -126,7 +126,7 @@ from ..module_utils.report import moments
 from ..module_utils.report.failures import containers
 from ..module_utils.report.read import Reader
 from ..module_utils.reporting import ReportingModule
-from ..module_utils.tree import FOLDER, STAGED, Tree, folder_in, place, prune_runs, remove_old, set_aside
+from ..module_utils.results.tree import FOLDER, STAGED, Tree, folder_in, place, prune_runs, remove_old, set_aside
 
 OWN = ".ddp-swarm"
 # What other parts of the tool write there, in small letters, as some file systems make no difference.

@@ -11,8 +11,8 @@ from typing import Any
 import jinja2
 
 from ..names import is_name
+from ..results.tree import NEW, Tree
 from ..text import printable
-from ..tree import NEW, Tree
 from . import logs, metrics, stack, timeline
 from .charts import Chart, draw, figure
 from .failures import Container, containers, incidents

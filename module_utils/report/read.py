@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..results.tree import Found, Tree, reading
 from ..text import printable
-from ..tree import Found, Tree, reading
 
 # Bytes: of one file, of all files of a page, and of one line.
 FILE = 8 << 20

@@ -9,10 +9,10 @@ import time
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli
-from ..kept import noted
 from ..names import SERVICE_LABEL, job_and_rank, service_of
+from ..results.kept import noted
+from ..results.tree import Tree
 from ..text import printable
-from ..tree import Tree
 
 # As `docker stats` writes amounts: 12.3MiB of memory, 1.2kB of network.
 UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}

@@ -13,7 +13,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ..module_utils.tree import STAGED
+from ..module_utils.results.tree import STAGED
 from ..plugin_utils.progress import watched
 
 

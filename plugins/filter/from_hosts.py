@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..module_utils.image_layers import saved_problem
+from ..module_utils.image.layers import saved_problem
 from ..module_utils.names import is_address, is_name, shown
 
 CA = b"ddp-swarm registry CA"

@@ -14,8 +14,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import DockerError
-from ansible_collections.ddp.swarm.plugins.modules import image_save
-from ansible_collections.ddp.swarm.plugins.modules.image_save import Store, have_folder, read, save, save_whole, write
+from ansible_collections.ddp.swarm.plugins.module_utils.image import save as image_save
+from ansible_collections.ddp.swarm.plugins.module_utils.image.save import (
+    Store,
+    have_folder,
+    read,
+    save,
+    save_whole,
+    write,
+)
 
 CONFIG = b'{"architecture": "amd64"}'
 LAYERS = [b"lower layer", b"upper layer"]

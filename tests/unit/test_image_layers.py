@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.image_layers import (
+from ansible_collections.ddp.swarm.plugins.module_utils.image.layers import (
     chain_ids,
     file_sha256,
     folder_problem,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.ddp.swarm.plugins.module_utils.image import load as image_loading
 from ansible_collections.ddp.swarm.plugins.modules import image_load
 from docker_stand_in import StandIn, log_of_host, run
 
@@ -364,7 +365,7 @@ def test_what_stands_behind_the_end_of_an_archive_is_not_loaded(load_whole: Any,
 
 
 def test_a_whole_image_has_few_files(load_whole: Any, docker: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_load, "MEMBERS", 3)
+    monkeypatch.setattr(image_loading, "MEMBERS", 3)
     assert load_whole(saved_whole(*WHOLE.items()))["changed"] is True
     assert "more than 3 files" in load_whole(saved_whole((BLOB, ""), *WHOLE.items()))["msg"]
 
@@ -450,8 +451,8 @@ def test_docker_that_gives_up_says_why(whole: str, tmp_path: Path) -> None:
         ("exec <&-; echo first >&2; echo last; exit 1", "last"),
         ("exec <&-; exit 3", "docker load: exit code 3"),
     ):
-        with pytest.raises(image_load.DockerError) as caught:
-            image_load.load(["sh", "-c", script], params, tmp_path, whole, unpacked=True)
+        with pytest.raises(image_loading.DockerError) as caught:
+            image_loading.load(["sh", "-c", script], params, tmp_path, whole, unpacked=True)
         assert str(caught.value) == said
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.image_layers import chain_ids, new_file
+from ansible_collections.ddp.swarm.plugins.module_utils.image import save as image_saving
+from ansible_collections.ddp.swarm.plugins.module_utils.image.layers import chain_ids, new_file
+from ansible_collections.ddp.swarm.plugins.module_utils.image.save import Store
 from ansible_collections.ddp.swarm.plugins.modules import image_save
-from ansible_collections.ddp.swarm.plugins.modules.image_save import Store
 from docker_stand_in import StandIn, run
 
 CHAIN = "sha256:" + "c" * 64
@@ -223,7 +224,7 @@ def test_half_of_a_record_is_none(source: Source, monkeypatch: pytest.MonkeyPatc
         return file
 
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(image_save, "new_file", cut)
+        interrupted.setattr(image_saving, "new_file", cut)
         assert "no space left" in source.save()["msg"]
     assert not (source.dest / f"{ID}.json").exists()
     assert source.save()["source"] == "store"
@@ -289,7 +290,7 @@ def test_a_full_disk(full: str, source: Source, monkeypatch: pytest.MonkeyPatch)
         )
         zstd.chmod(0o755)
     else:
-        monkeypatch.setattr(image_save, "write", no_room)
+        monkeypatch.setattr(image_saving, "write", no_room)
     said = source.save(compress=full == "zstd")["msg"]
     assert said == f"{source.dest} has no space left: free some space there and run this again."
     assert source.docker.calls("save") == []

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.image_state import state, surplus
+from ansible_collections.ddp.swarm.plugins.module_utils.image.state import state, surplus
 from ansible_collections.ddp.swarm.plugins.module_utils.names import OWN_LABEL
 from ansible_collections.ddp.swarm.plugins.modules import host_info, image_state
 from docker_stand_in import StandIn, Told, run

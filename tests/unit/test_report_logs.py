@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.report import failures, logs, timeline
 from ansible_collections.ddp.swarm.plugins.module_utils.report.read import LINE, LINES, Reader
-from ansible_collections.ddp.swarm.plugins.module_utils.tree import Tree
+from ansible_collections.ddp.swarm.plugins.module_utils.results.tree import Tree
 from report_artifacts import BEGAN, attempt, failed_log, lines, put
 
 

@@ -17,7 +17,7 @@ from ansible_collections.ddp.swarm.plugins.module_utils.report.metrics import (
     throughput,
 )
 from ansible_collections.ddp.swarm.plugins.module_utils.report.read import Reader
-from ansible_collections.ddp.swarm.plugins.module_utils.tree import Tree
+from ansible_collections.ddp.swarm.plugins.module_utils.results.tree import Tree
 from report_artifacts import attempt, event, lines, put
 
 

@@ -17,7 +17,7 @@ from ansible_collections.ddp.swarm.plugins.module_utils.report.metrics import (
     median,
     read_metrics,
 )
-from ansible_collections.ddp.swarm.plugins.module_utils.tree import Tree
+from ansible_collections.ddp.swarm.plugins.module_utils.results.tree import Tree
 from report_artifacts import BEGAN, attempt, lines, put
 
 

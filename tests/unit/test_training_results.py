@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.volume_files import ASKED
+from ansible_collections.ddp.swarm.plugins.module_utils.results import rank_logs
+from ansible_collections.ddp.swarm.plugins.module_utils.results.volume_files import ASKED
 from ansible_collections.ddp.swarm.plugins.modules import training_results
 from results_host import AGE, Host, host_in, nothing_stays_open
 
@@ -250,9 +251,9 @@ def test_the_streams_of_a_log_are_put_together_by_their_lines(host: Host, monkey
         for stream, text in (("err", bar[:40]), ("out", f"{second} epoch 1\r\n"), ("err", bar[40:]))
     )
     host.docker.answer({"ps": NEW, "inspect": "2026-01-01T00:00:00Z\n"})
-    real = training_results.streamed
+    real = rank_logs.streamed
     monkeypatch.setattr(
-        training_results, "streamed", lambda command, **options: real([sys.executable, "-c", script], **options)
+        rank_logs, "streamed", lambda command, **options: real([sys.executable, "-c", script], **options)
     )
     assert host.call("laid_out", service="job_node0")["logs"] != []
     assert (host.stage / "log00000").read_bytes() == b"epoch 1\r\n10%\r 20%\r\xff\nTraceback\n"

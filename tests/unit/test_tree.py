@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils import tree
-from ansible_collections.ddp.swarm.plugins.module_utils.tree import (
+from ansible_collections.ddp.swarm.plugins.module_utils.results import tree
+from ansible_collections.ddp.swarm.plugins.module_utils.results.tree import (
     FOLDER,
     Tree,
     lay_out,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.tree import (
+from ansible_collections.ddp.swarm.plugins.module_utils.results.tree import (
     FOLDER,
     Tree,
     folder_in,

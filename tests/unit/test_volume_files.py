@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import DockerError
-from ansible_collections.ddp.swarm.plugins.module_utils.volume_files import files_of
+from ansible_collections.ddp.swarm.plugins.module_utils.results.volume_files import files_of
 from docker_stand_in import Told
 
 PLACE = "/var/lib/docker/volumes/job_snapshots/_data"

@@ -6,8 +6,8 @@ import math
 import os
 from typing import Any
 
-from ...kept import noted
-from ...tree import Tree
+from ...results.kept import noted
+from ...results.tree import Tree
 from ..contract import Json
 
 NAME, BYTES = "growth.json", 4096

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .docker.cli import THROWAWAY, DockerCli, DockerError
+from ..docker.cli import THROWAWAY, DockerCli, DockerError
 
 # What is asked of a volume: where it is, and who puts it there.
 ASKED = "{{.Mountpoint}}\n{{.Driver}}\n{{json .Options}}"

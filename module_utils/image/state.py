@@ -7,9 +7,9 @@ import os
 import shutil
 from typing import Any
 
-from .docker.cli import DockerCli, DockerError
-from .image_layers import chain_ids, in_containerd
-from .names import OWN_LABEL
+from ..docker.cli import DockerCli, DockerError
+from ..names import OWN_LABEL
+from .layers import chain_ids, in_containerd
 
 
 def look(

@@ -21,8 +21,8 @@ from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from .names import CACHES, LAUNCHER, is_name
-from .text import printable
+from ..names import CACHES, LAUNCHER, is_name
+from ..text import printable
 
 # Python itself leaves no descriptor open in a child process, and O_EXCL follows no link.
 FOLDER = os.O_RDONLY | os.O_DIRECTORY

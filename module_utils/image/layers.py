@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import IO, Any
 
-from .names import refusal, shown
+from ..names import refusal, shown
 
 MEBIBYTE = 1 << 20
 

@@ -13,8 +13,8 @@ import stat
 from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
 
+from ..names import LAUNCHER
 from .kept import opened
-from .names import LAUNCHER
 from .tree import Tree
 
 # A time and a few letters by chance.

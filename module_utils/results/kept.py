@@ -10,7 +10,7 @@ import os
 import re
 from typing import Any
 
-from .names import LAUNCHER
+from ..names import LAUNCHER
 from .tree import FOLDER, Tree
 
 # A lineage, which a later beginning has a greater one of, and how often something was saved in it.
