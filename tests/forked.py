@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import socket
 import sys
 import time
 import traceback
@@ -15,6 +14,7 @@ from unittest import mock
 
 import torch
 import torch.distributed as dist
+from ports import free_port
 
 
 @dataclass
@@ -38,9 +38,7 @@ def run(
     if optimizer:
         load_compiler()
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     fork, logs = multiprocessing.get_context("fork"), [folder / f"rank{rank}.log" for rank in range(ranks)]
     started = [
         fork.Process(target=be_rank, args=(rank, ranks, work, log, port, group)) for rank, log in enumerate(logs)

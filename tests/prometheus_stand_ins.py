@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from consoles import console, free_ports
+from consoles import console
 from labs import Lab
+from ports import free_ports
 
 STAND_INS = {"prometheus": "stand-in-for-prometheus:debian", "node_exporter": "stand-in-for-node-exporter:debian"}
 # Without installing it: a program of the package listens as soon as it is there.

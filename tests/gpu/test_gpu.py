@@ -3,13 +3,13 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(
@@ -50,9 +50,7 @@ print("REPORT " + json.dumps(report), flush=True)
 
 
 def torchrun(folder: Path, script: Path, *args: str, ranks: int, timeout: float = 180, **env: str) -> tuple[int, str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [
         sys.executable,
         "-m",

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from by_path import ROOT
 from ddp_launcher.verdict import Worker, judge, node_of
-from launchers import Job, Rank, free_port
+from launchers import Job, Rank
+from ports import free_port
 from stalls import STALLS, Stall
 
 SMALL = ["--width=16", "--layers=1", "--heads=2", "--length=8", "--batch_size=4", "--steps=100000", "--sleep=0.05"]

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from by_path import ROOT
-from launchers import free_port, until
+from launchers import until
+from ports import free_port
 from preflight_ranks import healthy_report, verdict
 from test_probe import Swarm
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from browser import Look
-from consoles import console, free_ports
+from consoles import console
 from labs import Lab, until
+from ports import free_port
 from prometheus_stand_ins import STAND_INS, archive, settings, tunnel
 
 
@@ -25,7 +26,7 @@ def lab(browser: None) -> Iterator[Lab]:
 
 
 def test_tensorboard_has_the_curves_of_a_job_that_trains(lab: Lab, window: Callable[..., Look]) -> None:
-    port = str(*free_ports(1))
+    port = str(free_port())
     words = ["board", "--port", port, "--every", "5"]
     with console(lab, *words, ready="Ctrl-C ends it", training_artifacts_dir=str(lab.artifacts)) as said:
         assert f"http://127.0.0.1:{port}/" in said

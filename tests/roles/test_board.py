@@ -18,16 +18,11 @@ from typing import Any
 
 import pytest
 from by_path import ROOT
+from ports import free_port
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 from test_hostile_results import Host
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def listeners(port: int) -> set[str]:

@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 from ansible_collections.ddp.swarm.plugins.filter.zipapp import archive
 from by_path import ROOT
+from ports import free_port
 
 LAUNCHER = ROOT / "roles/training/files/launcher"
 # Loads what lies there, as nanoGPT does; then it obeys files beside its volume. The first argument is its volume.
@@ -44,12 +44,6 @@ while True:
         elif what[0] == "print":
             print(value, flush=True)
 """
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class Rank:

@@ -21,6 +21,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.ddp.swarm.plugins.module_utils.preflight.contract import LAYERS
 from ansible_collections.ddp.swarm.plugins.module_utils.preflight.verdict import judge
 from ansible_collections.ddp.swarm.plugins.modules import nccl_check
+from ports import free_port
 from probe_files import files_of, own_probe
 
 Json = dict[str, Any]
@@ -140,12 +141,6 @@ def only(result: Json, layer: int, host: str, peer: str | None = None) -> Json:
 def told(result: Json, *facts: str) -> list[tuple[Any, ...]]:
     """These facts of all findings, in their order."""
     return [tuple(one[fact] for fact in facts) for one in result["findings"]]
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("0.0.0.0", 0))
-        return int(one.getsockname()[1])
 
 
 def torch_says(rank: int, address: str) -> dict[str, Json]:

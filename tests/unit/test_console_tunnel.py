@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_ports
 
 from console import tunnel
 from console.command import Usage
@@ -31,11 +32,8 @@ sys.exit(255)
 """
 
 
-def free_ports() -> dict[str, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return {"prometheus": one.getsockname()[1], "grafana": other.getsockname()[1]}
+def two_ports() -> dict[str, int]:
+    return dict(zip(("prometheus", "grafana"), free_ports(2), strict=True))
 
 
 @pytest.fixture
@@ -61,7 +59,7 @@ def test_addresses_are_said_once_they_answer_and_an_end_is_a_sentence(told: Any,
     script.chmod(0o755)
     told(Done(told={"monitoring": {"ssh": [str(script), "host"], "addresses": WAYS}}))
     said: list[str] = []
-    ports = free_ports()
+    ports = two_ports()
     with pytest.raises(Unanswered, match=r"The tunnel has ended: ssh ended with exit code 255\."):
         tunnel.monitoring([], ports, said.append)
     assert f"Prometheus: http://127.0.0.1:{ports['prometheus']}/" in said
@@ -71,20 +69,20 @@ def test_addresses_are_said_once_they_answer_and_an_end_is_a_sentence(told: Any,
 def test_an_ssh_that_does_not_come_through_is_a_sentence(told: Any, tmp_path: Path) -> None:
     told(Done(told={"monitoring": {"ssh": ["false", "host"], "addresses": WAYS}}))
     with pytest.raises(Unanswered, match=r"The tunnel was not opened: ssh ended with exit code 1\."):
-        tunnel.monitoring([], free_ports(), lambda _text: None)
+        tunnel.monitoring([], two_ports(), lambda _text: None)
 
 
 def test_on_this_machine_no_tunnel_is_needed(told: Any) -> None:
     told(Done(told={"monitoring": {"ssh": [], "addresses": {"prometheus": WAYS["prometheus"]}}}))
     said: list[str] = []
-    assert tunnel.monitoring([], free_ports(), said.append) == 0
+    assert tunnel.monitoring([], two_ports(), said.append) == 0
     assert said[-1] == "Prometheus: http://172.18.0.5:9090/"
 
 
 def test_a_playbook_that_fails_and_a_port_that_is_taken(told: Any) -> None:
     told(Done(rc=2, failures=[{"message": "No manager of the inventory leads a swarm: run site.yml."}]))
     with pytest.raises(Unanswered, match="leads a swarm"):
-        tunnel.monitoring([], free_ports(), lambda _text: None)
+        tunnel.monitoring([], two_ports(), lambda _text: None)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

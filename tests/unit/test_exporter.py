@@ -22,7 +22,7 @@ from ddp_exporter.main import metrics, options
 from ddp_exporter.records import Rank, last_values, read
 from ddp_exporter.text import of_ranks, render
 from labs import until
-from launchers import free_port
+from ports import free_port
 
 EXPORTER = ROOT / "roles/monitoring/files/exporter"
 CONTAINER = "0123456789abcdef" * 4

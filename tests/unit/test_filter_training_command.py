@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.ddp.swarm.plugins.filter.training_command import training_command, words
+from ports import free_port
 
 SETTINGS: dict[str, Any] = {
     "training_command": "",
@@ -135,9 +135,7 @@ def test_the_script_gets_all_of_its_arguments(tmp_path: Path) -> None:
     script.write_text(
         "import json, pathlib, sys\npathlib.Path(__file__).with_name('seen').write_text(json.dumps(sys.argv[1:]))\n"
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     settings = {**SETTINGS, "training_script": script, "training_args": given, "training_master_port": port}
     command = training_command(settings, [{"processes": 1}], 0, "127.0.0.1")
     assert command[0] == "torchrun"

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from by_path import ROOT
-from launchers import Job, Rank, free_port, until
+from launchers import Job, Rank, until
+from ports import free_port
 
 EVERY = 100  # steps between two saves, of 20 ms and a little each
 

@@ -18,6 +18,7 @@ import pytest
 from ddp_probe import checks, child, main
 from ddp_probe.contract import MARKER
 from ddp_probe.torch_process import child_main
+from ports import free_ports
 from preflight_ranks import healthy_report
 from probe_alone import Instead, until
 from probe_files import delivered_probe
@@ -30,18 +31,11 @@ from ansible_collections.ddp.swarm.plugins.module_utils.preflight.verdict import
 from ansible_collections.ddp.swarm.plugins.modules import nccl_check
 
 
-def free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("0.0.0.0", 0))
-        two.bind(("0.0.0.0", 0))
-        return one.getsockname()[1], two.getsockname()[1]
-
-
 class Swarm:
     """Probe processes under the addresses 127.0.0.1, 127.0.0.2, ..."""
 
     def __init__(self, work: Path, size: int, **common: str) -> None:
-        self.master_port, port = free_ports()
+        self.master_port, port = free_ports(2)
         # Alone in its folder: what is written elsewhere meanwhile, as a log, is no part of what is compared.
         self.code = work / "code"
         self.code.mkdir()

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from ddp_probe import collectives
-from preflight_ranks import free_port, torch_says
+from ports import free_port
+from preflight_ranks import torch_says
 
 pytest.importorskip("torch")
 

@@ -9,7 +9,7 @@ import struct
 import pytest
 from ddp_probe import checks, connections, tcp_info
 from ddp_probe.listener import Listener
-from preflight_ranks import free_port
+from ports import free_port
 from probe_alone import Clock, alone, until
 
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from ddp_probe import checks
 from ddp_probe import wire as probe_wire
-from preflight_ranks import free_port
+from ports import free_port
 from probe_alone import Clock, Instead, Wire, alone, everywhere, record, until
 
 MIB = 1024 * 1024

@@ -14,7 +14,7 @@ import pytest
 from ddp_probe import checks
 from ddp_probe.listener import Listener
 from ddp_probe.wire import ask, describe, read_line, send_line
-from preflight_ranks import free_port
+from ports import free_port
 from probe_alone import Clock, Instead, Wire, alone, everywhere, until
 
 MIB = 1024 * 1024

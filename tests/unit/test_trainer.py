@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import forked
 import pytest
 import sklearn.datasets  # noqa: F401 - here, not in each rank of each run
 import torch
+from ports import free_port
 from trainer_runs import TRAINER, difference, records, saved, start, with_torchrun
 
 from ddp_trainer import snapshots
@@ -97,9 +97,7 @@ def copy_of_whole(whole: tuple[Path, list[str]], tmp_path: Path) -> Path:
 
 def test_seed_command_line_prints_the_seed_lines_and_learns(tmp_path: Path) -> None:
     """The one run for which nothing is prepared: torchrun, and its ranks, as processes of their own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     env = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     env |= {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "DDP_BACKEND": "gloo"}
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--nnodes=1", "--node_rank=0"]

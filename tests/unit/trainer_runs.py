@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import random
 import signal
-import socket
 import struct
 import sys
 import traceback
@@ -19,6 +18,7 @@ import numpy
 import torch
 import torch.distributed.run as torchrun
 from by_path import ROOT
+from ports import free_port
 from tensorboardX.proto.event_pb2 import Event
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -140,9 +140,7 @@ def be_torchrun(folder: Path, log: Path, script: Path, args: tuple[str, ...], en
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
             os.environ.pop(name, None)
         os.environ |= {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "DDP_BACKEND": "gloo", **env}
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         options = ["--nproc_per_node=2", "--master_addr=127.0.0.1", f"--master_port={port}"]
         torchrun.main([*options, "--run_path", "--start_method=fork", str(script), *args])
         code = 0
