@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from labs import ROOT, Lab, until
+from labs import ROOT, Lab
+from waiting import until
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,15 +19,6 @@ import ansible_runner
 
 ROOT = Path(__file__).resolve().parents[1]
 NEWER_ENGINE = (ROOT / "tests" / "newer_engine.sh").read_text()
-
-
-def until(happened: Callable[[], Any], timeout: float = 60, every: float = 1) -> Any:
-    """What has happened, once it is true of anything. Times in seconds."""
-    end = time.monotonic() + timeout
-    while not (found := happened()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(every)
-    return found
 
 
 class Run:

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 from labs import Lab
+from waiting import until
 
 Variables = dict[str, Any]
 Where = tuple[str, str | None]
@@ -70,13 +71,6 @@ def image(lab: Lab) -> str:
     return next(name for name in names if not name.endswith(":latest"))
 
 
-def wait_until(true: Callable[[], Any], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "the lab did not get there in time"
-        time.sleep(0.5)
-
-
 def limit_cpus(lab: Lab, host: str, quota: int) -> None:
     """Microseconds of CPU time that a host has in each 100000; -1 for all."""
     subprocess.run(["docker", "update", f"--cpu-quota={quota}", f"{lab.name}-{host}"], check=True, capture_output=True)
@@ -110,7 +104,7 @@ def dropped(lab: Lab, *rules: tuple[str, str]) -> Iterator[Variables]:
             lab.on(host, "iptables", "-I", chain, *condition, "-j", "DROP")
             healing.callback(lab.on, host, "iptables", "-D", chain, *condition, "-j", "DROP")
         yield {}
-    wait_until(partial(swarm_is_healthy, lab))
+    until(partial(swarm_is_healthy, lab))
 
 
 @contextmanager
@@ -161,7 +155,7 @@ def rejected(lab: Lab, host: str, peer: str, port: int) -> Iterator[Variables]:
         yield {}
     finally:
         lab.on(host, "iptables", "-D", *rule)
-        wait_until(partial(swarm_is_healthy, lab))
+        until(partial(swarm_is_healthy, lab))
 
 
 @contextmanager
@@ -171,7 +165,7 @@ def lost_route(lab: Lab) -> Iterator[Variables]:
         yield {}
     finally:
         lab.on("host2", "ip", "route", "del", "unreachable", f"{address(lab, 'host1')}/32")
-        wait_until(partial(swarm_is_healthy, lab))
+        until(partial(swarm_is_healthy, lab))
 
 
 @contextmanager
@@ -187,7 +181,7 @@ def address_twice(lab: Lab) -> Iterator[Variables]:
         yield {}
     finally:
         lab.on("host2", "ip", "netns", "del", "stranger")
-        wait_until(partial(swarm_is_healthy, lab))
+        until(partial(swarm_is_healthy, lab))
 
 
 @contextmanager
@@ -243,8 +237,8 @@ def nat_flushed(lab: Lab, host: str, *command: str) -> Iterator[Variables]:
         yield {}
     finally:
         lab.on(host, "systemctl", "restart", "docker")
-        wait_until(partial(swarm_is_healthy, lab))
-        wait_until(partial(names_are_known, lab), 180)
+        until(partial(swarm_is_healthy, lab))
+        until(partial(names_are_known, lab), 180)
 
 
 @contextmanager
@@ -277,7 +271,7 @@ def network(lab: Lab, *options: str) -> Iterator[Variables]:
         yield {"training_network": "planted"}
     finally:
         # A task that has just ended may still hold it.
-        wait_until(lambda: "planted" in lab.on("host1", "docker", "network", "rm", "planted", check=False))
+        until(lambda: "planted" in lab.on("host1", "docker", "network", "rm", "planted", check=False))
 
 
 @contextmanager
@@ -290,7 +284,7 @@ def network_replaced(lab: Lab, *options: str) -> Iterator[Variables]:
     try:
         yield {}
     finally:
-        wait_until(lambda: "ddp-net" in lab.on("host1", *remove, check=False))
+        until(lambda: "ddp-net" in lab.on("host1", *remove, check=False))
         lab.on("host1", *create, "ddp-net")
 
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 
 from labs import Lab
-from planting import Variables, image, limit_cpus, names_are_known, swarm_is_healthy, wait_until
+from planting import Variables, image, limit_cpus, names_are_known, swarm_is_healthy
+from waiting import until
 
 # ---------------------------------------------------------------- hosts and the swarm
 
@@ -20,8 +21,8 @@ def engine_stopped(lab: Lab, host: str) -> Iterator[Variables]:
         yield {}
     finally:
         lab.on(host, "systemctl", "start", "docker.socket", "docker")
-        wait_until(partial(swarm_is_healthy, lab))
-        wait_until(partial(names_are_known, lab), 180)
+        until(partial(swarm_is_healthy, lab))
+        until(partial(names_are_known, lab), 180)
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def node_updated(lab: Lab, plant: list[str], heal: list[str]) -> Iterator[Variab
         yield {}
     finally:
         lab.on("host1", "docker", "node", "update", *heal, "host2")
-        wait_until(partial(names_are_known, lab), 180)
+        until(partial(names_are_known, lab), 180)
 
 
 @contextmanager
@@ -103,7 +104,7 @@ def left_the_swarm(lab: Lab, then: str = "true") -> Iterator[Variables]:
         lab.on("host2", "docker", "swarm", "leave", "--force", check=False)
         run = lab.play("playbooks/swarm.yml")
         assert run.rc == 0, run.failure()
-        wait_until(partial(names_are_known, lab), 180)
+        until(partial(names_are_known, lab), 180)
 
 
 @contextmanager
@@ -123,8 +124,8 @@ def socket_removed(lab: Lab) -> Iterator[Variables]:
         yield {}
     finally:
         lab.on("host2", "systemctl", "restart", "docker.socket", "docker")
-        wait_until(partial(swarm_is_healthy, lab))
-        wait_until(partial(names_are_known, lab), 180)
+        until(partial(swarm_is_healthy, lab))
+        until(partial(names_are_known, lab), 180)
 
 
 @contextmanager

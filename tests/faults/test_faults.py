@@ -11,7 +11,8 @@ import pytest
 from conftest import RESULTS, Check, left_overs
 from labs import ROOT, Lab
 from planted import FAULTS
-from planting import VXLAN, Fault, large_packets_dropped, network, wait_until
+from planting import VXLAN, Fault, large_packets_dropped, network
+from waiting import until
 
 
 def test_a_healthy_lab_passes(check: Check, lab: Lab) -> None:
@@ -44,7 +45,7 @@ def test_fault(fault: Fault, check: Check, lab: Lab) -> None:
             )
             assert cured["ok"], cured["message"]
             RESULTS[fault.name]["cured"] = "yes"
-    wait_until(lambda: left_overs(lab) == [])
+    until(lambda: left_overs(lab) == [])
 
 
 def test_the_hinted_mtu_is_the_cure(check: Check, lab: Lab) -> None:
@@ -91,13 +92,13 @@ def test_an_interrupted_check_is_cleaned_up_by_the_next(check: Check, lab: Lab, 
         command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
     )  # fmt: skip
-    wait_until(lambda: "preflight" in lab.on("host2", "docker", "ps", "--format", "{{.Names}}"))
+    until(lambda: "preflight" in lab.on("host2", "docker", "ps", "--format", "{{.Names}}"))
     os.killpg(process.pid, number)
     process.wait(60)
     assert left_overs(lab)
     verdict, _ = check(f"none, after a run that {number.name} ended")
     assert verdict["ok"], verdict["message"]
-    wait_until(lambda: left_overs(lab) == [])
+    until(lambda: left_overs(lab) == [])
 
 
 @pytest.mark.skipif("RUNS" not in os.environ, reason="make faults-clean RUNS=50")

@@ -6,13 +6,13 @@ The tests are a story: each goes on where the one before has ended.
 
 import json
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import GPUS, OWN_LINE, THEIRS, have_gpus, offered, put, recorded, settings
 from labs import Lab, Run
+from waiting import until
 
 # A shell and sleep, out of the host: an image without a registry. What it calls torchrun says what it was given, and stays.
 TORCHRUN = '#!/bin/sh\necho "$@"\nwhile :; do sleep 1; done\n'
@@ -33,13 +33,6 @@ JOB = {
 def good(run: Run) -> Run:
     assert run.rc == 0, run.failure() + run.stdout[-4000:]
     return run
-
-
-def until(what: Any, seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := what()) and time.monotonic() < deadline:
-        time.sleep(1)
-    return found
 
 
 def running(lab: Lab, stack: str) -> set[str]:

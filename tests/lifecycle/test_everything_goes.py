@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from labs import Lab, Run, until
+from labs import Lab, Run
+from waiting import until
 
 JOBS = ("first", "second")
 SNAPSHOT = "/var/lib/docker/volumes/{}_snapshots/_data/snapshot.pt"

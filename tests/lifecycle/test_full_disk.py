@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from labs import Lab, Run, until
+from labs import Lab, Run
+from waiting import until
 
 # The job's volume on each host, on a disk of its own.
 SMALL = "/var/lib/docker/volumes/simple-training_snapshots/_data"

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 from conftest import flat
-from labs import Lab, Run, until
+from labs import Lab, Run
 from python_image import import_python
+from waiting import until
 
 IMAGE = "rank:1"
 # Rank 0 counts on its volume, the others count along, and all load the same path if it is there.

@@ -11,7 +11,8 @@ import pytest
 import torch
 import yaml
 from conftest import older_engine
-from labs import ROOT, Lab, Run, until
+from labs import ROOT, Lab, Run
+from waiting import until
 
 LIGHTNING = yaml.safe_load((ROOT / "examples/lightning/job.yml").read_text())
 OWN = {"training_env": {"OMP_NUM_THREADS": "1"}}

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from conftest import start
 from ctrl_c import press_until_it_ends
-from labs import Lab, Run, until
+from labs import Lab, Run
 from python_image import import_python
+from waiting import until
 
 IMAGE = "rank:1"
 TOKEN, SECRET = "WEBHOOK-0123456789", "hunter2-is-the-password"

@@ -13,9 +13,10 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from labs import ROOT, Lab, Run, until
+from labs import ROOT, Lab, Run
 from prometheus_stand_ins import STAND_INS, archive, settings, tunnel
 from python_image import import_python
+from waiting import until
 
 IMAGE = "rank:1"
 TORCHRUN = r"""#!/bin/sh

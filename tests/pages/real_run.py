@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from by_path import ROOT
-from launchers import until
 from ports import free_port
 from preflight_ranks import healthy_report, verdict
 from test_probe import Swarm
+from waiting import until
 
 SIZE = 2
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from browser import Look
 from consoles import console
-from labs import Lab, until
+from labs import Lab
 from ports import free_port
 from prometheus_stand_ins import STAND_INS, archive, settings, tunnel
+from waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import pytest
 from by_path import ROOT
 from ctrl_c import press_until_it_ends
 from plays import HERE
+from waiting import until
 
 NO_SWARM = (
     "#!/bin/sh\n# Stand-in for docker: a host in no swarm.\necho 'This node is not a swarm manager.' >&2\nexit 1\n"
@@ -72,7 +73,7 @@ class Controllers:
 
     def until(self, name: str, seconds: float = 40) -> None:
         """Until a run has the lease and works."""
-        wait_for(lambda: (self.directory / f"{name}-works").exists(), seconds)
+        until(lambda: (self.directory / f"{name}-works").exists(), seconds)
 
     def works(self, name: str) -> bool:
         return (self.directory / f"{name}-works").exists()
@@ -82,13 +83,6 @@ class Controllers:
 
     def free(self) -> bool:
         return not self.lease.exists()
-
-
-def wait_for(what: Any, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -105,7 +99,7 @@ def test_the_second_run_waits_for_the_first_and_says_for_whom(controllers: Contr
     first = controllers.start("first")
     controllers.until("first")
     second = controllers.start("second")
-    wait_for(lambda: len(list(controllers.directory.glob("run/*"))) > 0, 5)
+    until(lambda: len(list(controllers.directory.glob("run/*"))) > 0, 5)
     time.sleep(8)
     assert not controllers.works("second")
     controllers.end("first")
@@ -116,7 +110,7 @@ def test_the_second_run_waits_for_the_first_and_says_for_whom(controllers: Contr
     assert "has run first.yml on these hosts since" in said
     assert "This run waits until that is done, 600 s at most (lock_timeout)." in said
     assert (first.returncode, second.returncode) == (0, 0), said
-    wait_for(controllers.free, 5)
+    until(controllers.free, 5)
 
 
 def test_a_run_that_has_waited_long_enough_ends_with_the_sentence(controllers: Controllers) -> None:
@@ -139,7 +133,7 @@ def test_a_run_that_is_interrupted_gives_it_back(controllers: Controllers, blow:
     else:
         os.killpg(first.pid, blow)
         first.communicate(timeout=30)
-    wait_for(controllers.free, 15)
+    until(controllers.free, 15)
 
 
 def test_a_controller_that_is_gone_loses_it_after_its_expiry(controllers: Controllers) -> None:
@@ -177,7 +171,7 @@ def test_a_broken_lease_ends_the_run_that_had_it(controllers: Controllers) -> No
     told = second.communicate(timeout=30)[0]
     assert "is taken over (lock_break=true: that run ends)" in told
     assert second.returncode == 0
-    wait_for(controllers.free, 5)
+    until(controllers.free, 5)
 
 
 def test_check_mode_takes_none_and_waits_for_none(controllers: Controllers) -> None:
@@ -229,5 +223,5 @@ def test_nothing_of_a_run_is_left_on_the_controller(controllers: Controllers, tm
             os.killpg(run.pid, blow)
         controllers.end(f"run{number}")
         run.communicate(timeout=30)
-        wait_for(controllers.free, 10)
-        wait_for(lambda: not list(temporary.iterdir()), 10)
+        until(controllers.free, 10)
+        until(lambda: not list(temporary.iterdir()), 10)

@@ -11,6 +11,7 @@ import labs
 import pytest
 import yaml
 from labs import ROOT, Lab
+from waiting import until
 
 
 class Example(NamedTuple):
@@ -85,7 +86,7 @@ class Job:
         """The host is there, and nothing of the job on it."""
         self.on("host1", f"docker stack rm {self.stack}")
         gone = f"docker volume rm {self.stack}_snapshots >/dev/null 2>&1 && echo gone || true"
-        labs.until(lambda: self.on(host, gone))
+        until(lambda: self.on(host, gone))
 
     def began(self) -> list[str]:
         """Where each rank began last."""
@@ -106,7 +107,7 @@ def test_an_example_goes_on_whatever_is_lost(lab: Lab, tmp_path: Path, name: str
     job.play("image")
     whole = job.undisturbed() if job.of.data else set()
     job.play("training", training_wait_for="none")
-    labs.until(job.has_saved, timeout=300, every=0.2)
+    until(job.has_saved, timeout=300)
     job.kill_rank_1()
     job.play("training", training_wait_for="complete")
     first, second = job.began()

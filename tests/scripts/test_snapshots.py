@@ -3,12 +3,11 @@
 import re
 import time
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
-import labs
 import pytest
 from labs import ROOT, Lab, Play
+from waiting import until
 
 EVERY = 100  # steps between two saves, of 20 ms and a little each
 SAME_PATH: dict[str, Any] = {
@@ -47,9 +46,6 @@ def starts(lab: Lab) -> list[list[int]]:
 
 def step(lab: Lab) -> int:
     return max(map(int, re.findall(r"step (\d+): loss", logs(lab, 0))), default=0)
-
-
-until = partial(labs.until, timeout=90, every=0.3)
 
 
 def kept(lab: Lab) -> bool:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from ansible_collections.ddp.swarm.plugins.filter.zipapp import archive
 from by_path import ROOT
 from ports import free_port
+from waiting import until
 
 LAUNCHER = ROOT / "roles/training/files/launcher"
 # Loads what lies there, as nanoGPT does; then it obeys files beside its volume. The first argument is its volume.
@@ -142,13 +142,6 @@ class Job:
         for rank in self.ranks:
             if rank.process and rank.process.poll() is None:
                 rank.kill()
-
-
-def until(happened: Callable[[], object], timeout: float = 15, what: str = "") -> None:
-    end = time.monotonic() + timeout
-    while not happened():
-        assert time.monotonic() < end, what or "it did not happen"
-        time.sleep(0.02)
 
 
 def says(rank: Rank, text: str, timeout: float = 15) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Self
 
@@ -77,13 +75,6 @@ class Wire:
 
     def __exit__(self, *_: object) -> None:
         self.closed = True
-
-
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 def alone(size: int = 3, rank: int = 0, **env: str) -> Any:

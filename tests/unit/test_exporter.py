@@ -21,8 +21,8 @@ from ddp_exporter.launcher import container
 from ddp_exporter.main import metrics, options
 from ddp_exporter.records import Rank, last_values, read
 from ddp_exporter.text import of_ranks, render
-from labs import until
 from ports import free_port
+from waiting import until
 
 EXPORTER = ROOT / "roles/monitoring/files/exporter"
 CONTAINER = "0123456789abcdef" * 4
@@ -175,7 +175,7 @@ def address(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         return True
 
     try:
-        until(answers, every=0.1)
+        until(answers)
         yield f"http://127.0.0.1:{port}", process
     finally:
         process.kill()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.preflight.observe.growth import growth
 from ddp_launcher import growth as measure
-from launchers import until
 from preflight_ranks import only, verdict
+from waiting import until
 
 
 class Docker:

@@ -15,7 +15,8 @@ import pytest
 from ddp_launcher.files import Manifest, Unfit
 from ddp_launcher.peers import Peer
 from ddp_launcher.wire import WireError
-from launchers import Job, says, until
+from launchers import Job, says
+from waiting import until
 
 Start = Callable[..., Job]
 

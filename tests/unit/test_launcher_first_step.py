@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from ddp_launcher.first_step import step_of
-from launchers import Job, says, until
+from launchers import Job, says
 from ports import free_port
+from waiting import until
 
 # The group exists, as gloo says if it is asked to, and the ranks have met, long before anything is trained.
 SCRIPT = """

@@ -19,8 +19,9 @@ from ddp_launcher.peers import Peer, bound_server
 from ddp_launcher.post import Receiver as Read
 from ddp_launcher.progress import Output
 from ddp_launcher.reports import duration
-from launchers import Job, Rank, says, until
+from launchers import Job, Rank, says
 from ports import free_port
+from waiting import until
 
 TOKEN = "/services/T000/B000/WEBHOOK-TOKEN"
 SECRET = "hunter2-is-the-password"

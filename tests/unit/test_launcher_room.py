@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from ddp_launcher import room
-from launchers import Job, says, until
+from launchers import Job, says
+from waiting import until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk")
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from ddp_launcher import stacks
-from launchers import Job, Rank, says, until
+from launchers import Job, Rank, says
+from waiting import until
 
 Start = Callable[..., Rank]
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 from by_path import ROOT
-from launchers import Job, Rank, until
+from launchers import Job, Rank
 from ports import free_port
+from waiting import until
 
 EVERY = 100  # steps between two saves, of 20 ms and a little each
 

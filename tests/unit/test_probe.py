@@ -20,8 +20,9 @@ from ddp_probe.contract import MARKER
 from ddp_probe.torch_process import child_main
 from ports import free_ports
 from preflight_ranks import healthy_report
-from probe_alone import Instead, until
+from probe_alone import Instead
 from probe_files import delivered_probe
+from waiting import until
 
 pytest.importorskip("torch")
 

@@ -15,8 +15,9 @@ from types import SimpleNamespace
 import pytest
 from ddp_probe import collectives, connections, torch_process
 from ddp_probe.child import Child, child_environment
-from probe_alone import Clock, Instead, everywhere, until
+from probe_alone import Clock, Instead, everywhere
 from probe_files import PROBE
+from waiting import until
 
 # ---------------------------------------------------------------- the parent
 

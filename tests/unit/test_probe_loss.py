@@ -10,7 +10,8 @@ import pytest
 from ddp_probe import checks, connections, tcp_info
 from ddp_probe.listener import Listener
 from ports import free_port
-from probe_alone import Clock, alone, until
+from probe_alone import Clock, alone
+from waiting import until
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import pytest
 from ddp_probe import checks
 from ddp_probe import wire as probe_wire
 from ports import free_port
-from probe_alone import Clock, Instead, Wire, alone, everywhere, record, until
+from probe_alone import Clock, Instead, Wire, alone, everywhere, record
+from waiting import until
 
 MIB = 1024 * 1024
 UNREACHABLE = OSError(113, "No route to host")

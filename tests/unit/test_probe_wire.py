@@ -15,7 +15,8 @@ from ddp_probe import checks
 from ddp_probe.listener import Listener
 from ddp_probe.wire import ask, describe, read_line, send_line
 from ports import free_port
-from probe_alone import Clock, Instead, Wire, alone, everywhere, until
+from probe_alone import Clock, Instead, Wire, alone, everywhere
+from waiting import until
 
 MIB = 1024 * 1024
 
