@@ -188,16 +188,26 @@ def swarm(nodes: list[dict[str, Any]]) -> list[Text]:
 
 
 def trouble(job: dict[str, Any]) -> list[Text]:
-    """Who is slow, why a rank failed, and of a job that says nothing of epochs or loss, what it wrote last."""
-    lines = [Text(job["slow"], style="yellow", no_wrap=True, end="")] if job.get("slow") else []
-    for rank in job["ranks"]:
-        if rank["error"]:
-            lines.append(Text(f"node{rank['rank']}: {rank['error']}", style="red", no_wrap=True, end=""))
+    """Who is slow, who failed first, why a rank failed, and of a job that says nothing of epochs or loss, what it wrote last."""
+
+    def line(text: str, style: str = "") -> Text:
+        return Text(text, style=style, no_wrap=True, end="")
+
+    lines = [line(job["slow"], "yellow")] if job.get("slow") else []
+    first = job.get("failure")
+    if first:
+        lines.append(line(f"Failed first: rank {first['rank']} on {first['host']}: {first['error']}", "bold red"))
+    lines += [line(f"node{rank['rank']}: {rank['error']}", "red") for rank in job["ranks"] if rank["error"]]
     numbers = ("loss", "held_out_loss", "epoch", "step")
     mute = [rank for rank in job["ranks"] if all(rank[number] is None for number in numbers)]
     for rank in mute or [rank for rank in job["ranks"] if rank["error"]]:
-        if rank["last"].strip():
-            lines.append(Text(f"node{rank['rank']}: {rank['last'].strip()}", style="dim", no_wrap=True, end=""))
+        if rank["last"].strip() and not (first and first["rank"] == rank["rank"]):
+            lines.append(line(f"node{rank['rank']}: {rank['last'].strip()}", "dim"))
+    if job["state"] == "failed":
+        lines += [
+            line(f"Whole log: 'ddp collect {job['name']}'."),
+            line(f"Start again: 'ddp up {job['name']}' with the settings (-e) of its run."),
+        ]
     return lines
 
 

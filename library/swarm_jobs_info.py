@@ -58,9 +58,11 @@ jobs:
       when the job was deployed, C(restarts) how many tasks were started beyond the first of each rank, as far as swarm remembers, C(mounts)
       what rank 0 has of volumes and directories, C(progress) the last line of rank 0 that tells of it, and C(planned) how many C(epochs) or
       C(steps) the command of rank 0 asks for, where it has an option such as --epochs or --max_steps. C(image) is that of rank 0, and
-      C(launched) whether this project's launcher starts it. C(services) are the IDs of its services.
+      C(launched) whether this project's launcher starts it. C(services) are the IDs of its services. With O(lines), C(failure) is which rank
+      of a job that failed was the first, on which C(host), when, and the line of its C(error); null where no log tells.
     - Of C(ranks), C(host) is the name in the inventory where the node bears it as its label, else its host name, C(processes)
-      how many its command starts, 0 where that is not said, C(last) the last line of the newest task, and C(lines) are those of O(history).
+      how many its command starts, 0 where that is not said, C(last) the last line of the newest task, or of one that failed its error, and
+      C(lines) are those of O(history).
   returned: success
   type: list
   elements: dict
@@ -71,6 +73,7 @@ jobs:
       since: "2025-01-01T10:00:00.1Z"
       restarts: 0
       progress: ""
+      failure: null
       planned: {epochs: 10}
       image: my-ddp-trainer:0123456789ab
       launched: true

@@ -20,6 +20,10 @@ PROCESS = re.compile(r"\A\[([A-Za-z]\w*\d)\]:[ ]?", re.ASCII)
 BAR = re.compile(r"(.*?)(?:(\d{1,3})%\|[^|]*\| *[^ /]+/[^ /]+ \[\d|(\d+)it \[\d)")
 # What Python and torchrun write when a process ends badly.
 TROUBLE = re.compile(r"Traceback \(most recent call last\)|failed \(exitcode: |terminate called|Fatal Python error")
+# The line of an error, as Python ends a traceback with it and PyTorch marks it with the rank; torchrun's own error tells of a rank's.
+ERROR = re.compile(
+    r"^(?:\[rank\d{1,5}\]:\s?)?((?!\S{0,100}ChildFailedError)[A-Za-z_][\w.]{0,100}(?:Error|Exception|Interrupt|Expired)\b.{0,400})"
+)
 
 # What a rank's launcher and torchrun say themselves, as "[launcher] ..." and "W1129 10:00:00.123 7 torch/distributed/run.py:792] ...",
 # but for what the launcher has seen of the script.
@@ -86,6 +90,12 @@ def process_of(line: str) -> str:
     """The process of a host that a line is from, as torchrun names it; empty where it names none."""
     found = PROCESS.match(line)
     return found[1] if found else ""
+
+
+def error_of(line: str) -> str:
+    """The error that a line tells, without torchrun's prefix; empty where it tells none."""
+    found = ERROR.match(PROCESS.sub("", line[:600], count=1))
+    return found[1].rstrip() if found else ""
 
 
 def is_of_the_starter(line: str) -> bool:

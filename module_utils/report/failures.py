@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from ..diagnose.verdict import LOST_ANOTHER
-from ..logs import TROUBLE
+from ..logs import TROUBLE, error_of
 from .logs import stamp
 from .moments import file_name, note_moments
 from .read import Part, Reader, moment, shown
@@ -19,7 +19,6 @@ LOG = re.compile(r"(?:.*/)?node([0-9]{1,4})\.([0-9]{8})T?([0-9]{0,6})\.([0-9a-f]
 EXIT = re.compile(r"^(?:[EWI](\d\d)(\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?)?.{0,400}failed \(exitcode: (-?\d{1,4})\)")
 CAUSE = "Root Cause (first observed failure)"
 FIELD = re.compile(r"^\s{1,20}(time|exitcode|traceback)\s{1,20}: (.{1,400})")
-ERROR = re.compile(r"^(?:\[rank\d{1,5}\]:\s?)?([A-Za-z_][\w.]{0,100}(?:Error|Exception|Interrupt|Expired)\b.{0,400})")
 TAIL = 128 << 10
 NOTES = 1 << 20
 CONTAINERS = 400
@@ -122,9 +121,9 @@ def judged(part: Part) -> Container | None:
         left = max(0, left - 1)
         if entry:
             cause.setdefault(entry[1], entry[2])
-        error = ERROR.match(line[:600])
-        if error and "ChildFailedError" not in error[1]:
-            errors.append(error[1])
+        error = error_of(line)
+        if error:
+            errors.append(error)
         ended = EXIT.match(line[:600]) if found.exit_code is None else None
         if ended:
             found.exit_code = int(ended[5])

@@ -6,11 +6,12 @@ import re
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, parse_json_lines
+from ..failure import FAILURE_LINES, failure_of, first_of
 from ..logs import matching, settled, states
 from ..names import CHECK, HOST, LAUNCHED, NAMESPACE, RANK, is_name, rank_of, service_of
 from ..swarm.node import inspect_nodes
 from .explain import timed_log
-from .live import ACTIVE_STATES, NOWHERE, Live, ServiceState, Task, read_live, short_name
+from .live import ACTIVE_STATES, FAILED_STATES, NOWHERE, Live, ServiceState, Task, read_live, short_name
 from .stop import tasks_on_nodes
 
 # How many lines are read to find the last one that says something.
@@ -20,6 +21,9 @@ OWN_SCRIPT = "training_code.py"
 WIDTH = 2000
 # What a program calls the end of its work: --epochs 10, --max_steps=500, --num-train-epochs 3
 PLANNED = re.compile(r"--(?:(?:total|num|max|n)[_-])?(?:train(?:ing)?[_-])?(epochs|steps)(?:=(\d{1,12}))?", re.ASCII)
+
+# Nobody has asked what the hosts' clocks differ by: of two hosts it may be a second.
+UNMEASURED = {"offset": 0.0, "error": 0.5}
 
 # As the role training writes it for torchrun.
 PROCESSES = re.compile(r"--nproc[-_]per[-_]node=(\d{1,4})", re.ASCII)
@@ -170,7 +174,8 @@ def read_jobs(
 ) -> list[dict[str, Any]]:
     """The jobs of these names, or all of the swarm.
 
-    With `lines` what each rank wrote last, in its newest task alone, and with `most` so many of its lines with their times.
+    With `lines` what each rank wrote last, in its newest task alone, and of a job that failed its first `failure`; with `most` so many of its
+    lines with their times.
     """
     known = job_names(docker)
     hosts = Hosts(inspect_nodes(docker) if known else [])
@@ -178,7 +183,8 @@ def read_jobs(
     for name in known:
         if names and name not in names:
             continue
-        job = describe_job(read_live(docker, name, networks=False), hosts)
+        live = read_live(docker, name, networks=False)
+        job = describe_job(live, hosts)
         progress = ""
         for rank in job["ranks"] if lines or most else []:
             rows = timed_log(docker, rank["task"], max(LOG_LINES, most)) if rank["task"] else []
@@ -187,5 +193,25 @@ def read_jobs(
             rank["lines"] = history(rows, most)
             if pattern and rank["rank"] == 0:
                 progress = last_line([state for line in said for state in matching(re.compile(pattern), line)])
-        jobs.append({**job, "progress": progress})
+        failure = read_failure(docker, live, job["ranks"]) if lines and job["state"] == "failed" else None
+        jobs.append({**job, "progress": progress, "failure": failure})
     return jobs
+
+
+def read_failure(docker: DockerCli, live: Live, ranks: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Who began the last incident. Of a rank whose newest task failed, what that says is put in the place of its last line, which is torchrun's."""
+    failures = []
+    for rank in ranks:
+        failed = [task for task in live.tasks if rank_of(task.service) == rank["rank"] and task.state in FAILED_STATES]
+        # The last incident ends where a rank fails for the second time.
+        for task in [task for task in failed if task.node_id][:2]:
+            found = failure_of(rank["rank"], rank["host"], timed_log(docker, task.id, FAILURE_LINES))
+            if found:
+                failures.append(found)
+                rank["last"] = found["says"] if task.id == rank["task"] else rank["last"]
+    first = first_of(failures, {str(rank["host"]): UNMEASURED for rank in ranks})
+    return (
+        {**{name: first[name] for name in ("rank", "host")}, "time": f"{first['at']}Z", "error": first["says"]}
+        if first
+        else None
+    )

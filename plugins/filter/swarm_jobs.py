@@ -12,6 +12,7 @@ from ..module_utils.docker.cli import DockerError, parse_json_lines
 from ..module_utils.masking import mask
 from ..module_utils.names import job_and_rank, service_of
 from ..module_utils.text import printable_all
+from .playbook_command import playbook_command
 from .training_without import host_names
 
 ALLOW = "training_replace=true ends it in order first: its ranks get the time to save, and their logs are collected"
@@ -78,7 +79,27 @@ def _job_lines(job: dict[str, Any], used: dict[str, Any] | None) -> list[str]:
     """How the job stands, and below it how far it is and what is slow."""
     restarts = f", {job['restarts']} restarts" if job["restarts"] else ""
     first = f"{job['name']}: {job['state']}, since {_minute(job['since'])}{restarts}"
-    return [first, *(f"  {text}" for text in (job["progress"], job_slow(job, used)) if text)]
+    failed = failure_words(job)
+    below = (f"failed first: {failed}" if failed else "", job["progress"], job_slow(job, used))
+    return [first, *(f"  {text}" for text in below if text)]
+
+
+def failure_words(job: dict[str, Any]) -> str:
+    """Which rank failed first, where and of what; empty where that is not known."""
+    first = job.get("failure")
+    return f"rank {first['rank']} on {first['host']}: {first['error']}" if first else ""
+
+
+def failed_next(jobs: list[dict[str, Any]], project: str, inventories: list[str]) -> list[str]:
+    """What to type of each job that failed."""
+    lines = []
+    for name in [str(job["name"]) for job in jobs if job["state"] == "failed"]:
+        collect, again = (
+            playbook_command(place, project, inventories, training_stack=name)
+            for place in ("playbooks/collect.yml", "site.yml")
+        )
+        lines += [f"Whole log of {name}: {collect}", f"Start {name} again with the settings (-e) of its run: {again}"]
+    return lines
 
 
 def _rank_line(rank: dict[str, Any]) -> str:
@@ -128,6 +149,7 @@ def job_status(
         {
             **{key: job[key] for key in ("name", "state", "since", "restarts", "progress")},
             "planned": job.get("planned") or {},
+            "failure": job.get("failure"),
             "slow": job_slow(job, used),
             "ranks": [
                 {
@@ -317,6 +339,7 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "busy_jobs": busy_jobs,
+            "failed_next": failed_next,
             "job_detail": job_detail,
             "job_hosts": job_hosts,
             "job_mounts": job_mounts,

@@ -24,6 +24,7 @@ def exactly(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+FAILURE = exactly({"rank": COUNT, "host": WORD, "time": WORD, "error": WORD})
 JOB = exactly(
     {
         "name": WORD,
@@ -31,6 +32,7 @@ JOB = exactly(
         "since": WORD,
         "restarts": COUNT,
         "slow": WORD,
+        "failure": {"anyOf": [{"type": "null"}, FAILURE]},
         "planned": {"type": "object", "additionalProperties": COUNT},
         "ranks": {"type": "array", "items": exactly(RANK)},
     }

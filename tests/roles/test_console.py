@@ -56,7 +56,13 @@ def test_a_program_reads_the_jobs(site: Site) -> None:
 
 
 def test_a_person_reads_them(site: Site) -> None:
-    site.start("simple-training", FAILED, DONE, lines=EPOCHS)
+    banner = (
+        "Traceback (most recent call last):",
+        "ValueError: no data",
+        "failed (exitcode: 1) local_rank: 0",
+        "=" * 60,
+    )
+    site.start("simple-training", FAILED, DONE, lines=(*EPOCHS, *banner))
     site.start("other", DONE, DONE)
     done = site.ddp("status")
     assert done.returncode == 1, done.stderr
@@ -64,6 +70,11 @@ def test_a_person_reads_them(site: Site) -> None:
     assert lines[0].startswith("other: complete, since ")
     assert any(line.startswith("simple-training: failed") for line in lines)
     assert "node0: task: non-zero exit (1)" in lines
+    assert "Failed first: rank 0 on host1: ValueError: no data" in lines
+    assert "Whole log: 'ddp collect simple-training'." in lines
+    assert "=====" not in done.stdout
+    jobs = {job["name"]: job for job in told(site.ddp("status", "--json").stdout, JOBS)["jobs"]}
+    assert (jobs["simple-training"]["failure"]["error"], jobs["other"]["failure"]) == ("ValueError: no data", None)
     assert "\x1b" not in done.stdout
     assert max(map(len, lines)) <= 100
     # The command is beside it, and can be typed: here with the configuration that Ansible would not find.

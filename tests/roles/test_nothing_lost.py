@@ -1,9 +1,13 @@
 """What takes hosts out of a swarm, or a swarm from its hosts, first ends the jobs in order and collects them. Docker is a stand-in."""
 
 import json
+import re
 import tarfile
 from pathlib import Path
 
+import jsonschema
+from console_schema import FAILURE
+from swarm_stand_in import executable
 from two_hosts import TwoHosts
 
 BOTH = ["node0.log", "node1.log"]
@@ -70,6 +74,29 @@ def test_ranks_that_move_are_ended_in_order_and_go_on(tmp_path: Path) -> None:
     assert hosts.collected("active") == BOTH
     assert hosts.asked("constraint-add") < hosts.asked("logs --timestamps") < hosts.asked("node update")
     assert hosts.asked("node update") < hosts.asked("constraint-rm", "active_node0") < NEVER
+
+
+def test_a_status_of_a_failed_job_says_who_was_first_and_what_to_type(tmp_path: Path) -> None:
+    hosts = TwoHosts(tmp_path, bad="failed")
+    texts = [
+        "Traceback (most recent call last):",
+        "ValueError: no data",
+        "failed (exitcode: 1) local_rank: 0",
+        "=" * 60,
+    ]
+    hosts.cluster.log("bad_node1.1", *(f"!2026-01-01T00:00:0{number}Z {text}" for number, text in enumerate(texts)))
+    executable.install(hosts.cluster, hosts.directory / "swarm")
+    done = hosts.play("status.yml")
+    said = flat(done.stdout)
+    assert "bad: failed" in said, done.stdout
+    assert "failed first: rank 1 on host1: ValueError: no data" in said
+    assert "=====" not in said
+    assert re.search(r"Whole log of bad: \S*ansible-playbook \S*playbooks/collect.yml ", said)
+    assert "-e training_stack=bad" in said
+    assert re.search(r"Start bad again with the settings \(-e\) of its run: \S*ansible-playbook \S*site.yml ", said)
+    (job,) = json.loads((hosts.artifacts / "status.json").read_text())["jobs"]
+    jsonschema.validate(job["failure"], FAILURE)
+    assert job["failure"]["error"] == job["ranks"][1]["last"] == "ValueError: no data"
 
 
 def test_a_status_of_one_job_shows_it_in_detail(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def job(*ranks: dict[str, Any], **more: Any) -> dict[str, Any]:
         "since": "2026-01-02T03:04:05Z",
         "restarts": 0,
         "planned": {},
+        "failure": None,
         "ranks": list(ranks),
         **more,
     }
@@ -107,7 +108,16 @@ def test_trouble_is_said_in_words() -> None:
     failed = rank(1, state="failed", exit_code=1, error="task: non-zero exit (1)", last="ValueError: no")
     lines = shown([job(rank(0), failed, state="failed", restarts=3)], 80)
     assert lines[0].startswith("simple-training: failed, 3 restarts")
-    assert lines[-2:] == ["node1: task: non-zero exit (1)", "node1: ValueError: no"]
+    assert lines[-4:] == [
+        "node1: task: non-zero exit (1)",
+        "node1: ValueError: no",
+        "Whole log: 'ddp collect simple-training'.",
+        "Start again: 'ddp up simple-training' with the settings (-e) of its run.",
+    ]
+    first = {"rank": 1, "host": "host2", "time": "2026-01-02T03:04:05Z", "error": "ValueError: no"}
+    lines = shown([job(rank(0), failed, state="failed", failure=first)], 80)
+    assert lines[4] == "Failed first: rank 1 on host2: ValueError: no"
+    assert "node1: ValueError: no" not in lines
 
 
 def test_a_script_that_says_no_numbers_is_shown_by_its_last_line() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.filter.swarm_jobs import (
+    failed_next,
     job_detail,
     job_hosts,
     job_mounts,
@@ -211,10 +212,39 @@ def test_what_a_person_reads_of_a_job() -> None:
     assert job_report([]) == ["No job is in the swarm."]
 
 
+FAILURE = {"rank": 1, "host": "host2", "time": "2026-01-02T03:05:00.1Z", "error": "ValueError: \x1b[2Jno data"}
+
+
+def test_of_a_failed_job_who_was_first_and_what_to_type() -> None:
+    job = {**SEEN, "failure": FAILURE}
+    assert job_report([job])[1] == "  failed first: rank 1 on host2: ValueError: no data"
+    assert "failed first" not in str(job_report([{**SEEN, "failure": None}]))
+    assert job_status([job], "")["jobs"][0]["failure"] == {**FAILURE, "error": "ValueError: no data"}
+    assert job_status([SEEN], "")["jobs"][0]["failure"] is None
+    told = failed_next([job, {**job, "name": "other", "state": "running"}], "/project", ["/project/hosts.yml"])
+    assert [line.split(":")[0] for line in told] == [
+        "Whole log of job",
+        "Start job again with the settings (-e) of its run",
+    ]
+    assert "playbooks/collect.yml" in told[0]
+    assert "site.yml" in told[1]
+    assert all("-e training_stack=job" in line for line in told)
+
+
 def test_what_a_program_reads_of_a_job() -> None:
     told = job_status([SEEN], "2026-01-02T03:06:00Z")
     assert (told["schema"], told["at"]) == (1, "2026-01-02T03:06:00Z")
-    assert sorted(told["jobs"][0]) == ["name", "planned", "progress", "ranks", "restarts", "since", "slow", "state"]
+    assert sorted(told["jobs"][0]) == [
+        "failure",
+        "name",
+        "planned",
+        "progress",
+        "ranks",
+        "restarts",
+        "since",
+        "slow",
+        "state",
+    ]
     assert sorted(told["jobs"][0]["ranks"][0]) == [
         "error", "exit_code", "host", "last", "lines", "rank", "restarts", "since", "state", "usage",
     ]  # fmt: skip

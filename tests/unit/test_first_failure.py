@@ -28,6 +28,7 @@ def test_the_cause_comes_before_its_consequence(plugin: ModuleType) -> None:
     found = plugin.first_failure(seen(log("a", "05.5", "Connection closed by peer"), log("b", "05.123456789", CAUSE)))
     assert (found["rank"], found["host"]) == (1, "host2")
     assert found["log"][:3] == ["epoch 0", "Traceback (most recent call last):", CAUSE]
+    assert found["says"] == CAUSE
 
 
 def clocks(**ahead: float) -> dict[str, Any]:
@@ -178,3 +179,16 @@ def test_a_container_speaks_for_no_other(plugin: ModuleType, end: str) -> None:
     (found,) = [plugin.first_failure(seen(forged))]
     assert found["time"] == "2026-03-01T10:00:07.000000000"
     assert len(found["log"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        (["[default0]:[rank3]: Traceback (most recent call last):", "[default0]:[rank3]: KeyError: 'x'"], "KeyError: 'x'"),
+        (["Traceback (most recent call last):", "KeyError: 1", "During handling of the above, another", "OSError"], "KeyError: 1"),
+        (["E0301 failed (exitcode: -9) local_rank: 0", "x.errors.ChildFailedError:", "===="], "E0301 failed (exitcode: -9) local_rank: 0"),
+        (["  Fatal Python error: Segmentation fault"], "Fatal Python error: Segmentation fault"),
+    ],
+)  # fmt: skip
+def test_a_failure_says_what_it_was(plugin: ModuleType, texts: list[str], says: str) -> None:
+    assert plugin.first_failure(seen(lines_at("a", 5, *texts)))["says"] == says

@@ -91,6 +91,61 @@ def test_of_a_progress_bar_the_last_state_is_what_a_rank_wrote_last(swarm, call)
     assert job["progress"] == "loss 1"
 
 
+def torchrun(second, *says):
+    """What a rank that fails writes: its error, and torchrun's banner."""
+    texts = ["[rank0]: Traceback (most recent call last):", *says, "failed (exitcode: 1) local_rank: 0", "=" * 60]
+    return [f"!2025-01-01T00:00:{second:02d}.{number}Z {text}" for number, text in enumerate(texts)]
+
+
+def test_of_a_job_that_failed_who_was_first_and_of_what(swarm, call):
+    once = {"deploy": {"restart_policy": {"condition": "none"}}}
+    compose = definition()
+    for service in compose["services"].values():
+        service["deploy"].update(once["deploy"])
+    swarm.outcomes = {f"demo_node{rank}": ("failed", 1, "task: non-zero exit (1)") for rank in range(2)}
+    call(compose=[compose])
+    swarm.log("demo_node0.1", *torchrun(5, "[rank0]: RuntimeError: Connection closed by peer"))
+    swarm.log("demo_node1.1", *torchrun(4, '  File "/app/train.py"', "ValueError: the data are not here"))
+    (job,) = jobs(swarm, lines=True, most=3)
+    assert job["failure"] == {
+        "rank": 1,
+        "host": "host1",
+        "time": "2025-01-01T00:00:04.000Z",
+        "error": "ValueError: the data are not here",
+    }
+    # Of each rank its own, in place of the banner.
+    assert [rank["last"] for rank in job["ranks"]] == [
+        "RuntimeError: Connection closed by peer",
+        "ValueError: the data are not here",
+    ]
+    assert len(job["ranks"][0]["lines"]) == 3
+    assert jobs(swarm)[0]["failure"] is None, "nobody asked for lines"
+    swarm.log("demo_node0.1", "2025-01-01T00:00:01Z begin")
+    swarm.log("demo_node1.1")
+    (job,) = jobs(swarm, lines=True)
+    assert (job["failure"], job["ranks"][0]["last"]) == (None, "begin")
+
+
+def test_of_incidents_the_last_one_counts(swarm, call):
+    """Rank 1 failed twice, rank 0 in the first incident and before it."""
+    compose = definition()
+    for service in compose["services"].values():
+        service["deploy"].update({"restart_policy": {"condition": "on-failure", "max_attempts": 1}})
+    swarm.outcomes = {f"demo_node{rank}": ("failed", 1, "task: non-zero exit (1)") for rank in range(2)}
+    call(compose=[compose])
+    swarm.swarm.settle(120)
+    tasks = {rank: swarm.swarm.tasks_of(f"demo_node{rank}") for rank in range(2)}
+    assert [len(found) for found in tasks.values()] == [2, 2]
+    newest = {rank: max(found, key=lambda task: task["CreatedAt"])["ID"] for rank, found in tasks.items()}
+    oldest = {rank: min(found, key=lambda task: task["CreatedAt"])["ID"] for rank, found in tasks.items()}
+    swarm.log(oldest[0], *torchrun(1, "MemoryError"))
+    swarm.log(oldest[1], *torchrun(2, "EOFError"))
+    swarm.log(newest[1], *torchrun(9, "ValueError: x"))
+    swarm.log(newest[0], *torchrun(11, "OSError: y"))
+    (job,) = jobs(swarm, lines=True)
+    assert (job["failure"]["rank"], job["failure"]["error"]) == (1, "ValueError: x")
+
+
 def test_the_history_of_a_rank_has_times_and_each_state_of_a_bar(swarm, call):
     call(compose=[definition()], wait_for="running")
     swarm.log("demo_node0.1", "2025-01-01T00:00:01Z begin", "2025-01-01T00:00:02Z  ", "!2025-01-01T00:00:03Z a\rb\r")
