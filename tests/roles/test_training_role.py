@@ -123,6 +123,7 @@ def test_a_failed_run_is_collected(tmp_path: Path) -> None:
     assert run.returncode == 2
     assert host.collected()["snapshot.pt"] == HONEST["snapshot.pt"]
     assert f"Logs of host1: {host.artifacts}\n" in run.stdout, run.stdout
+    assert re.search(r"Report: .*ansible-playbook \S*playbooks/report.yml ", run.stdout), run.stdout
     # A wait that has run out leaves the job alone.
     run = host.play("failure", 1, _training_deployed={**failed, "timed_out": True}, **asked)
     assert "Logs of" not in run.stdout
