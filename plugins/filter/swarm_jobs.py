@@ -90,6 +90,16 @@ def failure_words(job: dict[str, Any]) -> str:
     return f"rank {first['rank']} on {first['host']}: {first['error']}" if first else ""
 
 
+def had_failed(jobs: list[dict[str, Any]], stack: str, then: str) -> str:
+    """What is said of a job that failed before. `then` is what it does now: "goes on", "over", or nothing."""
+    failed = next((failure_words(job) for job in jobs if job["name"] == stack), "")
+    what = {
+        "goes on": "; it starts again, from its snapshot if it has one",
+        "over": "; it starts over (training_fresh)",
+    }
+    return str(printable_all(f"{stack} had failed{': ' + failed if failed else ''}{what.get(then, '')}."))
+
+
 def failed_next(jobs: list[dict[str, Any]], project: str, inventories: list[str]) -> list[str]:
     """What to type of each job that failed."""
     lines = []
@@ -340,6 +350,7 @@ class FilterModule:
         return {
             "busy_jobs": busy_jobs,
             "failed_next": failed_next,
+            "had_failed": had_failed,
             "job_detail": job_detail,
             "job_hosts": job_hosts,
             "job_mounts": job_mounts,

@@ -76,8 +76,9 @@ def test_ranks_that_move_are_ended_in_order_and_go_on(tmp_path: Path) -> None:
     assert hosts.asked("node update") < hosts.asked("constraint-rm", "active_node0") < NEVER
 
 
-def test_a_status_of_a_failed_job_says_who_was_first_and_what_to_type(tmp_path: Path) -> None:
-    hosts = TwoHosts(tmp_path, bad="failed")
+def failed(directory: Path) -> TwoHosts:
+    """The job bad, whose rank 1 failed of an error, with torchrun's banner below it."""
+    hosts = TwoHosts(directory, bad="failed")
     texts = [
         "Traceback (most recent call last):",
         "ValueError: no data",
@@ -86,6 +87,11 @@ def test_a_status_of_a_failed_job_says_who_was_first_and_what_to_type(tmp_path: 
     ]
     hosts.cluster.log("bad_node1.1", *(f"!2026-01-01T00:00:0{number}Z {text}" for number, text in enumerate(texts)))
     executable.install(hosts.cluster, hosts.directory / "swarm")
+    return hosts
+
+
+def test_a_status_of_a_failed_job_says_who_was_first_and_what_to_type(tmp_path: Path) -> None:
+    hosts = failed(tmp_path)
     done = hosts.play("status.yml")
     said = flat(done.stdout)
     assert "bad: failed" in said, done.stdout
@@ -97,6 +103,14 @@ def test_a_status_of_a_failed_job_says_who_was_first_and_what_to_type(tmp_path: 
     (job,) = json.loads((hosts.artifacts / "status.json").read_text())["jobs"]
     jsonschema.validate(job["failure"], FAILURE)
     assert job["failure"]["error"] == job["ranks"][1]["last"] == "ValueError: no data"
+
+
+def test_a_start_says_that_the_job_had_failed(tmp_path: Path) -> None:
+    hosts = failed(tmp_path)
+    tell = {"ansible.builtin.include_role": {"name": "training", "tasks_from": "earlier"}}
+    (tmp_path / "earlier.yml").write_text(json.dumps([{"hosts": "swarm", "gather_facts": False, "tasks": [tell]}]))
+    said = flat(hosts.play(str(tmp_path / "earlier.yml"), training_stack="bad", training_pending=True).stdout)
+    assert "bad had failed: rank 1 on host1: ValueError: no data; it starts again, from its snapshot" in said, said
 
 
 def test_a_status_of_one_job_shows_it_in_detail(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from ansible_collections.ddp.swarm.plugins.filter.swarm_jobs import (
     failed_next,
+    had_failed,
     job_detail,
     job_hosts,
     job_mounts,
@@ -229,6 +230,17 @@ def test_of_a_failed_job_who_was_first_and_what_to_type() -> None:
     assert "playbooks/collect.yml" in told[0]
     assert "site.yml" in told[1]
     assert all("-e training_stack=job" in line for line in told)
+
+
+def test_a_start_says_how_the_job_had_failed() -> None:
+    job = {**SEEN, "failure": FAILURE}
+    assert had_failed([job], "job", "goes on") == (
+        "job had failed: rank 1 on host2: ValueError: no data; it starts again, from its snapshot if it has one."
+    )
+    assert had_failed([job], "job", "over").endswith("no data; it starts over (training_fresh).")
+    assert had_failed([job], "job", "").endswith("no data.")
+    assert had_failed([SEEN], "job", "over") == "job had failed; it starts over (training_fresh)."
+    assert had_failed([], "job", "") == "job had failed."
 
 
 def test_what_a_program_reads_of_a_job() -> None:
