@@ -90,6 +90,7 @@ class Memory:
             {
                 **{key: job[key] for key in ("name", "state", "since", "restarts", "planned")},
                 "slow": job.get("slow", ""),
+                "ended": job.get("ended", ""),
                 "failure": job.get("failure"),
                 "ranks": [self.rank(job, rank, now) for rank in job["ranks"]],
             }

@@ -172,7 +172,8 @@ def head(job: dict[str, Any]) -> Text:
     line.append(f": {job['state']}", style=STYLES.get(job["state"], "yellow"))
     if job["restarts"]:
         line.append(f", {job['restarts']} restart{'s' if job['restarts'] > 1 else ''}")
-    line.append(f", since {job['since'][:16].replace('T', ' ')} UTC" if job["since"] else "")
+    word, when = ("ended", job["ended"]) if job.get("ended") else ("since", job["since"])
+    line.append(f", {word} {when[:16].replace('T', ' ')} UTC" if when else "")
     return line
 
 

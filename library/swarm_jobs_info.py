@@ -55,7 +55,8 @@ RETURN = r"""
 jobs:
   description:
     - The jobs by their names. C(state) is running, starting, stopped, complete or failed, C(busy) whether any task has a container, C(since)
-      when the job was deployed, C(restarts) how many tasks were started beyond the first of each rank, as far as swarm remembers, C(mounts)
+      when the job was deployed, C(ended) when the last of its ranks ended, empty while one runs, C(restarts) how often that rank was started
+      again that was most often, as far as swarm remembers, C(mounts)
       what rank 0 has of volumes and directories, C(progress) the last line of rank 0 that tells of it, and C(planned) how many C(epochs) or
       C(steps) the command of rank 0 asks for, where it has an option such as --epochs or --max_steps. C(image) is that of rank 0, and
       C(launched) whether this project's launcher starts it. C(services) are the IDs of its services. With O(lines), C(failure) is which rank
@@ -71,6 +72,7 @@ jobs:
       state: running
       busy: true
       since: "2025-01-01T10:00:00.1Z"
+      ended: ""
       restarts: 0
       progress: ""
       failure: null

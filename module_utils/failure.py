@@ -5,7 +5,7 @@ Standard library only, Python 3.9 or newer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from itertools import compress
 from typing import Any
@@ -38,6 +38,11 @@ def failure_of(
             says = next(filter(None, map(error_of, later)), later[0].strip())
             return {"rank": rank, "host": host, "process": process, "time": time_key(stamp), "log": log, "says": says}
     return None
+
+
+def restarts(attempts: Iterable[int]) -> int:
+    """How often a job was started again, of the number of attempts of each rank: one dead rank takes all others with it."""
+    return max((number - 1 for number in attempts if number), default=0)
 
 
 def clock_of(clocks: Mapping[str, Any], host: str) -> tuple[float, float]:

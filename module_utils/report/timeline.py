@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .. import failure
 from .failures import Container
 from .metrics import Record
 
@@ -105,7 +106,7 @@ def outcome(lives: dict[int, list[Attempt]]) -> str:
 
 def restarts(lives: dict[int, list[Attempt]]) -> int:
     """How often the ranks were started again, of the rank that was most often."""
-    return max((len(life) - 1 for life in lives.values() if life), default=0)
+    return failure.restarts(map(len, lives.values()))
 
 
 def bars(lives: dict[int, list[Attempt]]) -> dict[str, Any]:

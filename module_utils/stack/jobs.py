@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, parse_json_lines
-from ..failure import FAILURE_LINES, failure_of, first_of
-from ..logs import matching, settled, states
+from ..failure import FAILURE_LINES, failure_of, first_of, restarts
+from ..logs import FIRST_STEP, matching, settled, states, time_key
 from ..names import CHECK, HOST, LAUNCHED, NAMESPACE, RANK, is_name, rank_of, service_of
 from ..swarm.node import inspect_nodes
 from .explain import timed_log
@@ -89,12 +89,15 @@ def describe_job(live: Live, hosts: Hosts) -> dict[str, Any]:
     lead = live.services.get(service_of(live.stack, 0)) or {}
     container = container_of(lead)
     words = words_of(container)
+    state_of_job, busy = job_state(list(states.values()), ranks), bool(tasks_on_nodes(live))
+    over = state_of_job in ("failed", "complete", "stopped") and not busy
     return {
         "name": live.stack,
-        "state": job_state(list(states.values()), ranks),
-        "busy": bool(tasks_on_nodes(live)),
+        "state": state_of_job,
+        "busy": busy,
         "since": str(lead.get("CreatedAt", "")),
-        "restarts": sum(rank["restarts"] for rank in ranks),
+        "ended": max((str(rank["since"]) for rank in ranks), key=time_key, default="") if over else "",
+        "restarts": restarts(rank["restarts"] + 1 for rank in ranks),
         "planned": planned(words),
         "image": str(container.get("Image") or ""),
         "launched": words[: len(LAUNCHED)] == LAUNCHED,
@@ -189,7 +192,8 @@ def read_jobs(
         for rank in job["ranks"] if lines or most else []:
             rows = timed_log(docker, rank["task"], max(LOG_LINES, most)) if rank["task"] else []
             said = [text for _stamp, text in rows[-LOG_LINES:]]
-            rank["last"] = last_line(list(settled(said)))
+            # Where a script says nothing more, the launcher's word on its first step would stand there for ever.
+            rank["last"] = last_line([line for line in settled(said) if not re.search(FIRST_STEP, line)])
             rank["lines"] = history(rows, most)
             if pattern and rank["rank"] == 0:
                 progress = last_line([state for line in said for state in matching(re.compile(pattern), line)])

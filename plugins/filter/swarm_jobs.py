@@ -78,9 +78,11 @@ def job_report(jobs: list[dict[str, Any]], used: dict[str, Any] | None = None) -
 def _job_lines(job: dict[str, Any], used: dict[str, Any] | None) -> list[str]:
     """How the job stands, and below it how far it is and what is slow."""
     restarts = f", {job['restarts']} restarts" if job["restarts"] else ""
-    first = f"{job['name']}: {job['state']}, since {_minute(job['since'])}{restarts}"
+    when = f"ended {_minute(job['ended'])}" if job.get("ended") else f"since {_minute(job['since'])}"
+    first = f"{job['name']}: {job['state']}, {when}{restarts}"
     failed = failure_words(job)
-    below = (f"failed first: {failed}" if failed else "", job["progress"], job_slow(job, used))
+    progress = f"progress: {job['progress']}" if job["progress"] else ""
+    below = (f"failed first: {failed}" if failed else "", progress, job_slow(job, used))
     return [first, *(f"  {text}" for text in below if text)]
 
 
@@ -138,7 +140,10 @@ def job_detail(jobs: list[dict[str, Any]], name: str, used: dict[str, Any] | Non
     told += [f"  world size: {sum(processes)} ({each})"] if processes and all(processes) else []
     told += below
     for rank in job["ranks"]:
-        told += [_rank_line(rank), *(f"    {line['time']} {line['text']}" for line in rank["lines"][-DETAIL_LINES:])]
+        told += [
+            _rank_line(rank),
+            *(f"    {line['time'][:19]}Z {line['text']}" for line in rank["lines"][-DETAIL_LINES:]),
+        ]
     return [str(printable_all(line)) for line in told]
 
 
@@ -159,6 +164,7 @@ def job_status(
         {
             **{key: job[key] for key in ("name", "state", "since", "restarts", "progress")},
             "planned": job.get("planned") or {},
+            "ended": job.get("ended") or "",
             "failure": job.get("failure"),
             "slow": job_slow(job, used),
             "ranks": [
@@ -186,7 +192,12 @@ def node_records(lines: list[str]) -> list[dict[str, str]]:
 
 def node_report(lines: list[str]) -> list[str]:
     """What a person reads of them: a line for each."""
-    return ["  ".join([*list(node.values())[:-1], f"engine {node['engine']}"]) for node in node_records(lines)]
+    rows = [
+        [node["name"], node["state"], node["availability"], node["manager"] or "Worker", f"engine {node['engine']}"]
+        for node in node_records(lines)
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
 def job_slow(job: dict[str, Any], used: dict[str, Any] | None) -> str:

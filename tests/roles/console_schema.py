@@ -30,6 +30,7 @@ JOB = exactly(
         "name": WORD,
         "state": {"enum": ["running", "starting", "stopped", "complete", "failed"]},
         "since": WORD,
+        "ended": WORD,
         "restarts": COUNT,
         "slow": WORD,
         "failure": {"anyOf": [{"type": "null"}, FAILURE]},

@@ -67,7 +67,7 @@ def test_a_person_reads_them(site: Site) -> None:
     done = site.ddp("status")
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("other: complete, since ")
+    assert lines[0].startswith("other: complete, ended ")
     assert any(line.startswith("simple-training: failed") for line in lines)
     assert "node0: task: non-zero exit (1)" in lines
     assert "Failed first: rank 0 on host1: ValueError: no data" in lines

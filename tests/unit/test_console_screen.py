@@ -28,6 +28,7 @@ def job(*ranks: dict[str, Any], **more: Any) -> dict[str, Any]:
         "since": "2026-01-02T03:04:05Z",
         "restarts": 0,
         "planned": {},
+        "ended": "",
         "failure": None,
         "ranks": list(ranks),
         **more,
@@ -115,7 +116,8 @@ def test_trouble_is_said_in_words() -> None:
         "Start again: 'ddp up simple-training' with the settings (-e) of its run.",
     ]
     first = {"rank": 1, "host": "host2", "time": "2026-01-02T03:04:05Z", "error": "ValueError: no"}
-    lines = shown([job(rank(0), failed, state="failed", failure=first)], 80)
+    lines = shown([job(rank(0), failed, state="failed", failure=first, ended="2026-01-02T03:09:05Z")], 80)
+    assert lines[0] == "simple-training: failed, ended 2026-01-02 03:09 UTC"
     assert lines[4] == "Failed first: rank 1 on host2: ValueError: no"
     assert "node1: ValueError: no" not in lines
 

@@ -204,13 +204,17 @@ def test_what_a_person_reads_of_a_job() -> None:
     lines = job_report([SEEN])
     assert lines[:3] == [
         "job: failed, since 2026-01-02 03:04 UTC, 2 restarts",
-        "  step 7 | loss 0.5",
+        "  progress: step 7 | loss 0.5",
         "  node0 on host1: failed (exit 1) since 2026-01-02 03:05 UTC: task: non-zero exit (1)",
     ]
     assert "100%" in lines[3]
     assert "\x1b" not in lines[3]
     assert lines[4] == "  node1: pending since an unknown time"
     assert job_report([]) == ["No job is in the swarm."]
+    assert (
+        job_report([{**SEEN, "ended": "2026-01-02T03:09:05.6Z"}])[0]
+        == "job: failed, ended 2026-01-02 03:09 UTC, 2 restarts"
+    )
 
 
 FAILURE = {"rank": 1, "host": "host2", "time": "2026-01-02T03:05:00.1Z", "error": "ValueError: \x1b[2Jno data"}
@@ -247,6 +251,7 @@ def test_what_a_program_reads_of_a_job() -> None:
     told = job_status([SEEN], "2026-01-02T03:06:00Z")
     assert (told["schema"], told["at"]) == (1, "2026-01-02T03:06:00Z")
     assert sorted(told["jobs"][0]) == [
+        "ended",
         "failure",
         "name",
         "planned",
@@ -265,7 +270,10 @@ def test_what_a_program_reads_of_a_job() -> None:
         {"Hostname": "a  b\x1b[2J", "Status": "Down", "Availability": "Drain", "ManagerStatus": "", "EngineVersion": "20.10.24"},
     ]  # fmt: skip
     lines = [*map(json.dumps, rows), "\x1b[2J nonsense", "[]"]
-    assert node_report(lines) == ["host1  Ready  Active  Leader  engine 26.1.5", "a  b  Down  Drain    engine 20.10.24"]
+    assert node_report(lines) == [
+        "host1  Ready  Active  Leader  engine 26.1.5",
+        "a  b   Down   Drain   Worker  engine 20.10.24",
+    ]
     assert job_status([], "", None, lines)["nodes"] == [
         {"name": "host1", "state": "Ready", "availability": "Active", "manager": "Leader", "engine": "26.1.5"},
         {"name": "a  b", "state": "Down", "availability": "Drain", "manager": "", "engine": "20.10.24"},
@@ -317,7 +325,7 @@ def test_a_host_that_tells_nothing_leaves_it_unknown(said: Any) -> None:
 
 
 def test_one_job_in_detail() -> None:
-    lines = [{"time": "2026-01-02T03:04:59Z", "text": f"step {step}\x1b[2J"} for step in range(9)]
+    lines = [{"time": "2026-01-02T03:04:59.123456789Z", "text": f"step {step}\x1b[2J"} for step in range(9)]
     first, second = SEEN["ranks"]
     ranks = [{**first, "processes": 2, "lines": lines}, {**second, "processes": 2, "lines": []}]
     mounts = [{"type": "volume", "source": "job_snapshots", "target": "/snapshots"}]
@@ -327,7 +335,7 @@ def test_one_job_in_detail() -> None:
         "  image: trainer:1",
         "  mounts: volume job_snapshots on /snapshots",
         "  world size: 4 (node0 2, node1 2)",
-        "  step 7 | loss 0.5",
+        "  progress: step 7 | loss 0.5",
     ]
     assert told[6].startswith("    2026-01-02T03:04:59Z step 4")
     assert len(told) == 12

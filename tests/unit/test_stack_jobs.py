@@ -20,6 +20,7 @@ def test_a_job_that_runs(swarm, call):
     call(compose=[definition()], wait_for="running")
     (job,) = jobs(swarm)
     assert (job["name"], job["state"], job["busy"], job["restarts"]) == ("demo", "running", True, 0)
+    assert job["ended"] == ""
     assert [(rank["rank"], rank["host"], rank["state"]) for rank in job["ranks"]] == [
         (0, "host1", "running"),
         (1, "host1", "running"),
@@ -89,6 +90,9 @@ def test_of_a_progress_bar_the_last_state_is_what_a_rank_wrote_last(swarm, call)
     (job,) = jobs(swarm, lines=True, pattern="^loss")
     assert [rank["last"] for rank in job["ranks"]] == [" 50%| loading", "end"]
     assert job["progress"] == "loss 1"
+    first = "[launcher] rank 1 has made its first step (all_reduce has ended)"
+    swarm.log("demo_node1.1", "2025-01-01T00:00:01Z begin", f"2025-01-01T00:00:02Z {first}")
+    assert jobs(swarm, lines=True)[0]["ranks"][1]["last"] == "begin"
 
 
 def torchrun(second, *says):
@@ -119,6 +123,7 @@ def test_of_a_job_that_failed_who_was_first_and_of_what(swarm, call):
         "ValueError: the data are not here",
     ]
     assert len(job["ranks"][0]["lines"]) == 3
+    assert job["ended"] == max(rank["since"] for rank in job["ranks"])
     assert jobs(swarm)[0]["failure"] is None, "nobody asked for lines"
     swarm.log("demo_node0.1", "2025-01-01T00:00:01Z begin")
     swarm.log("demo_node1.1")
@@ -144,6 +149,8 @@ def test_of_incidents_the_last_one_counts(swarm, call):
     swarm.log(newest[0], *torchrun(11, "OSError: y"))
     (job,) = jobs(swarm, lines=True)
     assert (job["failure"]["rank"], job["failure"]["error"]) == (1, "ValueError: x")
+    # All ranks are started again together: that is one.
+    assert (job["restarts"], [rank["restarts"] for rank in job["ranks"]]) == (1, [1, 1])
 
 
 def test_the_history_of_a_rank_has_times_and_each_state_of_a_bar(swarm, call):
