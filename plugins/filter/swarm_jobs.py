@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from errno import ENOENT
 from typing import Any
 
 from ansible.parsing.dataloader import DataLoader
@@ -145,6 +146,14 @@ def job_detail(jobs: list[dict[str, Any]], name: str, used: dict[str, Any] | Non
             *(f"    {line['time'][:19]}Z {line['text']}" for line in rank["lines"][-DETAIL_LINES:]),
         ]
     return [str(printable_all(line)) for line in told]
+
+
+def no_swarm(answer: dict[str, Any], host: str) -> str:
+    """Why `docker node ls` told of no node, and what to do. Where there is no such program, its exit code is that of the system's error."""
+    said = str(answer.get("stderr") or answer.get("msg") or "")
+    if answer.get("rc") == ENOENT and not answer.get("stderr"):
+        return f"No Docker is installed on {host}, so there is no swarm and no job: site.yml ('ddp up') installs it and starts one."
+    return str(printable_all(f"{host} leads no swarm: run site.yml ('ddp up'). Its engine says: {said}"))
 
 
 def typed(name: str) -> bool:
@@ -373,6 +382,7 @@ class FilterModule:
             "jobs_on": jobs_on,
             "lost_snapshot": lost_snapshot,
             "missing_jobs": missing_jobs,
+            "no_swarm": no_swarm,
             "node_report": node_report,
             "running_jobs": running_jobs,
             "stranger_refusals": stranger_refusals,

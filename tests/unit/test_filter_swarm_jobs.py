@@ -16,6 +16,7 @@ from ansible_collections.ddp.swarm.plugins.filter.swarm_jobs import (
     jobs_at_stake,
     lost_snapshot,
     missing_jobs,
+    no_swarm,
     node_report,
     running_jobs,
     stranger_refusals,
@@ -322,6 +323,16 @@ def test_a_slow_rank_is_told_of() -> None:
 @pytest.mark.parametrize("said", [None, "no", {}, {"skipped": True}, {"ranks": []}, {"ranks": {"job_node0": 1}}])
 def test_a_host_that_tells_nothing_leaves_it_unknown(said: Any) -> None:
     assert job_status([SEEN], "", {"host1": said})["jobs"][0]["ranks"][0]["usage"] is None
+
+
+def test_a_host_without_docker_and_one_without_a_swarm() -> None:
+    none = {"rc": 2, "stderr": "", "msg": "Error executing command."}
+    assert no_swarm(none, "host1").startswith(
+        "No Docker is installed on host1, so there is no swarm and no job: site.yml"
+    )
+    other = no_swarm({"rc": 1, "stderr": "This node is not a swarm manager.", "msg": "non-zero return code"}, "host1")
+    assert other == "host1 leads no swarm: run site.yml ('ddp up'). Its engine says: This node is not a swarm manager."
+    assert no_swarm({"msg": "no answer"}, "host1").endswith("says: no answer")
 
 
 def test_one_job_in_detail() -> None:
