@@ -201,6 +201,15 @@ def words(pace: Pace) -> str:
     return f"{them} {is_are} slow: {when} the others waited for {whom} {share:.0%} of the time{where}."
 
 
+def moves(pace: Pace | None, name: str) -> str:
+    """What is said first of a job that moves; empty where only its metrics tell of it, which may be of long ago."""
+    if not pace or pace.epoch is not None:
+        return ""
+    well = "" if pace.slow else ", and no rank is slow"
+    then = "" if pace.slow else " At this moment:"
+    return f"{name} moves: {pace.collectives} collectives in the last {pace.seconds:.0f} s{well}.{then}"
+
+
 def slowest(given: list[dict[str, Any]]) -> tuple[Verdict | None, Pace | None]:
     """The sentence about the rank that the others wait for, again and again."""
     pace = pace_of(given)

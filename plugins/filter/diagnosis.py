@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..module_utils.diagnose.pace import slowest
+from ..module_utils.diagnose.pace import moves, slowest
 from ..module_utils.diagnose.reasons import host_words
 from ..module_utils.diagnose.verdict import Verdict, fields, items, judge, several
 from ..module_utils.text import printable
@@ -32,7 +32,10 @@ def diagnosis(job: Mapping[str, Any], answers: Mapping[str, Any], at: str) -> di
             told = {"why": why}
         given.append({"rank": number, "host": host, **{name: told[name] for name in ("record", "why") if name in told}})
     slow, pace = slowest(given)
-    shown = (ended(job) or slow or judge(given)).shown()
+    over = ended(job)
+    shown = (over or slow or judge(given)).shown()
+    if not over:
+        shown["sentence"] = f"{moves(pace, str(job['name']))} {shown['sentence']}".lstrip()
     loads = {str(rank["host"]): load_of(answers.get(str(rank["host"])), given) for rank in job["ranks"] if rank["host"]}
     if slow and shown["kind"] == slow.kind:
         hosts = list(dict.fromkeys(shown["hosts"]))

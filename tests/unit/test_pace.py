@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+from ansible_collections.ddp.swarm.plugins.filter.diagnosis import diagnosis
 from ansible_collections.ddp.swarm.plugins.module_utils.diagnose.pace import Pace, pace_of, slowest
 from ansible_collections.ddp.swarm.plugins.module_utils.diagnose.verdict import judge
 
@@ -70,6 +71,24 @@ def test_the_rank_that_the_others_wait_for() -> None:
         "waited_for": {"0": 0.0, "1": pytest.approx(0.75, abs=0.02)},
         "slow": [1],
     }
+
+
+def asked(given: list[dict[str, Any]]) -> str:
+    ranks = [{"rank": number, "host": one["host"], "state": "running"} for number, one in enumerate(given)]
+    answers = {one["host"]: {"ranks": [{"rank": number, "record": one["record"]}]} for number, one in enumerate(given)}
+    told = diagnosis(
+        {"name": "mine", "state": "running", "busy": True, "ranks": ranks}, answers, "2026-01-02T03:04:05Z"
+    )
+    return str(told["sentence"])
+
+
+def test_of_a_job_that_moves_it_is_said_first() -> None:
+    said = asked(job([0.1] * STEPS, [0.101] * STEPS))
+    assert said.startswith("mine moves: 40 collectives in the last 4 s, and no rank is slow. At this moment: "), said
+    said = asked(job([0.05] * STEPS, [0.2] * STEPS))
+    assert said.startswith("mine moves: 40 collectives in the last 8 s. rank 1 on host2 is slow: "), said
+    assert not asked(job([0.1] * STEPS, [0.101] * STEPS, after=3600)).startswith("mine moves")
+    assert not asked(job([0.1] * STEPS, [0.101] * STEPS, clock=False)).startswith("mine moves")
 
 
 @pytest.mark.parametrize("ahead", [(0.0, 7.5), (0.0, -0.3)])
