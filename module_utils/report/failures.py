@@ -167,6 +167,13 @@ class Incident:
     silent: list[int]
     # Those whose hosts were asked about the moment: the first, or the silent ones.
     witnesses: list[Container]
+    # How often it happened, one after the other.
+    times: int = 1
+
+    @property
+    def likeness(self) -> list[tuple[int, int | None, str]]:
+        """What is the same when it happens again."""
+        return [(one.rank, one.exit_code, one.says) for one in self.failures]
 
     @property
     def compared(self) -> bool:
@@ -198,3 +205,13 @@ def incidents(found: list[Container], ranks: Iterable[int]) -> list[Incident]:
         witnesses = [one for one in ([first] if first else near) if one.noted]
         result.append(Incident(group, first, lost, witnesses))
     return result
+
+
+def folded(found: list[Incident]) -> list[Incident]:
+    """Of those that are alike, one after the other, the newest, and how many they are."""
+    kept: list[Incident] = []
+    for one in found:
+        if kept and kept[-1].likeness == one.likeness:
+            one.times = kept.pop().times + 1
+        kept.append(one)
+    return kept

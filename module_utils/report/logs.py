@@ -19,6 +19,8 @@ VALUE = re.compile(
 LOSS = re.compile(r"\bloss[ \t]{1,4}\(?([-+]?\d{1,18}(?:\.\d{1,24})?(?:[eE][-+]?\d{1,3})?)(?![\w.])", re.IGNORECASE)
 # "torch/api.py:1002": the place of a line in a file is no measure of anything.
 SOURCE = re.compile(r"\.(?:py|pyx|c|cc|cpp|cu|h|hpp|go|rs)$")
+# What names a process or its end, and measures nothing.
+NAMES = frozenset(["pid", "local_rank", "world_size", "exitcode"])
 SEPARATORS = re.compile(r"[|,;(){}\[\]<>\t]")
 KEY = re.compile(r"[A-Za-z_][\w./%+-]*(?: [A-Za-z_][\w./%+-]*){0,2}$")
 STAMP = re.compile(r"[\[(]?(\d{4}-\d\d-\d\d)[T _](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?(?:Z|[+-]00:?00)?")
@@ -64,7 +66,7 @@ def numbers(line: str) -> list[tuple[str, float]]:
         before = SEPARATORS.split(line[end : match.start()])[-1][-60:].strip()
         key = KEY.search(before)
         end = match.end()
-        if key and len(found) < PER_LINE and not SOURCE.search(before):
+        if key and len(found) < PER_LINE and not SOURCE.search(before) and key[0].split()[-1].lower() not in NAMES:
             found.append((key[0].strip()[:40], float(match[1])))
     loss = LOSS.search(line)
     if loss and not any("loss" in name.lower() for name, _value in found):

@@ -15,7 +15,7 @@ from ..results.tree import NEW, Tree
 from ..text import printable
 from . import logs, metrics, stack, timeline
 from .charts import Chart, draw, figure
-from .failures import Container, containers, incidents
+from .failures import Container, containers, folded, incidents
 from .logs import Log
 from .metrics import Record, Series
 from .preflight import read_preflight
@@ -157,7 +157,7 @@ def context(
         "line_rates": draw("Lines of log", logs.rates(run.logs), 200, "seconds"),
         "preflight": verdict,
         "timeline": timeline.bars(run.lives),
-        "incidents": incidents(run.containers, run.lives),
+        "incidents": folded(incidents(run.containers, run.lives)),
         "hosts": hosts,
         "logs": run.logs,
         "stack": run.stack,

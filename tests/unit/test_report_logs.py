@@ -29,7 +29,8 @@ from report_artifacts import BEGAN, attempt, failed_log, lines, put
         ("Epoch: [0][10/196]  Loss 6.59e+00 (6.95e+00)", {"loss": 6.59}),
         ("packet loss 3rd time", {}),
         ("", {}),
-        ("E0115 08:00:01.5 1 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 1)", {"exitcode": 1.0}),
+        ("E0115 08:00:01.5 1 torch/distributed/elastic/multiprocessing/api.py:1002] failed (code: 1)", {"code": 1.0}),
+        ("failed (exitcode: 1) local_rank: 0 (pid: 33), PID=3 loss: 2", {"loss": 2.0}),
     ],
 )  # fmt: skip
 def test_numbers_in_a_line(line: str, found: dict[str, float]) -> None:
@@ -60,7 +61,7 @@ def test_no_line_takes_long(line: str) -> None:
         logs.numbers(line)
         logs.stamp(line)
         failures.EXIT.match(line)
-        failures.ERROR.match(line)
+        failures.error_of(line)
     assert time.perf_counter() - began < 1
 
 
@@ -172,6 +173,22 @@ def test_a_rank_that_fails_twice_begins_a_second_incident(root: Path) -> None:
     logs_of = {name(0, n, n): failed_log(0, 10.0 + n, "ValueError: x") for n in (0, 20)}
     put(root, **logs_of, **{name(1, 1): failed_log(1, 11, LOST)})
     assert [[one.rank for one in group] for group in groups(root)] == [[0, 1], [0]]
+
+
+def test_the_same_failure_again_is_told_once_with_a_count(root: Path) -> None:
+    again = {
+        name(rank, n + rank, n): failed_log(rank, 10.0 + n + rank, f"ValueError: {rank}")
+        for n in (0, 20)
+        for rank in (0, 1)
+    }
+    put(root, **again, **{name(0, 40, 40): failed_log(0, 50, "ValueError: else")})
+    found = failures.folded(failures.incidents(read_containers(root), {0, 1}))
+    assert [(one.first.says, one.times) for one in found if one.first] == [
+        ("ValueError: 0", 2),
+        ("ValueError: else", 1),
+    ]
+    # The newest stands for them.
+    assert found[0].failures[0].begun == BEGAN + 20
 
 
 def test_ranks_that_only_lost_another_one_do_not_name_themselves(root: Path) -> None:
