@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import re
 import signal
 import threading
@@ -79,17 +80,33 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         # Of the task that runs: the hosts that are at it, and which try of how many it is.
         self.busy: list[str] = []
         self.tries = ""
+        self.watch_streams()
 
     @property
     def whole(self) -> bool:
         return bool(self._display.verbosity)
 
-    def emit(self, text: str, colour: str | None = None) -> None:
-        """`text` may be what a container wrote."""
+    def watch_streams(self) -> None:
+        """What an action plugin shows meanwhile comes from its process by Display, and past every callback: its phase comes before it."""
+        show, here = self._display.display, os.getpid()
+
+        def under_its_phase(msg: str, *args: Any, **options: Any) -> None:
+            if os.getpid() == here and not options.get("stderr"):
+                self.show_phase()
+            show(msg, *args, **options)
+
+        self._display.display = under_its_phase
+
+    def show_phase(self) -> None:
         with self.lock:
             if not self.shown and self.phase:
                 self.shown = True
                 self._display.display(printable(self.phase), color=C.COLOR_HIGHLIGHT)
+
+    def emit(self, text: str, colour: str | None = None) -> None:
+        """`text` may be what a container wrote."""
+        with self.lock:
+            self.show_phase()
             self._display.display("  " + printable(text).replace("\n", "\n  "), color=colour)
 
     # Phases
@@ -120,9 +137,10 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
     def end_phase(self) -> None:
         self.be_quiet()
         if self.phase and (self.begun or self.shown):
-            took = time.monotonic() - self.began
+            took, idle = time.monotonic() - self.began, not self.shown and not self.failed
             self.times.append((self.phase, took))
-            if not self.shown and not self.failed:
+            self.shown = True
+            if idle:
                 self._display.display(f"{printable(self.phase)}: nothing to change ({took:.0f} s)", color=C.COLOR_OK)
         self.phase = ""
 

@@ -299,6 +299,27 @@ def test_what_would_change_is_shown_with_its_difference(player: Player, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+STREAMS = """from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        Display().display("  epoch 1")
+        Display().display("  epoch 2")
+        return super().run(tmp, task_vars)
+"""
+
+
+def test_what_a_task_streams_is_under_its_own_phase(player: Player) -> None:
+    """As the actions training_follow and swarm_lease do."""
+    (player.directory / "action_plugins").mkdir()
+    (player.directory / "action_plugins/stream.py").write_text(STREAMS)
+    shown = player.run([CHANGE], [NOTHING, {"name": "Follow", "stream": {}}, CHANGE], [NOTHING])
+    assert shown.startswith(
+        "First\n  host1: Create it\nSecond\n  epoch 1\n  epoch 2\n  host1: Create it\nThird: nothing to change\n"
+    )
+
+
 def test_limit(player: Player) -> None:
     shown = player.run([CHANGE], hosts="host1,host2", options=("--limit", "host2"))
     assert ("host2: Create it" in shown, "host1" in shown) == (True, False)
