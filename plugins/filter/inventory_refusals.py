@@ -55,16 +55,11 @@ def limit_refusals(limit: str, groups: Mapping[str, list[str]]) -> list[str]:
 
 
 def unreachable_refusals(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A sentence for each of these hosts that host_info could not reach over SSH. Why is in `validate_reason`, as no secret is in that."""
-    said = []
-    for host in hosts:
-        known = hostvars[host]
-        looked = known.get("docker_host_info") or {}
-        if looked.get("unreachable"):
-            reason = known.get("validate_reason") or {}
-            # A second try that succeeds has no reason.
-            said.append(no_answer(known, host, str(reason.get("msg") or "it did not at first")))
-    return said
+    """A sentence for each of these hosts that `validate_reached` could not reach over SSH."""
+    asked = {host: hostvars[host].get("validate_reached") or {} for host in hosts}
+    return [
+        no_answer(hostvars[host], host, str(told["msg"])) for host, told in asked.items() if told.get("unreachable")
+    ]
 
 
 def unsafe_settings(project: str, injected: bool) -> list[str]:

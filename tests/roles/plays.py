@@ -13,9 +13,9 @@ HERE = {"ansible_connection": "local", "ansible_become": False, "ansible_python_
 
 
 def silence(directory: Path) -> tuple[Path, Path]:
-    """An ssh that reaches nobody, and the mark that an attempt leaves."""
+    """An ssh that reaches nobody, and the mark that attempts leave: a line of each."""
     ssh, mark = directory / "ssh", directory / "asked"
-    ssh.write_text(f"#!/bin/sh\ntouch {mark}\nexit 255\n")
+    ssh.write_text(f'#!/bin/sh\necho "$@" >>{mark}\nexit 255\n')
     ssh.chmod(0o755)
     return ssh, mark
 
