@@ -265,3 +265,17 @@ def test_a_job_that_never_ran_here_has_no_other_program(tmp_path: Path) -> None:
     given = {"training_notify": "", "training_stack": "demo", "_training_compared": {}}
     done = play(tmp_path, tasks, training_artifacts_dir=str(tmp_path / "none"), **given)
     assert "other <>" in done.stdout, done.stdout
+
+
+def test_check_mode_refuses_what_a_run_would(tmp_path: Path) -> None:
+    """Else it says what would change where nothing would."""
+    start = {"name": "training", "tasks_from": "start"}
+    way = {"refusal": "demo is training, and the image differs.", "ends": ""}
+    known = {"training_pending": True, "training_way": way, "_training_compared": {}, "_training_finished": True}
+    done = play(
+        tmp_path, [{"ansible.builtin.include_role": start}], options=("--check",), training_stack="demo", **known
+    )
+    assert done.returncode != 0, done.stdout
+    assert f"{way['refusal']} Run with --check --diff to see more." in done.stdout
+    site = (ROOT / "playbooks/validate.yml").read_text()
+    assert "when: training_way.refusal | default('') | length > 0\n" in site
