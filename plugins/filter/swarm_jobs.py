@@ -328,6 +328,15 @@ def _left_behind(compared: dict[str, Any]) -> str:
     return f"{', '.join(failed) or 'a rank'} has failed, and {', '.join(still) or 'another'} still runs"
 
 
+def _in_words(change: dict[str, Any], action: str) -> str:
+    """An update as people say it, who have asked for none. What it is of in detail, a diff shows."""
+    *most, last = change["parts"] or [""]
+    if change["verb"] != "update" or not last:
+        return action
+    parts = f"{', '.join(most)} and {last}" if most else last
+    return f"the {parts} of {change['kind']} {change['name']} {'differ' if most else 'differs'}"
+
+
 def training_way(stack: str, compared: dict[str, Any], replace: bool, fresh: bool, checks: bool) -> dict[str, str]:
     """What stands in the way of a start, or of a check: `refusal`, or `ends`, a sentence about the old tasks that are ended first.
 
@@ -342,7 +351,8 @@ def training_way(stack: str, compared: dict[str, Any], replace: bool, fresh: boo
     if runs and failed and (actions or fresh or checks):
         return {**said, "ends": f"What an earlier run of {stack} left is removed first: {_left_behind(compared)}."}
     if runs:
-        differs = ["start over (training_fresh)"] if fresh else actions
+        words = [_in_words(*one) for one in zip(changes, actions)] if len(changes) == len(actions) else actions
+        differs = ["start over (training_fresh)"] if fresh else words
         if not differs and not checks:
             return said
         if replace:

@@ -52,13 +52,24 @@ def test_a_job_in_progress_is_refused_with_the_difference_and_the_variable() -> 
     said = way(compared(UPDATE, running=True))
     assert said["ends"] == ""
     assert said["refusal"].startswith(
-        f"job is training, and what you ask for differs from what runs: {UPDATE.sentence} (the command comes of training_script, training_args and "
-        "training_command). Let it finish, or replace it: training_replace=true"
+        "job is training, and what you ask for differs from what runs: the command of service node0 differs (the command comes of "
+        "training_script, training_args and training_command). Let it finish, or replace it: training_replace=true"
     )
     assert "docker stack rm" not in said["refusal"]
     over = way(compared(running=True), fresh=True)["refusal"]
     assert "start over (training_fresh)" in over
     assert "training_replace=true" in over
+
+
+def test_a_refusal_says_what_differs_in_words() -> None:
+    image = Action("update", "service", "node0", why="image", parts=["image"])
+    two = Action("update", "service", "node1", why="command.2, image", parts=["command", "image"])
+    said = way(compared(image, two, RESTART, running=True))["refusal"]
+    assert (
+        "from what runs: the image of service node0 differs; the command and image of service node1 differ; "
+        f"{RESTART.sentence} (the command" in said
+    )
+    assert "training_replace=true" in said
 
 
 def test_only_a_command_that_differs_is_explained() -> None:
