@@ -52,6 +52,7 @@ def play(
         refuse_to_ask(settings)
     say_command(words)
     if not settings.json:
+        refuse_limit(settings, words)
         return 1 if attended(words) else 0
     done = unattended(words)
     watching.print_json(result(sys.argv[1:2], words, done), 2)
@@ -85,6 +86,15 @@ def refuse_to_ask(settings: Settings) -> None:
             f"{settings.asks} asks for a password, which this command cannot: name a file with --become-password-file, "
             "--connection-password-file or --vault-password-file."
         )
+
+
+def refuse_limit(settings: Settings, words: list[str]) -> None:
+    """Ansible's own words for one that fits no host are shown before any plugin of ours is asked."""
+    # What asks for a password would ask twice.
+    if settings.limit and not settings.asks:
+        sentence = unattended([*words, "--list-hosts"]).sentence
+        if (said := looking.explained(sentence, words)) != sentence:
+            raise Usage(said)
 
 
 def named(job: str, **more: Any) -> dict[str, Any]:

@@ -140,6 +140,11 @@ def test_a_host_that_is_not_in_the_inventory(site: Site) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "--limit hots1 names no host of the inventory."
     assert "Traceback" not in done.stderr
+    # The terminal of a playbook that somebody waits for is Ansible's own.
+    done = site.ddp("collect", "--limit", "hots1")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "--limit hots1 names no host of the inventory."
+    assert "ERROR" not in done.stdout + done.stderr
 
 
 def test_hosts_that_do_not_answer(site: Site) -> None:
