@@ -103,7 +103,11 @@ def watch(console: Console, words: list[str], names: list[str], interval: float,
         return follow(console, looker, as_json)
     except KeyboardInterrupt:
         if not as_json:
-            console.print("You have left. The jobs go on; 'ddp watch' shows them again.", highlight=False, markup=False)
+            console.print(
+                "You have left. The jobs go on; 'ddp watch' shows them again, 'ddp stop' ends one.",
+                highlight=False,
+                markup=False,
+            )
         return EXIT["running"]
     finally:
         looker.end()

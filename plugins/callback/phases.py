@@ -15,7 +15,10 @@ from ansible import constants as C
 from ansible import context
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as Default
+from ansible.template import Templar
 
+from ..filter.playbook_command import playbook_command
+from ..filter.project import beside
 from ..filter.ssh_command import connection_trouble, no_answer
 from ..module_utils.brief import brief
 from ..module_utils.text import printable
@@ -63,6 +66,7 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         super().__init__()
         self.phase, self.shown = "", False
         self.playbook: Any = None
+        self.task: Any = None
         # Whether a task of the phase has begun, and one of the run that tags have chosen.
         self.begun = self.chosen = False
         self.began = self.task_began = time.monotonic()
@@ -122,8 +126,26 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
     def has_been_interrupted(self) -> None:
         """Ansible tells no plugin of Ctrl-C. It has then given the signal back to the system (TaskQueueManager._signal_handler)."""
         if not self.ended and signal.getsignal(signal.SIGINT) is signal.SIG_DFL and not context.CLIARGS.get("check"):
-            said = "The same command goes on from what is done. A job that was started runs on: playbooks/status.yml shows it."
+            said = (
+                self.left_job()
+                or "The same command goes on from what is done. A job that was started runs on: playbooks/status.yml shows it."
+            )
             self._display.display(said, color=C.COLOR_HIGHLIGHT)
+
+    def left_job(self) -> str:
+        """What to say of the job that is followed; empty where none is."""
+        if not (self.task and self.busy and follows(self.task)):
+            return ""
+        manager = self._play.get_variable_manager()
+        host = manager._inventory.get_host(self.busy[0])
+        variables = manager.get_vars(play=self._play, host=host, task=self.task)
+        job = Templar(loader=self.playbook._loader, variables=variables).template(self.task.args["stack"])
+        project, sources = str(beside(self.playbook._basedir)), manager._inventory._sources
+        follow, end = (
+            playbook_command(f"playbooks/{name}.yml", project, sources, training_stack=str(job))
+            for name in ("follow", "stop")
+        )
+        return f"The job {job} goes on by itself.\nFollow: {follow}\nEnd: {end}"
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         if self.whole:
@@ -157,7 +179,8 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         self.task_began = time.monotonic()
         self.be_quiet()
         self.busy, self.tries, self.steps = [], "", {}
-        if task.action.rpartition(".")[2] != "training_follow":  # which shows itself how far it is
+        self.task = task
+        if not follows(task):
             seconds = float(self.get_option("heartbeat"))
             self.wait(task.get_name().strip(), seconds)
             self.look(seconds)
@@ -434,6 +457,11 @@ class CallbackModule(Default):  # type: ignore[misc,unused-ignore]
         """Whether two hosts say the same, but for their own names and what is called by a number."""
         said = {host: "\n".join(self.failed[host][2]) for host in (one, other)}
         return said[one] == said[other] or without_names(said[one], one) == without_names(said[other], other)
+
+
+def follows(task: Any) -> bool:
+    """Whether it follows a job, and shows itself how far that is."""
+    return bool(task.action.rpartition(".")[2] == "training_follow")
 
 
 def next_wait(before: float, took: float) -> float:
