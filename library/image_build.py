@@ -87,6 +87,9 @@ from ..module_utils.text import printable
 LAST_LINES = 25
 CLASSIC_STEP = re.compile(r"Step \d+/\d+ : (.*)")
 BUILDKIT_STEP = re.compile(r"#(\d+) (\[.*?\d+/\d+\] .*|exporting layers.*)")
+# Steps that only write into the image's settings, and the options of an instruction.
+SETS = re.compile(r"^(?:Step \d+/\d+ :|\[.*?\d+/\d+\]) (?:LABEL|ENV|ARG|WORKDIR)\b")
+OPTIONS = re.compile(r"\b(RUN|COPY|ADD|FROM)(?: --\S+)+(?= )")
 BUILDKIT_END = re.compile(r"#(\d+) (DONE ([\d.]+)s|CACHED|exporting layers ([\d.]+)s done)")
 
 
@@ -102,6 +105,12 @@ class BuildModule(ReportingModule):  # type: ignore[misc,unused-ignore]
 
     def shown_params(self) -> dict[str, Any]:
         return {name: value for name, value in super().shown_params().items() if name != "archive"}
+
+
+def tell_step(progress: str | None, step: str) -> None:
+    """One that takes time, without its options."""
+    if not SETS.search(step):
+        tell(progress, OPTIONS.sub(r"\1", step))
 
 
 def follow(stream: IO[str], progress: str | None = None) -> tuple[list[str], list[str]]:
@@ -120,14 +129,14 @@ def follow(stream: IO[str], progress: str | None = None) -> tuple[list[str], lis
             current, began = str(len(steps)), time.monotonic()
             if classic:
                 steps[current] = classic.group(1)
-                tell(progress, line)
+                tell_step(progress, line)
         elif line == " ---> Using cache":
             ends[current] = "cached"
         elif end:
             ends[end.group(1)] = "cached" if end.group(2) == "CACHED" else f"{end.group(3) or end.group(4)} s"
         elif step and step.group(1) not in steps:
             steps[step.group(1)] = step.group(2)
-            tell(progress, step.group(2))
+            tell_step(progress, step.group(2))
     return [f"{text[:100]} ({ends.get(key, 'not finished')})" for key, text in steps.items()], lines
 
 

@@ -45,6 +45,15 @@ def printable_all(value: Any) -> Any:
     return value
 
 
+def short(text: str, width: int) -> str:
+    """One line, cut at a word."""
+    text = " ".join(text.split())
+    if len(text) <= width:
+        return text
+    kept = text[: width - 3]
+    return f"{kept[: kept.rfind(' ')] if ' ' in kept else text[: width - 4]} ..."
+
+
 def first_line(text: str) -> str:
     """The first line with anything in it, without blanks around it; empty if there is none."""
     return text.strip().splitlines()[0] if text.strip() else ""

@@ -19,6 +19,8 @@ from urllib.parse import quote, unquote
 from ansible import constants as C
 from ansible.errors import AnsibleError
 
+from ..module_utils.text import short
+
 EVERY = 1.0  # seconds between two looks
 WIDTH = 70
 MOST = 1000  # characters of what a host says
@@ -81,7 +83,7 @@ def watched(
     def watch() -> None:
         while not ended.wait(EVERY):
             with suppress(AnsibleError, OSError, ValueError):
-                if (text := " ".join(look().split())[:width]) and not ended.is_set():
+                if (text := short(look(), width)) and not ended.is_set():
                     note(host, text, step)
 
     watcher = threading.Thread(target=watch, daemon=True)

@@ -433,7 +433,8 @@ def test_under_ansible_runner_messages_are_in_what_is_printed(player: Player, tm
 # A stand-in for docker: it takes its time for each step, as a build does.
 BUILDER = """#!/bin/sh
 cat >/dev/null
-for step in '#5 [1/3] FROM python:3.13' '#6 [2/3] RUN pip install torch' '#7 [3/3] COPY . /app'; do echo "$step"; sleep 4; done
+for step in '#5 [1/3] FROM python:3.13' '#6 [2/3] RUN --mount=type=cache,target=/root/.cache pip install torch' '#7 [3/3] COPY . /app' \\
+  '#8 [4/3] LABEL a=b'; do echo "$step"; sleep 4; done
 """
 
 

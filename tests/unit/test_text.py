@@ -1,7 +1,7 @@
 """What containers write, made safe for a terminal."""
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.text import lines_of, printable, printable_all
+from ansible_collections.ddp.swarm.plugins.module_utils.text import lines_of, printable, printable_all, short
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,16 @@ def test_a_line_ends_where_the_engine_ends_it() -> None:
     assert lines_of(f"{odd}\r\n\nend\n") == [odd, "", "end"]
     assert lines_of("end") == ["end"]
     assert lines_of("") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("RUN pip install torch", "RUN pip install torch"),
+        ("RUN pip install torch numpy", "RUN pip install torch ..."),
+        ("RUN  pip\n install", "RUN pip install"),
+        ("x" * 30, "x" * 21 + " ..."),
+    ],
+)
+def test_a_line_is_cut_at_a_word(text: str, cut: str) -> None:
+    assert short(text, 25) == cut
