@@ -105,6 +105,10 @@ def remove_stack(docker: DockerCli, stack: str, timeout: int, check_mode: bool) 
             for identifier in getattr(remains, f"{kind}s").values():
                 done = docker.run(kind, "rm", identifier, check=False, timeout=ANSWER_TIMEOUT)
                 said = done.stderr.strip() or said
+        # One that ended in a swarm whose state was replaced, as a restore does, is of no task: no swarm removes it.
+        for name in remains.containers:
+            done = docker.run("container", "rm", name, check=False, timeout=ANSWER_TIMEOUT)
+            said = done.stderr.strip() or said
         time.sleep(POLL / 2)
 
 

@@ -334,8 +334,8 @@ class Docker:
         item = self.swarm.find(kind, reference)
         if item is None:
             return self.no_such(kind, reference)
-        if kind == "service":
-            self.swarm.remove_service(item)
+        if kind in ("service", "container"):
+            self.swarm.remove_service(item) if kind == "service" else self.swarm.containers.pop(item["ID"])
             return ""
         if kind == "network":
             return self._remove_network(item)

@@ -23,6 +23,7 @@ PLAYED: dict[str, tuple[str, str]] = {
     "network create": ("NETWORK", "driver|d! label! opt|o! attachable scope! internal"),
     "network inspect": ("NETWORK [NETWORK...]", "format|f! verbose|v"),
     "network ls": ("", f"{LISTING} no-trunc"),
+    "container rm": ("CONTAINER [CONTAINER...]", "force|f link|l volumes|v"),
     "network rm": ("NETWORK [NETWORK...]", "force|f"),
     "node inspect": ("self|NODE [NODE...]", "format|f! pretty"),
     "node ls": ("", LISTING),
