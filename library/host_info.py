@@ -119,10 +119,10 @@ repositories:
   elements: dict
   sample: [{uri: "http://deb.debian.org/debian", suite: trixie, file: /etc/apt/sources.list.d/debian.sources}]
 service:
-  description: Of docker.service, C(known), C(active), C(runs) and C(enabled).
+  description: Of docker.service, C(known), C(active), C(runs), C(enabled) and C(logs) (it gives its engine options for containers' logs).
   returned: always
   type: dict
-  sample: {known: true, active: active, runs: true, enabled: true}
+  sample: {known: true, active: active, runs: true, enabled: true, logs: false}
 certificates:
   description:
     - Of CA certificates that were added to the host, the C(folder) for them, the C(bundle) that the C(command) makes of all, C(files), their

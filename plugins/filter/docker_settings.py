@@ -14,6 +14,9 @@ RELOADED = {
     "shutdown-timeout",
 }
 
+# Of its own, an engine bounds no container's log. `docker logs` and `docker service logs` read these as before.
+BOUNDED_LOGS: dict[str, Any] = {"log-driver": "json-file", "log-opts": {"max-size": "50m", "max-file": "3"}}
+
 
 class Excluding(NamedTuple):
     """A setting with which an engine takes part in no swarm: in words, as an option, in daemon.json, and what takes its place there."""
@@ -99,6 +102,32 @@ def swarm_problems_of_service(host: dict[str, Any], name: str) -> list[str]:
     ]
 
 
+def with_bounded_logs(settings: dict[str, Any], host: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
+    """Bound containers' logs where nobody says what to do with them, and no engine has to be restarted that is in use.
+
+    `host` is what host_info says, `plan` what docker_plan decides.
+    """
+    engine, found = host["engine"], host["settings"]["value"]
+    if any(name in settings for name in BOUNDED_LOGS) or host["service"]["logs"]:
+        return settings
+    was_bounded = isinstance(found, dict) and without_bounded_logs(found) != found
+    # Fedora's has a log driver by its service, of which a host without an engine knows nothing yet.
+    is_new = not (engine["version"] or engine["installed"]) and "moby-engine" not in plan["install"]
+    is_idle = engine["version"] and not engine["swarm_address"] and not any(host["running"].values())
+    return {**settings, **BOUNDED_LOGS} if was_bounded or is_new or is_idle else settings
+
+
+def without_bounded_logs(settings: dict[str, Any]) -> dict[str, Any]:
+    """Undo with_bounded_logs. Other options for logs stay."""
+    if any(settings.get(name) != value for name, value in BOUNDED_LOGS.items()):
+        return settings
+    return {name: value for name, value in settings.items() if name not in BOUNDED_LOGS}
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"settings_step": settings_step}
+        return {
+            "settings_step": settings_step,
+            "with_bounded_logs": with_bounded_logs,
+            "without_bounded_logs": without_bounded_logs,
+        }

@@ -27,6 +27,21 @@ def etc(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def engine(stand_ins: Path) -> None:
+    """One that runs a container, so that nothing restarts it but what a test asks for."""
+    answers_as(stand_ins, "mine\t")
+
+
+def answers_as(stand_ins: Path, containers: str = "") -> None:
+    """An engine in no swarm with these containers, and its service."""
+    said = {"ServerVersion": "28.1.1", "DockerRootDir": "/nowhere", "Swarm": {"LocalNodeState": "inactive"}}
+    stand_in(
+        stand_ins, "docker", f"case $1 in info) echo '{json.dumps(said)}';; ps) printf '%b\\n' '{containers}';; esac"
+    )
+    stand_in(stand_ins, "systemctl", "printf 'LoadState=loaded\\nActiveState=active\\nSubState=running\\n'")
+
+
 @pytest.fixture
 def gpu(stand_ins: Path) -> None:
     """A driver and a toolkit, which stand-ins of their commands invent."""
@@ -140,3 +155,77 @@ def test_an_engine_without_a_directory_for_its_settings(etc: Path) -> None:
     done = settings(etc, {"debug": True})
     assert done.returncode == 0, done.stdout
     assert json.loads((etc / "daemon.json").read_text()) == {"debug": True}
+
+
+BOUNDED = {"log-driver": "json-file", "log-opts": {"max-size": "50m", "max-file": "3"}}
+
+
+def test_containers_logs_are_bounded_where_nobody_bounds_them(etc: Path, stand_ins: Path) -> None:
+    assert "changed=0 " in settings(etc, {}).stdout
+    assert list(etc.iterdir()) == []
+    answers_as(stand_ins)
+    done = settings(etc, {"debug": True})
+    assert done.returncode == 0, done.stdout
+    assert json.loads((etc / "daemon.json").read_text()) == {"debug": True, **BOUNDED}
+    answers_as(stand_ins, "mine\t")
+    assert "changed=0 " in settings(etc, {"debug": True}).stdout
+    done = settings(etc, {"log-driver": "journald"})
+    assert done.returncode == 0, done.stdout
+    assert json.loads((etc / "daemon.json").read_text()) == {"debug": True, "log-driver": "journald"}
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "left"),
+    [
+        (BOUNDED, {}, None),
+        ({"debug": True, **BOUNDED}, {"debug": True}, None),
+        (BOUNDED, BOUNDED, None),
+        ({"mtu": 1400, **BOUNDED}, {}, {"mtu": 1400}),
+        ({"log-driver": "local"}, {}, {"log-driver": "local"}),
+    ],
+)
+def test_the_bound_goes_with_the_engine(
+    found: dict[str, Any], asked: dict[str, Any], left: dict[str, Any] | None, etc: Path
+) -> None:
+    (etc / "daemon.json").write_text(json.dumps(found))
+    done = play(
+        etc.parent,
+        of_role("docker", "gather", "purge_settings"),
+        _docker_etc=str(etc),
+        docker_daemon_options=asked,
+        docker_gpu="false",
+    )
+    assert done.returncode == 0, done.stdout
+    kept = json.loads((etc / "daemon.json").read_text()) if (etc / "daemon.json").exists() else None
+    assert kept == left
+
+
+def test_the_first_start_of_an_engine_reads_its_settings(etc: Path, stand_ins: Path) -> None:
+    """The packages of Debian start it, as apt-get does here."""
+    stand_in(stand_ins, "apt-get", f"cp {etc}/daemon.json {etc}/read")
+    host = {
+        "distribution": {
+            "id": "debian",
+            "version": "13",
+            "name": "Debian 13",
+            "codename": "trixie",
+            "family": "debian",
+        },
+        "engine": {"installed": "", "version": "", "command": False, "swarm_address": ""},
+        "settings": {"value": {}, "mode": "0644", "directory": True, "before_gpus": None, "unread": False},
+        "service": {"logs": False, "known": False},
+        "packages": {"installed": {}, "broken": [], "held": [], "engine": ""},
+        "running": {"services": [], "containers": []},
+    }
+    done = play(
+        etc.parent,
+        of_role("docker", "install"),
+        docker_host_info=host,
+        docker_daemon_options={"debug": True},
+        docker_gpu="false",
+        _docker_etc=str(etc),
+        _docker_work=["packages", "settings", "service"],
+        _docker_dnf_by_proxy=False,
+        _docker_notes=str(etc / "notes"),
+    )
+    assert json.loads((etc / "read").read_text()) == {"debug": True, **BOUNDED}, done.stdout

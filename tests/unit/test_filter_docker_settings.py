@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.filter.docker_settings import (
+    BOUNDED_LOGS,
     FilterModule,
     left_behind,
     settings_step,
     swarm_problems,
+    with_bounded_logs,
+    without_bounded_logs,
 )
 
 
@@ -84,4 +87,51 @@ def test_what_to_do_about_it() -> None:
 
 
 def test_names() -> None:
-    assert set(FilterModule().filters()) == {"settings_step"}
+    assert set(FilterModule().filters()) == {"settings_step", "with_bounded_logs", "without_bounded_logs"}
+
+
+IDLE: dict[str, Any] = {
+    "engine": {"version": "28.1.1", "installed": "28.1.1", "swarm_address": ""},
+    "running": {"services": [], "containers": []},
+    "settings": {"value": {}},
+    "service": {"logs": False},
+}
+NONE: dict[str, Any] = {"engine": {"version": "", "installed": "", "swarm_address": ""}}
+PLAN: dict[str, Any] = {"install": ["docker.io", "zstd"]}
+
+
+@pytest.mark.parametrize(
+    ("host", "settings", "bounded"),
+    [
+        (NONE, {"debug": True}, True),
+        ({}, {"debug": True}, True),
+        ({}, {"log-level": "warn"}, True),
+        # It has a setting of its own.
+        (NONE, {"log-driver": "journald"}, False),
+        ({}, {"log-opts": {"max-size": "1m"}}, False),
+        # In daemon.json as well, an engine does not start.
+        ({"service": {"logs": True}}, {}, False),
+        # It would have to be restarted.
+        ({"running": {"services": [], "containers": ["mine"]}}, {}, False),
+        ({"running": {"services": ["simple-training_node0"], "containers": []}}, {}, False),
+        ({"engine": {"version": "28.1.1", "installed": "28.1.1", "swarm_address": "10.0.0.1"}}, {}, False),
+        # Nobody knows what runs there.
+        ({"engine": {"version": "", "installed": "28.1.1", "swarm_address": ""}}, {}, False),
+        # It was bounded before.
+        ({"settings": {"value": BOUNDED_LOGS}, "running": {"services": ["x"], "containers": []}}, {}, True),
+        ({"settings": {"value": None}}, {}, True),
+    ],
+)
+def test_containers_logs_are_bounded(host: dict[str, Any], settings: dict[str, Any], bounded: bool) -> None:
+    asked = with_bounded_logs(settings, {**IDLE, **host}, PLAN)
+    assert asked == ({**settings, **BOUNDED_LOGS} if bounded else settings)
+
+
+def test_fedoras_engine_gets_its_log_driver_from_its_service() -> None:
+    assert with_bounded_logs({}, {**IDLE, **NONE}, {"install": ["moby-engine", "zstd"]}) == {}
+
+
+def test_logs_are_bounded_by_the_default_alone() -> None:
+    assert without_bounded_logs({"debug": True, **BOUNDED_LOGS}) == {"debug": True}
+    for own in ({"log-driver": "json-file"}, {**BOUNDED_LOGS, "log-opts": {"max-size": "1m"}}, {}):
+        assert without_bounded_logs(own) == own

@@ -386,7 +386,31 @@ def test_service(said: tuple[int, str], known: bool, runs: bool, enabled: bool) 
 
 
 def test_a_host_without_systemd() -> None:
-    assert service.look(Host()) == {"known": False, "active": "", "runs": False, "enabled": False}
+    assert service.look(Host()) == {"known": False, "active": "", "runs": False, "enabled": False, "logs": False}
+
+
+@pytest.mark.parametrize(
+    ("said", "file", "logs"),
+    [
+        ("ExecStart={ path=/usr/bin/dockerd ; argv[]=/usr/bin/dockerd -H fd:// ; ignore_errors=no }", "", False),
+        ("ExecStart={ path=/usr/bin/dockerd ; argv[]=/usr/bin/dockerd --log-level=warn ; }", "", False),
+        ("ExecStart={ path=/usr/bin/dockerd ; argv[]=/usr/bin/dockerd --log-driver journald ; }", "", True),
+        ("Environment=OPTIONS=--log-opt=max-size=10m", "", True),
+        # As Fedora's moby-engine comes.
+        ("EnvironmentFiles=FILE (ignore_errors=yes)", "OPTIONS='--selinux-enabled --log-driver=journald'", True),
+        (
+            "EnvironmentFiles=FILE (ignore_errors=yes)\nEnvironmentFiles=/nowhere (ignore_errors=yes)",
+            "--log-opt a=b",
+            True,
+        ),
+        ("EnvironmentFiles=FILE (ignore_errors=yes)", "# OPTIONS=--log-driver=journald", False),
+    ],
+)
+def test_log_options_of_the_service(said: str, file: str, logs: bool, tmp_path: Path) -> None:
+    options = tmp_path / "docker"
+    options.write_text(f"A=b\n{file}\n")
+    found = service.look(Host(systemctl=(0, shown()[1] + said.replace("FILE", str(options)))))
+    assert (found["logs"], found["known"]) == (logs, True)
 
 
 # --- the module
