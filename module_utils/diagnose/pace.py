@@ -205,9 +205,9 @@ def moves(pace: Pace | None, name: str) -> str:
     """What is said first of a job that moves; empty where only its metrics tell of it, which may be of long ago."""
     if not pace or pace.epoch is not None:
         return ""
-    well = "" if pace.slow else ", and no rank is slow"
-    then = "" if pace.slow else " At this moment:"
-    return f"{name} moves: {pace.collectives} collectives in the last {pace.seconds:.0f} s{well}.{then}"
+    if pace.slow:
+        return f"{name} moves, but"
+    return f"{name} moves: {pace.collectives} collectives in the last {pace.seconds:.0f} s, and no rank is slow. At this moment:"
 
 
 def slowest(given: list[dict[str, Any]]) -> tuple[Verdict | None, Pace | None]:

@@ -132,7 +132,7 @@ def test_a_slow_rank_with_its_host() -> None:
     given[1]["record"]["throttled"] = 0.8
     made = diagnosis(JOB, answers(given, CALM, FACTS), "now")
     assert made["sentence"].startswith(
-        "rank 1 on host2 is slow: in the last 8 s the others waited for it 75% of the time"
+        "job moves, but rank 1 on host2 is slow: in the last 8 s the others waited for it 75% of the time"
     )
     assert (
         "Rank 1 on host2 is in train.py:37 main(). host2 has a load of 7.9 on 2 cores (the others: 0.4), "
