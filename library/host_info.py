@@ -36,7 +36,7 @@ options:
     type: bool
     default: false
   image:
-    description: An image to look for, with the options C(ref), C(others), C(keep) and C(work) of M(ddp.swarm.image_state). Empty looks for none.
+    description: An image to look for, with the options C(ref), C(others), C(keep), C(keep_days) and C(work) of M(ddp.swarm.image_state). Empty looks for none.
     type: dict
     default: {}
 """

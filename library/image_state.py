@@ -28,6 +28,10 @@ options:
         lists the rest.
     type: int
     default: 0
+  keep_days:
+    description: Days after which those go too that O(keep) covers, by the time of their build, but for the one of O(ref). 0 is no limit.
+    type: int
+    default: 0
   work:
     description: The directory that files on their way into an image lie in, which only an interrupted run leaves there.
     type: path
@@ -178,6 +182,7 @@ def main() -> None:
             "ref": {"type": "str", "required": True},
             "others": {"type": "list", "elements": "str", "default": []},
             "keep": {"type": "int", "default": 0},
+            "keep_days": {"type": "int", "default": 0},
             "work": {"type": "path"},
             "tidy": {"type": "bool", "default": False},
             "services": {"type": "list", "elements": "str"},
@@ -186,7 +191,7 @@ def main() -> None:
     )
     docker = DockerCli(module)
     info, problem = ask(docker)
-    asked = {name: module.params[name] for name in ("ref", "others", "keep", "work")}
+    asked = {name: module.params[name] for name in ("ref", "others", "keep", "keep_days", "work")}
     found = {"changed": False, **look(docker, info, problem, **asked)}
     if module.params["tidy"]:
         try:

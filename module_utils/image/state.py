@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ..docker.cli import DockerCli, DockerError
@@ -13,7 +14,14 @@ from .layers import chain_ids, in_containerd
 
 
 def look(
-    docker: DockerCli, info: dict[str, Any], problem: str, ref: str, others: list[str], keep: int, work: str | None
+    docker: DockerCli,
+    info: dict[str, Any],
+    problem: str,
+    ref: str,
+    others: list[str],
+    keep: int,
+    work: str | None,
+    keep_days: int = 0,
 ) -> dict[str, Any]:
     """As the module image_state returns it. `info` is what `docker info` says, and `problem` why it says nothing; `work` may be None."""
     found: dict[str, Any] = {
@@ -32,7 +40,7 @@ def look(
     }
     found.update(architecture=os.uname().machine, builder="", zstd=bool(shutil.which("zstd")), free_mb=0)
     try:
-        found.update(state(docker, info, ref, others, keep) if info else {})
+        found.update(state(docker, info, ref, others, keep, keep_days) if info else {})
     except DockerError as error:
         found["problem"] = str(error)
     return found
@@ -46,8 +54,8 @@ def builder(info: dict[str, Any]) -> str:
     return "buildkit" if int(info["ServerVersion"].split(".")[0]) < 23 else "classic"
 
 
-def surplus(images: list[dict[str, Any]], ref: str, others: list[str], keep: int) -> dict[str, str]:
-    """Tags of our own images that the number to keep does not cover, oldest first, with the image's ID.
+def surplus(images: list[dict[str, Any]], ref: str, others: list[str], keep: int, keep_days: int = 0) -> dict[str, str]:
+    """Tags of our own images that the number to keep does not cover, or that are older, oldest first, with the image's ID. 0 is no limit.
 
     The image of `ref` is among the kept, be it there yet or not.
     """
@@ -62,7 +70,10 @@ def surplus(images: list[dict[str, Any]], ref: str, others: list[str], keep: int
     older = [tag for tag in ids if tag.rsplit(":", 1)[0] == ref.rsplit(":", 1)[0]]
     names = {other.rsplit(":", 1)[0] for other in others}
     replaced = [tag for tag in ids if tag.rsplit(":", 1)[0] in names]
-    return {tag: ids[tag] for tag in older[: max(0, len(older) + 1 - keep)] + replaced}
+    since = (datetime.now(timezone.utc) - timedelta(days=keep_days)).isoformat()
+    aged = [tag for created, tag, _id in own if keep_days and created < since]
+    beyond = older[: max(0, len(older) + 1 - keep)] if keep else []
+    return {tag: ids[tag] for tag in [*(tag for tag in older if tag in beyond or tag in aged), *replaced]}
 
 
 def repo_digests(images: list[dict[str, Any]], others: list[str]) -> dict[str, str]:
@@ -98,14 +109,16 @@ def latest(ref: str) -> str:
     return ref.rsplit(":", 1)[0] + ":latest"
 
 
-def state(docker: DockerCli, info: dict[str, Any], ref: str, others: list[str], keep: int) -> dict[str, Any]:
+def state(
+    docker: DockerCli, info: dict[str, Any], ref: str, others: list[str], keep: int, keep_days: int = 0
+) -> dict[str, Any]:
     ids = list(dict.fromkeys(docker.run("image", "ls", "--all", "--quiet", "--no-trunc").stdout.split()))
     # An image may go away between the two calls, and then only it is missing from the answer.
     images = json.loads(docker.run("image", "inspect", *ids, check=False).stdout or "[]") if ids else []
     found = next((image for image in images if ref in (image["RepoTags"] or [])), None)
     names = {name for image in images for name in (image["RepoTags"] or []) + (image["RepoDigests"] or [])}
     layers = [] if in_containerd(info) else [image["RootFS"].get("Layers") or [] for image in images]
-    old = surplus(images, ref, others, keep) if keep else {}
+    old = surplus(images, ref, others, keep, keep_days) if keep or keep_days else {}
     used = used_images(docker) if old else set()
     return {
         "id": found["Id"] if found else "",
@@ -114,7 +127,7 @@ def state(docker: DockerCli, info: dict[str, Any], ref: str, others: list[str], 
         "digests": repo_digests(images, others),
         "latest": found is not None and latest(ref) in found["RepoTags"],
         "surplus": [tag for tag, id in old.items() if id not in used],
-        "services": service_images(docker, info) if keep else [],
+        "services": service_images(docker, info) if keep or keep_days else [],
         "chains": sorted({chain for diff_ids in layers for chain in chain_ids(diff_ids)}),
         "engine": info["ServerVersion"],
         "architecture": info["Architecture"],

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -294,6 +295,17 @@ def test_containers_are_looked_at_only_where_something_is_surplus() -> None:
 def test_as_many_stay_as_are_to_be_kept_with_the_one_that_is_wanted(keep: int, removed: list[str]) -> None:
     images = [image(number, f"trainer:{letter}") for number, letter in ((3, "c"), (1, "a"), (2, "b"))]
     assert list(surplus(images, "trainer:new", [], keep)) == [f"trainer:{letter}" for letter in removed]
+
+
+def test_those_that_are_old_go_as_well() -> None:
+    """But for the wanted one, and however many are to be kept."""
+    images = [image(number, f"trainer:{letter}") for number, letter in ((3, "c"), (1, "a"), (2, "b"))]
+    days = (datetime.now(UTC) - datetime.fromisoformat(images[2]["Created"][:10] + "T00:00:00+00:00")).days
+    assert list(surplus(images, "trainer:c", [], 4, days - 1)) == ["trainer:a", "trainer:b"]
+    assert list(surplus(images, "trainer:c", [], 2, days - 1)) == ["trainer:a", "trainer:b"]
+    assert list(surplus(images, "trainer:c", [], 0, days - 1)) == ["trainer:a", "trainer:b"]
+    assert list(surplus(images, "trainer:c", [], 4, days + 1000)) == []
+    assert list(surplus(images, "trainer:c", [], 0, 0)) == []
 
 
 def test_room_is_counted_in_mebibytes(monkeypatch: pytest.MonkeyPatch) -> None:
