@@ -266,7 +266,7 @@ def test_logs_are_bounded_unless_the_user_says_otherwise() -> None:
     assert "logging" not in render(1, training_logging={})["services"]["node0"]
     engines = {"log-opts": {"max-size": "9m"}}
     assert "logging" not in render(1, docker_daemon_options=engines)["services"]["node0"]
-    assert "logging" in render(1, docker_daemon_options={"debug": True})["services"]["node0"]
+    assert "logging" in render(1, docker_daemon_options={"log-level": "debug"})["services"]["node0"]
 
 
 def test_caches_are_in_the_volume_of_the_results_unless_the_user_says_otherwise() -> None:
