@@ -111,7 +111,15 @@ class Rank:
 
     def copies(self) -> list[str]:
         """The saves of which a whole second copy lies here."""
-        return sorted(p.read_text() for p in self.volume.glob(".ddp-launcher/copy/*:*/files/ckpt.pt"))
+        return sorted(content.decode() for content in self.copied("ckpt.pt"))
+
+    def copied(self, name: str) -> list[bytes]:
+        """What the second copies that lie here have of a file. One may go while it is read: a newer one has come."""
+        found = []
+        for path in self.volume.glob(f".ddp-launcher/copy/*:*/files/{name}"):
+            with suppress(FileNotFoundError):
+                found.append(path.read_bytes())
+        return found
 
 
 class Job:

@@ -445,11 +445,7 @@ def test_a_large_file_that_is_replaced_while_it_is_fetched(job: Start) -> None:
         (first.volume / "new").write_bytes(os.urandom(60_000_000) if number < 9 else b"the last")
         os.replace(first.volume / "new", first.volume / "big")
     says(second, "starts at")
-
-    def last() -> bool:
-        return any(path.read_bytes() == b"the last" for path in second.volume.glob(".ddp-launcher/copy/*:*/files/big"))
-
-    until(last)
+    until(lambda: b"the last" in second.copied("big"))
 
 
 def test_a_copy_that_was_damaged_is_not_taken(job: Start) -> None:
