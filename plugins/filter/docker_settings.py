@@ -114,7 +114,8 @@ def with_bounded_logs(settings: dict[str, Any], host: dict[str, Any], plan: dict
     # Fedora's has a log driver by its service, of which a host without an engine knows nothing yet.
     is_new = not (engine["version"] or engine["installed"]) and "moby-engine" not in plan["install"]
     is_idle = engine["version"] and not engine["swarm_address"] and not any(host["running"].values())
-    return {**settings, **BOUNDED_LOGS} if was_bounded or is_new or is_idle else settings
+    is_stopped = engine["installed"] and not engine["version"] and host["service"]["active"] == "inactive"
+    return {**settings, **BOUNDED_LOGS} if was_bounded or is_new or is_idle or is_stopped else settings
 
 
 def without_bounded_logs(settings: dict[str, Any]) -> dict[str, Any]:

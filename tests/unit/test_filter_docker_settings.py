@@ -94,8 +94,9 @@ IDLE: dict[str, Any] = {
     "engine": {"version": "28.1.1", "installed": "28.1.1", "swarm_address": ""},
     "running": {"services": [], "containers": []},
     "settings": {"value": {}},
-    "service": {"logs": False},
+    "service": {"logs": False, "active": "active"},
 }
+STOPPED = {"version": "", "installed": "28.1.1", "swarm_address": ""}
 NONE: dict[str, Any] = {"engine": {"version": "", "installed": "", "swarm_address": ""}}
 PLAN: dict[str, Any] = {"install": ["docker.io", "zstd"]}
 
@@ -115,8 +116,12 @@ PLAN: dict[str, Any] = {"install": ["docker.io", "zstd"]}
         ({"running": {"services": [], "containers": ["mine"]}}, {}, False),
         ({"running": {"services": ["simple-training_node0"], "containers": []}}, {}, False),
         ({"engine": {"version": "28.1.1", "installed": "28.1.1", "swarm_address": "10.0.0.1"}}, {}, False),
+        # It is started anyway, and reads them then.
+        ({"engine": STOPPED, "service": {"logs": False, "active": "inactive"}}, {}, True),
+        ({"engine": STOPPED, "service": {"logs": True, "active": "inactive"}}, {}, False),
         # Nobody knows what runs there.
-        ({"engine": {"version": "", "installed": "28.1.1", "swarm_address": ""}}, {}, False),
+        ({"engine": STOPPED}, {}, False),
+        ({"engine": STOPPED, "service": {"logs": False, "active": "failed"}}, {}, False),
         # It was bounded before.
         ({"settings": {"value": BOUNDED_LOGS}, "running": {"services": ["x"], "containers": []}}, {}, True),
         ({"settings": {"value": None}}, {}, True),
