@@ -9,9 +9,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
+from ddp_launcher.stall import Watch
 from launchers import Job, says
+
+if TYPE_CHECKING:
+    from ddp_launcher.child import Child
+    from ddp_launcher.peers import Peer
 
 Start = Callable[..., Job]
 SECONDS = 3.0
@@ -87,3 +94,20 @@ def test_a_rank_that_has_no_other(start: Start, tmp_path: Path) -> None:
     says(job.ranks[0], "begins", 60)
     (tmp_path / "stand-still").touch()
     says(job.ranks[0], "No rank waits for another. Rank 0 on ", 60)
+
+
+def test_without_a_limit_for_stalls_slow_ranks_are_told_of_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddp_launcher.stall.threading.Thread.start", lambda _self: None)
+    child = SimpleNamespace(pid=1, output=SimpleNamespace(time=-1e6))
+    watch = Watch(str(tmp_path), 0, cast("Child", child), [cast("Peer", None)], True, "")
+    done: list[str] = []
+    monkeypatch.setattr(watch, "compare", lambda: done.append("compared"))
+    monkeypatch.setattr(watch, "count", lambda: None)
+    monkeypatch.setattr(watch, "report", lambda: done.append("reported"))
+    watch.step(30)
+    assert done == []
+    watch.moved = watch.compared = time.monotonic() - 100_000
+    watch.step(30)
+    assert done == ["compared"]

@@ -26,6 +26,7 @@ from .verdict import groups_of, judge
 ASK_TIMEOUT = 60.0
 KEPT = 4  # of what was found, in the volume
 PACE = 5  # looks at the pace in the minutes of a stall
+UNLIMITED = 600.0  # seconds that count as those of a stall where none is told of
 PACE_FILE = "pace.json"
 
 
@@ -63,24 +64,27 @@ class Watch:
             return {"why": f"it cannot be asked: {error}"}
 
     def watch(self) -> None:
-        tick = min(30.0, max(0.5, (self.seconds or 240) / 8))
+        tick = min(30.0, max(0.5, (self.seconds or UNLIMITED) / 8))
         while True:
             time.sleep(tick)
             clear(self.folder)
-            if not self.seconds:
-                continue
             with suppress(OSError, ValueError):
-                if not self.child.pid:
-                    self.moved = time.monotonic()
-                elif self.quiet() > tick:
-                    self.count()
-                if self.first and self.peers and time.monotonic() > self.compared + self.seconds / PACE:
-                    self.compare()
-                if self.quiet() < self.seconds:
-                    self.reported = False
-                elif self.first and not self.reported and self.all_quiet():
-                    self.reported = True
-                    self.report()
+                self.step(tick)
+
+    def step(self, tick: float) -> None:
+        if self.first and self.peers and time.monotonic() > self.compared + (self.seconds or UNLIMITED) / PACE:
+            self.compare()
+        if not self.seconds:
+            return
+        if not self.child.pid:
+            self.moved = time.monotonic()
+        elif self.quiet() > tick:
+            self.count()
+        if self.quiet() < self.seconds:
+            self.reported = False
+        elif self.first and not self.reported and self.all_quiet():
+            self.reported = True
+            self.report()
 
     def count(self) -> None:
         """How many collectives were entered: asked for only where nothing is written."""
