@@ -104,7 +104,7 @@ def watch(console: Console, words: list[str], names: list[str], interval: float,
     except KeyboardInterrupt:
         if not as_json:
             console.print(
-                "You have left. The jobs go on; 'ddp watch' shows them again, 'ddp stop' ends one.",
+                "The jobs go on. 'ddp watch' shows them again, 'ddp stop' ends one.",
                 highlight=False,
                 markup=False,
             )

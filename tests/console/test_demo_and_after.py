@@ -63,7 +63,7 @@ def test_a_day_with_a_job(terminal: Terminal) -> None:
     terminal.keep("watch")
     terminal.interrupt()
     assert terminal.ended(30) == 3
-    assert "You have left. The jobs go on; 'ddp watch' shows them again, 'ddp stop' ends one." in terminal.keep("left")
+    assert "The jobs go on. 'ddp watch' shows them again, 'ddp stop' ends one." in terminal.keep("left")
 
     # The job has not noticed; the same on a large screen, with a rank that is killed meanwhile.
     terminal.resize(200, 50)
