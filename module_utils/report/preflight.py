@@ -44,6 +44,7 @@ def read_preflight(reader: Reader, name: str = "preflight.json") -> dict[str, An
         "hosts": hosts,
         "layers": layers,
         "findings": findings_of(verdict.get("findings")),
+        "remarks": findings_of(verdict.get("remarks")),
         "heat": heat(pairs, ranks),
         "versions": versions,
     }

@@ -75,6 +75,16 @@ def test_long_curves_are_thinned_and_it_is_said(root: Path) -> None:
     assert "<circle" not in chart
 
 
+def test_remarks_of_the_preflight_stand_beside_its_findings(root: Path) -> None:
+    one = {"layer": 5, "rank": 1, "host": "host2", "check": "power", "observed": "200 W", "hint": "nvidia-smi -pl 400"}
+    verdict = preflight([None, 1.0], [1.0, None])
+    found = made(put(root, **{"preflight.json": verdict | {"remarks": [one]}}), "job")
+    assert "Remarks" in found.text()
+    assert "nvidia-smi -pl 400" in found.text()
+    assert "Findings" not in found.text()
+    assert "Remarks" not in made(put(root, **{"preflight.json": verdict}), "job").text()
+
+
 def test_the_heat_map_has_the_pairs_of_the_preflight(root: Path) -> None:
     rates = [[None, 100.0, 200.0], [300.0, None, 400.0], [50.0, None, None]]
     put(root, **{"preflight.json": preflight(*rates)})
@@ -241,6 +251,7 @@ def hostile_job(root: Path) -> Path:
         "message": EVIL,
         "backend": EVIL,
         "findings": [{"check": EVIL, "hint": EVIL, "layer": 1}, 7],
+        "remarks": [{"check": EVIL, "hint": EVIL, "layer": 1}, 7],
     }
     verdict["layers"][0]["name"] = EVIL
     verdict["pairs"][0] |= {"host": EVIL, "peer": EVIL}
