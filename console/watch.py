@@ -19,6 +19,7 @@ from .look import BUSY, EXIT, Look, Memory, look, outcome
 from .screen import BARS, PLAIN_BARS, frame, span, swarm
 
 PATIENCE = 30.0  # seconds, the longest pause between two looks that failed
+SILENCE = 60.0  # seconds, after which it is told that nothing is new
 
 
 def bars_for(console: Console) -> str:
@@ -163,6 +164,7 @@ def show(console: Console, jobs: list[dict[str, Any]], nodes: list[dict[str, Any
 def in_lines(console: Console, looker: Looker, as_json: bool) -> int:
     """Without a terminal: what is new since the last look, or a document for each look."""
     state, memory, said = Watched([]), Memory(), ""
+    changed = told = time.monotonic()
     while not ended(state):
         taken(looker, state, memory, None)
         if as_json:
@@ -170,10 +172,14 @@ def in_lines(console: Console, looker: Looker, as_json: bool) -> int:
                 print_json(document("watch", state.at, state.jobs, state.nodes))
             continue
         lines = [line.plain for line in frame(state.jobs, max(console.width, 120), None, bars_for(console))]
-        text = state.note(time.monotonic()) if state.problem else "\n".join(lines)
+        now = time.monotonic()
+        text = state.note(now) if state.problem else "\n".join(lines)
         if text != said:
             print(text, flush=True)
-        said = text
+            said, changed, told = text, now, now
+        elif now >= told + SILENCE:
+            print(f"Nothing new for {span(now - changed)}.", flush=True)
+            told = now
     return EXIT[outcome(state.jobs)]
 
 
