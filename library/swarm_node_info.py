@@ -112,7 +112,7 @@ def observe(module: Any, docker: DockerCli) -> dict[str, Any]:
     seen: dict[str, Any] = {
         "engine": info.get("ServerVersion") or "",
         "error": problem,
-        "addresses": addresses.look(module),
+        "addresses": addresses.look(),
         "root": str(info.get("DockerRootDir") or "/var/lib/docker") if info else "",
         "services": [],
         "containers": [],

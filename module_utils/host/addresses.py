@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
+
+from .iproute import ask
 
 # The engine's own, and those of virtual machines and pods: the same networks are on every host, and no other host is in them.
 OWN = re.compile(r"docker\d+|docker_gwbridge|br-[0-9a-f]{12}|veth.*|virbr\d+|lxcbr\d+|lxdbr\d+|cni.*|flannel.*|cali.*")
 
 
-def look(module: Any) -> dict[str, Any]:
+def look() -> dict[str, Any]:
     """`interfaces` has the addresses of each with their prefixes, IPv4 first, such as {"eth0": ["192.168.1.10/24"]}.
 
     `default` is the one by which the host reaches what is in none of its networks, empty without such a route.
     """
     found = {
         link["ifname"]: addresses_of(link)
-        for link in ask(module, "address", "show", "scope", "global")
+        for link in ask("address", "show", "scope", "global")
         if link.get("ifname") and not OWN.fullmatch(link["ifname"])
     }
     interfaces = {name: addresses for name, addresses in found.items() if addresses}
-    return {"interfaces": interfaces, "default": default(module, "-4", interfaces) or default(module, "-6", interfaces)}
-
-
-def ask(module: Any, *question: str) -> list[dict[str, Any]]:
-    """iproute2's answer; nothing if it is missing or too old to answer in JSON (4.13, of 2017, does)."""
-    program = module.get_bin_path("ip")
-    if not program:
-        return []
-    code, out, _ = module.run_command([program, "-json", *question])
-    try:
-        said = json.loads(out) if code == 0 and out.strip() else []
-    except ValueError:
-        return []
-    return [entry for entry in said if isinstance(entry, dict)] if isinstance(said, list) else []
+    return {"interfaces": interfaces, "default": default("-4", interfaces) or default("-6", interfaces)}
 
 
 def addresses_of(link: dict[str, Any]) -> list[str]:
@@ -51,9 +39,9 @@ def addresses_of(link: dict[str, Any]) -> list[str]:
     return [f"{entry['local']}/{entry['prefixlen']}" for entry in usable]
 
 
-def default(module: Any, family: str, interfaces: dict[str, list[str]]) -> str:
+def default(family: str, interfaces: dict[str, list[str]]) -> str:
     """Of several routes, the kernel takes the one with the lowest metric."""
-    routes = [route for route in ask(module, family, "route", "show", "default") if route.get("dev") in interfaces]
+    routes = [route for route in ask(family, "route", "show", "default") if route.get("dev") in interfaces]
     if not routes:
         return ""
     route = min(routes, key=lambda entry: int(entry.get("metric") or 0))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.host import addresses
-from host_stand_in import Host
+from ansible_collections.ddp.swarm.plugins.module_utils.host import addresses, iproute
 
 LINKS = [
     {"ifname": "lo", "addr_info": []},
@@ -29,24 +30,23 @@ LINKS = [
     {"ifname": "br-lan", "addr_info": [{"family": "inet", "local": "10.6.0.1", "prefixlen": 16}]},
 ]
 HAS = {"eth0": ["10.0.0.1/24", "10.0.0.9/24", "fd00::1/64"], "wlan0": ["10.7.0.1/16"], "br-lan": ["10.6.0.1/16"]}
+NONE: dict[str, Any] = {"interfaces": {}, "default": ""}
 
 
-class Routed(Host):
-    """iproute2, with a table of routes for each family."""
+def stand_in(monkeypatch: pytest.MonkeyPatch, links: Any, four: Any = (), six: Any = (), code: int = 0) -> None:
+    """In iproute2's place, with a table of routes for each family."""
+    answers = {
+        "address show scope global": links,
+        "-4 route show default": four,
+        "-6 route show default": six,
+    }
 
-    def __init__(self, links: Any, four: Any = (), six: Any = ()) -> None:
-        super().__init__(ip=(0, ""))
-        self.said = {"address": links, "-4": four, "-6": six}
+    def run(command: list[str], **_: Any) -> SimpleNamespace:
+        assert command[:2] == ["ip", "-json"]
+        said = answers[" ".join(command[2:])]
+        return SimpleNamespace(returncode=code, stdout=said if isinstance(said, str) else json.dumps(list(said)))
 
-    def run_command(self, command: list[str]) -> tuple[int, str, str]:
-        assert command[:2] == ["/usr/bin/ip", "-json"]
-        assert command[2:] in (
-            ["address", "show", "scope", "global"],
-            ["-4", "route", "show", "default"],
-            ["-6", "route", "show", "default"],
-        )
-        said = self.said[command[2]]
-        return (0, said if isinstance(said, str) else json.dumps(list(said)), "")
+    monkeypatch.setattr(iproute.subprocess, "run", run)
 
 
 @pytest.mark.parametrize(
@@ -66,15 +66,33 @@ class Routed(Host):
     ],
     ids=str,
 )
-def test_addresses_and_the_one_of_the_default_route(four: Any, six: Any, default: str) -> None:
-    assert addresses.look(Routed(LINKS, four, six)) == {"interfaces": HAS, "default": default}
+def test_addresses_and_the_one_of_the_default_route(monkeypatch: Any, four: Any, six: Any, default: str) -> None:
+    stand_in(monkeypatch, LINKS, four, six)
+    assert addresses.look() == {"interfaces": HAS, "default": default}
 
 
 @pytest.mark.parametrize("links", ["", "{", "7", '["x"]', "[{}]"])
-def test_addresses_of_an_odd_answer(links: str) -> None:
-    assert addresses.look(Routed(links)) == {"interfaces": {}, "default": ""}
+def test_addresses_of_an_odd_answer(monkeypatch: Any, links: str) -> None:
+    stand_in(monkeypatch, links)
+    assert addresses.look() == NONE
 
 
-def test_addresses_without_iproute2_or_with_one_that_fails() -> None:
-    assert addresses.look(Host()) == {"interfaces": {}, "default": ""}
-    assert addresses.look(Host(ip=(255, json.dumps(LINKS)))) == {"interfaces": {}, "default": ""}
+def test_addresses_where_iproute2_fails(monkeypatch: Any) -> None:
+    stand_in(monkeypatch, LINKS, code=255)
+    assert addresses.look() == NONE
+
+
+def test_addresses_without_iproute2(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setattr(iproute, "SBIN", "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert addresses.look() == NONE
+
+
+def test_iproute2_is_found_where_path_does_not_name_its_folder(monkeypatch: Any, tmp_path: Path) -> None:
+    program = tmp_path / "ip"
+    program.write_text("""#!/bin/sh\n[ "$*" = "-json address show" ] && echo '[{"ifname": "lo"}, 7]'\n""")
+    program.chmod(0o755)
+    monkeypatch.setattr(iproute, "SBIN", str(tmp_path))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert iproute.ask("address", "show") == [{"ifname": "lo"}]
+    assert iproute.ask("route", "show") == []

@@ -164,7 +164,8 @@ MANAGER = {
         ({**ENGINE, "ServerErrors": ["no route"]}, "no route"),
     ],
 )
-def test_an_engine_that_does_not_answer_is_an_answer(info: Any, error: str) -> None:
+def test_an_engine_that_does_not_answer_is_an_answer(monkeypatch: pytest.MonkeyPatch, info: Any, error: str) -> None:
+    monkeypatch.setattr(swarm_node_info.addresses, "ask", lambda *_question: [])
     assert observe(Host(), Told({"info": info})) == {
         "engine": "",
         "error": error,

@@ -7,6 +7,7 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
+from ansible_collections.ddp.swarm.plugins.module_utils.host import iproute
 from ansible_collections.ddp.swarm.plugins.module_utils.preflight.observe import links, rules
 from ansible_collections.ddp.swarm.plugins.module_utils.preflight.observe.engine import addresses_of_services, loners
 from preflight_ranks import node as a_node
@@ -161,9 +162,9 @@ def test_the_interface_that_holds_an_address(monkeypatch, printed, name):
     def run(*_, **__):
         if isinstance(printed, Exception):
             raise printed
-        return SimpleNamespace(stdout=printed)
+        return SimpleNamespace(returncode=0, stdout=printed)
 
-    monkeypatch.setattr(links.subprocess, "run", run)
+    monkeypatch.setattr(iproute.subprocess, "run", run)
     assert links.interface_of("192.0.2.7") == name
 
 

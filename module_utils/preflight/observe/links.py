@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
-import subprocess
 
+from ...host.iproute import ask
 from ..contract import Json
 
 COUNTERS = ("rx_packets", "tx_packets", "rx_errors", "tx_errors", "rx_missed_errors", "tx_dropped", "collisions")
@@ -14,14 +13,7 @@ COUNTERS = ("rx_packets", "tx_packets", "rx_errors", "tx_errors", "rx_missed_err
 
 def interface_of(address: str) -> str:
     """The interface that holds an address; empty if none does, or iproute2 cannot tell."""
-    try:
-        done = subprocess.run(
-            ["ip", "-json", "address", "show"], capture_output=True, text=True, timeout=10, check=False
-        )
-        links = json.loads(done.stdout or "[]")
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return ""
-    for link in links if isinstance(links, list) else []:
+    for link in ask("address", "show"):
         if address in [entry.get("local") for entry in link.get("addr_info") or []]:
             return str(link.get("ifname") or "")
     return ""
