@@ -123,7 +123,7 @@ from typing import Any
 from ..module_utils.logs import settled
 from ..module_utils.names import is_name
 from ..module_utils.report import moments
-from ..module_utils.report.failures import containers
+from ..module_utils.report.ends import containers
 from ..module_utils.report.read import Reader
 from ..module_utils.reporting import ReportingModule
 from ..module_utils.results.tree import FOLDER, STAGED, Tree, folder_in, place, prune_runs, remove_old, set_aside

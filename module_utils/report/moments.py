@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .read import finite, parsed, shown
 
 if TYPE_CHECKING:
-    from .failures import Container
+    from .ends import Container
 
 CONTAINER = re.compile(r"[0-9a-f]{12}")
 AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)

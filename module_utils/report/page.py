@@ -15,7 +15,7 @@ from ..results.tree import NEW, Tree
 from ..text import printable
 from . import logs, metrics, stack, timeline
 from .charts import Chart, draw, figure
-from .failures import Container, containers, folded, incidents
+from .ends import Container, containers, folded, incidents
 from .logs import Log
 from .metrics import Record, Series
 from .preflight import read_preflight

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .. import failure
-from .failures import Container
+from .. import first_failure
+from .ends import Container
 from .metrics import Record
 
 RANKS = 64
@@ -106,7 +106,7 @@ def outcome(lives: dict[int, list[Attempt]]) -> str:
 
 def restarts(lives: dict[int, list[Attempt]]) -> int:
     """How often the ranks were started again, of the rank that was most often."""
-    return failure.restarts(map(len, lives.values()))
+    return first_failure.restarts(map(len, lives.values()))
 
 
 def bars(lives: dict[int, list[Attempt]]) -> dict[str, Any]:

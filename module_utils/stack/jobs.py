@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, parse_json_lines
-from ..failure import FAILURE_LINES, failure_of, first_of, restarts
+from ..first_failure import FAILURE_LINES, failure_of, first_of, restarts
 from ..logs import FIRST_STEP, matching, settled, states, time_key
 from ..names import CHECK, HOST, LAUNCHED, NAMESPACE, RANK, is_name, rank_of, service_of
 from ..swarm.node import inspect_nodes

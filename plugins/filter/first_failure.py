@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..module_utils.failure import AFTER, BEFORE, failure_of, first_of
+from ..module_utils.first_failure import AFTER, BEFORE, failure_of, first_of
 from ..module_utils.logs import merged
 from ..module_utils.text import lines_of
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.report import failures, logs, timeline
+from ansible_collections.ddp.swarm.plugins.module_utils.report import ends, logs, timeline
 from ansible_collections.ddp.swarm.plugins.module_utils.report.read import LINE, LINES, Reader
 from ansible_collections.ddp.swarm.plugins.module_utils.results.tree import Tree
 from report_artifacts import BEGAN, attempt, failed_log, lines, put
@@ -60,8 +60,8 @@ def test_no_line_takes_long(line: str) -> None:
     for _ in range(20):
         logs.numbers(line)
         logs.stamp(line)
-        failures.EXIT.match(line)
-        failures.error_of(line)
+        ends.EXIT.match(line)
+        ends.error_of(line)
     assert time.perf_counter() - began < 1
 
 
@@ -133,9 +133,9 @@ def test_lines_over_time(root: Path) -> None:
     assert logs.rates([]) == []
 
 
-def read_containers(root: Path) -> list[failures.Container]:
+def read_containers(root: Path) -> list[ends.Container]:
     with Tree(root) as tree:
-        return failures.containers(Reader(tree), "logs/")
+        return ends.containers(Reader(tree), "logs/")
 
 
 def name(rank: int, second: int, number: int = 0) -> str:
@@ -146,8 +146,8 @@ KILLED = {"says": "x", "code": -9, "trace": "Signal 9 (SIGKILL) received by PID 
 LOST = "[rank0]: torch.distributed.DistBackendError: Connection closed by peer [10.0.1.3]:4711"
 
 
-def groups(root: Path) -> list[list[failures.Container]]:
-    return [incident.failures for incident in failures.incidents(read_containers(root), {0, 1})]
+def groups(root: Path) -> list[list[ends.Container]]:
+    return [incident.failures for incident in ends.incidents(read_containers(root), {0, 1})]
 
 
 def test_the_rank_that_was_killed_failed_first_though_the_other_was_quicker(root: Path) -> None:
@@ -182,7 +182,7 @@ def test_the_same_failure_again_is_told_once_with_a_count(root: Path) -> None:
         for rank in (0, 1)
     }
     put(root, **again, **{name(0, 40, 40): failed_log(0, 50, "ValueError: else")})
-    found = failures.folded(failures.incidents(read_containers(root), {0, 1}))
+    found = ends.folded(ends.incidents(read_containers(root), {0, 1}))
     assert [(one.first.says, one.times) for one in found if one.first] == [
         ("ValueError: 0", 2),
         ("ValueError: else", 1),
@@ -194,10 +194,10 @@ def test_the_same_failure_again_is_told_once_with_a_count(root: Path) -> None:
 def test_ranks_that_only_lost_another_one_do_not_name_themselves(root: Path) -> None:
     """Of a container that was killed as a whole there is no last word."""
     put(root, **{name(0, 0): failed_log(0, 20.1, LOST), name(1, 1): "epoch 0\n"})
-    (incident,) = failures.incidents(read_containers(root), {0, 1})
+    (incident,) = ends.incidents(read_containers(root), {0, 1})
     assert (incident.first, incident.silent) == (None, [1])
     put(root, **{name(1, 1): failed_log(1, 20.3, **KILLED)})
-    (incident,) = failures.incidents(read_containers(root), {0, 1})
+    (incident,) = ends.incidents(read_containers(root), {0, 1})
     assert (incident.first and incident.first.rank, incident.silent) == (1, [])
 
 
@@ -225,7 +225,7 @@ def test_the_phases_of_a_rank_that_was_started_again(root: Path) -> None:
 
     with Tree(root) as tree:
         reader = Reader(tree)
-        lives = timeline.attempts(read_metrics(reader), failures.containers(reader, "logs/"))
+        lives = timeline.attempts(read_metrics(reader), ends.containers(reader, "logs/"))
     assert [(a.begun, a.start, a.first_step, a.last, a.end) for a in lives[0]] == [
         (BEGAN, BEGAN + 5, BEGAN + 6, BEGAN + 25, "failed"),
         (BEGAN + 30, BEGAN + 35, BEGAN + 36, BEGAN + 41, "finished"),

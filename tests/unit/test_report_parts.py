@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.ddp.swarm.plugins.module_utils.report import charts, failures, logs, read, timeline
-from ansible_collections.ddp.swarm.plugins.module_utils.report.failures import Container
+from ansible_collections.ddp.swarm.plugins.module_utils.report import charts, ends, logs, read, timeline
+from ansible_collections.ddp.swarm.plugins.module_utils.report.ends import Container
 from ansible_collections.ddp.swarm.plugins.module_utils.report.metrics import (
     Record,
     Series,
@@ -188,7 +188,7 @@ Root Cause (first observed failure):
 
 
 def test_the_root_cause_is_torchrun_s_and_not_the_process_that_it_ended() -> None:
-    one = failures.judged(read.Part("node2.20270115T080000.0123456789ab.log", 1, BLOCKS.split("\n")))
+    one = ends.judged(read.Part("node2.20270115T080000.0123456789ab.log", 1, BLOCKS.split("\n")))
     assert one
     assert (one.rank, one.id, one.begun) == (2, "0123456789ab", BEGAN)
     assert (one.exit_code, one.time, one.exact, one.failed) == (-9, BEGAN + 12, True, True)
@@ -197,7 +197,7 @@ def test_the_root_cause_is_torchrun_s_and_not_the_process_that_it_ended() -> Non
 
 def test_the_year_of_a_failure_after_new_year() -> None:
     line = "E0101 00:00:05.500000 1 torch/api.py:1] failed (exitcode: 3) local_rank: 0"
-    one = failures.judged(read.Part("node0.20261231T235900.0123456789ab.log", 1, [line]))
+    one = ends.judged(read.Part("node0.20261231T235900.0123456789ab.log", 1, [line]))
     assert one
     assert (one.time, one.exit_code) == (1798761605.5, 3)
 
@@ -247,7 +247,7 @@ def test_of_a_script_without_metrics_its_engine_tells_the_end(tmp_path: Path, co
         ended = {"0123456789ab": {"exit_code": code, "finished": "2027-01-15T08:00:42.5Z"}}
         (folder / f"ended.node{rank}.json").write_text(json.dumps(ended))
     with Tree(tmp_path) as tree:
-        lives = timeline.attempts({}, failures.containers(read.Reader(tree), ".ddp-swarm/logs/"))
+        lives = timeline.attempts({}, ends.containers(read.Reader(tree), ".ddp-swarm/logs/"))
     assert [life[0].end for life in lives.values()] == [end, end]
     whole = timeline.span(lives)
     assert whole is not None and round(whole[1] - whole[0], 1) == 42.5
@@ -258,7 +258,7 @@ def test_of_a_script_without_metrics_its_engine_tells_the_end(tmp_path: Path, co
 )
 def test_an_end_that_cannot_be_read_is_none(text: str) -> None:
     found = [Container(0, "0123456789ab", BEGAN)]
-    failures.note_ends(found, text)
+    ends.note_ends(found, text)
     assert (found[0].finished, found[0].ended, found[0].exit_code) == (False, None, None)
 
 

@@ -1,4 +1,4 @@
-"""Which rank failed first, and of what, told from what the containers of all ranks wrote.
+"""Which rank failed first, and of what, told from the lines that `docker logs` has of all ranks. Of collected logs, report/ends.py tells it.
 
 Standard library only, Python 3.9 or newer.
 """

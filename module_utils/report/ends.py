@@ -1,4 +1,7 @@
-"""How containers ended, as far as their logs tell, and which rank's end began it."""
+"""How containers ended, as far as their collected logs tell, and which rank's end began it.
+
+Of containers that an engine still has, first_failure.py tells it, by the lines of their logs.
+"""
 
 from __future__ import annotations
 
