@@ -29,7 +29,7 @@ PREFIXES = ("docker_", "swarm_", "image_", "preflight_", "training_", "lab_", "l
 OWN_PREFIXES = ("training_", "preflight_", "swarm_", "teardown_")
 # Given to playbooks, or handed from one role to the next.
 BESIDE = {
-    "docker_upgradable", "image_ref", "lab_authorized_keys", "swarm_backup_dir", "swarm_backup_name", "swarm_busy",
+    "docker_upgradable", "image_ref", "swarm_backup_dir", "swarm_backup_name", "swarm_busy",
     "swarm_lead", "swarm_leaving", "swarm_touched", "training_backup_dir", "training_pending", "training_probe_archive",
     "training_probe_env", "training_probe_stack", "training_running", "training_spares_gpus", "docker_changed", "docker_checked",
     "docker_host_info", "docker_wanted", "image_wanted", "lock_wanted", "swarm_changed", "swarm_wanted", "training_checked", "training_wanted",

@@ -1,5 +1,6 @@
 """Settings that are typed wrong: names like ours, values of another type, wrong choices."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -135,6 +136,39 @@ def test_none_of_our_own_names_is_refused() -> None:
 
 def test_none_of_what_playbooks_hand_on_is_listed_twice() -> None:
     assert not settings.BESIDE & OURS.keys()
+
+
+def plays_of(pattern: str) -> list[Any]:
+    """Without what Ansible's own tags say."""
+    return [yaml.load(file.read_bytes(), yaml.BaseLoader) for file in sorted(ROOT.glob(pattern))]
+
+
+def handed_on(part: Any) -> Iterator[str]:
+    """The names of variables that tasks, plays and imports give."""
+    if isinstance(part, list):
+        for entry in part:
+            yield from handed_on(entry)
+    elif isinstance(part, dict):
+        yield from part.get("vars") or {}
+        yield from part.get("ansible.builtin.set_fact") or {}
+        yield from filter(None, [part.get("register")])
+        yield from handed_on(list(part.values()))
+
+
+def test_what_is_listed_as_handed_on_is_handed_on() -> None:
+    files = [
+        part for pattern in ("site.yml", "playbooks/*.yml", "roles/*/tasks/**/*.yml") for part in plays_of(pattern)
+    ]
+    assert not settings.BESIDE - set(handed_on(files))
+
+
+def test_a_name_that_a_play_gives_is_known_to_its_check() -> None:
+    """The first play of a playbook makes the check, and the site gives names to it."""
+    plays = [play for pattern in ("site.yml", "playbooks/*.yml") for plays in plays_of(pattern) for play in plays]
+    checked = [play for play in plays if "check_names.yml" in str(play) or "ansible.builtin.import_playbook" in play]
+    given = {name for play in checked for name in play.get("vars") or {} if name.startswith(settings.PREFIXES)}
+    assert len(given) > 5
+    assert not settings.strangers(given, OURS, [])
 
 
 @pytest.mark.parametrize(
