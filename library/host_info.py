@@ -227,7 +227,7 @@ def main() -> None:
         "proxy": proxy.look(Path("/")),
         "repositories": repositories.look(Path("/")),
         "certificates": certificates.look(Path("/")),
-        "addresses": addresses.look(module),
+        "addresses": addresses.look(),
     }
     asks = module.params["firewall"]
     if asks != "false" and (asks != "auto" or not engine.among_others(found["engine"])):
