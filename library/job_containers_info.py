@@ -30,12 +30,12 @@ EXAMPLES = r"""
 RETURN = r"""
 containers:
   description: The containers, the newest first, whether they run or have ended. C(service) is the ID of the rank's service, C(mounts) are their
-    volumes and directories.
+    volumes and directories, C(results) is the label that says where the results are and which are fetched.
   returned: success
   type: list
   elements: dict
   sample: [{id: 4f2a, job: simple-training, rank: 0, service: w1k8, state: exited,
-            mounts: [{type: volume, source: simple-training_snapshots, target: /snapshots}]}]
+            mounts: [{type: volume, source: simple-training_snapshots, target: /snapshots}], results: ""}]
 """
 
 from ..module_utils.docker.cli import DockerError

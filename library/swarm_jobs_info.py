@@ -59,7 +59,8 @@ jobs:
       again that was most often, as far as swarm remembers, C(mounts)
       what rank 0 has of volumes and directories, C(progress) the last line of rank 0 that tells of it, and C(planned) how many C(epochs) or
       C(steps) the command of rank 0 asks for, where it has an option such as --epochs or --max_steps. C(image) is that of rank 0, and
-      C(launched) whether this project's launcher starts it. C(services) are the IDs of its services. With O(lines), C(failure) is which rank
+      C(launched) whether this project's launcher starts it. C(services) are the IDs of its services, and C(results) is the label that says where its results are and
+      which are fetched. With O(lines), C(failure) is which rank
       of a job that failed was the first, on which C(host), when, and the line of its C(error); null where no log tells.
     - Of C(ranks), C(host) is the name in the inventory where the node bears it as its label, else its host name, C(processes)
       how many its command starts, 0 where that is not said, C(last) the last line of the newest task, or of one that failed its error, and
@@ -81,6 +82,7 @@ jobs:
       launched: true
       services: [q2v7, x9d1]
       mounts: [{type: volume, source: simple-training_snapshots, target: /snapshots}]
+      results: '{"directory": "/snapshots", "from_each": [], "from_rank_0": ["snapshot.pt"]}'
       ranks: [{rank: 0, host: host1, task: w1k8, state: running, exit_code: null, error: "", since: "2025-01-01T10:00:02.9Z", restarts: 0,
                failed: false, processes: 1, last: "", lines: []}]
 """

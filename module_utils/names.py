@@ -44,6 +44,8 @@ HOST = "ddp_host"
 # Labels that swarm gives to containers, and docker to what is a stack's.
 SERVICE_LABEL = "com.docker.swarm.service.name"
 NAMESPACE = "com.docker.stack.namespace"
+# On every container of a rank: where its results are, and which of them are fetched, as JSON.
+RESULTS_LABEL = "io.ddp-swarm.results"
 # The generic resource that a GPU is.
 GPU = "NVIDIA-GPU"
 # On every image that this project builds: its name without the tag. What lacks it is never removed. And on each of its stages.

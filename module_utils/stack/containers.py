@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli
-from ..names import NAMESPACE, SERVICE_LABEL, is_name, job_and_rank
+from ..names import NAMESPACE, RESULTS_LABEL, SERVICE_LABEL, is_name, job_and_rank
 
 
 def read_containers(docker: DockerCli) -> list[dict[str, Any]]:
@@ -43,4 +43,5 @@ def described(container: dict[str, Any]) -> dict[str, Any]:
         "service": service,
         "state": state,
         "mounts": mounts,
+        "results": str(labels.get(RESULTS_LABEL, "")),
     }

@@ -8,7 +8,7 @@ from typing import Any
 from ..docker.cli import ANSWER_TIMEOUT, DockerCli, parse_json_lines
 from ..first_failure import FAILURE_LINES, failure_of, first_of, restarts
 from ..logs import FIRST_STEP, matching, settled, states, time_key
-from ..names import CHECK, HOST, LAUNCHED, NAMESPACE, RANK, is_name, rank_of, service_of
+from ..names import CHECK, HOST, LAUNCHED, NAMESPACE, RANK, RESULTS_LABEL, is_name, rank_of, service_of
 from ..swarm.node import inspect_nodes
 from .explain import timed_log
 from .live import ACTIVE_STATES, FAILED_STATES, NOWHERE, Live, ServiceState, Task, read_live, short_name
@@ -102,6 +102,7 @@ def describe_job(live: Live, hosts: Hosts) -> dict[str, Any]:
         "image": str(container.get("Image") or ""),
         "launched": words[: len(LAUNCHED)] == LAUNCHED,
         "ranks": ranks,
+        "results": str((container.get("Labels") or {}).get(RESULTS_LABEL, "")),
         "services": sorted(str(service.get("ID")) for service in live.services.values()),
         "mounts": [
             {"type": str(mount.get("Type", "")), "source": str(mount.get("Source", "")), "target": str(mount["Target"])}

@@ -34,6 +34,7 @@ def left(name: str, ranks: dict[int, tuple[str, dict[str, Any]]]) -> dict[str, A
         "busy": busy,
         "ranks": [{"rank": rank, "host": place[0] if place else ""} for rank, place in enumerate(places)],
         "mounts": one["mounts"],
+        "results": one["results"],
         "containers": [container["id"] for _host, container in ranks.values() if runs(container)],
     }
 

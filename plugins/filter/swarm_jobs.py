@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from errno import ENOENT
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..module_utils.docker.cli import DockerError, parse_json_lines
 from ..module_utils.masking import mask
 from ..module_utils.names import job_and_rank, service_of
 from ..module_utils.text import printable_all
+from .names import problem
 from .playbook_command import playbook_command
 from .training_without import host_names
 
@@ -50,6 +52,20 @@ def job_mounts(job: dict[str, Any]) -> list[dict[str, str]]:
         for mount in job["mounts"]
         if mount["type"] == "bind" or mount["source"].startswith(prefix)
     ]
+
+
+def job_results(job: dict[str, Any]) -> dict[str, Any]:
+    """Where the results are, and which of them are fetched, as the job was started with it: `directory`, `from_rank_0`, `from_each`.
+
+    Empty where its label does not say so, or says what no setting may be.
+    """
+    try:
+        said = json.loads(job["results"])
+        lists = {name: list(said[name]) for name in ("from_rank_0", "from_each")}
+        named = [("directory", said["directory"]), *(("pattern", one) for found in lists.values() for one in found)]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return {} if any(problem("", *one) for one in named) else {"directory": said["directory"], **lists}
 
 
 def job_network(stack: str) -> str:
@@ -386,6 +402,7 @@ class FilterModule:
             "job_mounts": job_mounts,
             "job_network": job_network,
             "job_report": job_report,
+            "job_results": job_results,
             "job_status": job_status,
             "job_words": job_words,
             "jobs_at_stake": jobs_at_stake,

@@ -4,8 +4,11 @@ import json
 import re
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import jsonschema
+import pytest
+from ansible_collections.ddp.swarm.plugins.module_utils.names import RESULTS_LABEL
 from console_schema import FAILURE
 from swarm_stand_in import executable
 from two_hosts import TwoHosts
@@ -54,6 +57,14 @@ def test_a_host_that_cannot_be_collected_stays(tmp_path: Path) -> None:
     assert hosts.asked("swarm leave") == NEVER
 
 
+def test_a_teardown_says_which_jobs_it_ended_and_where_their_results_are(tmp_path: Path) -> None:
+    hosts = TwoHosts(tmp_path, active="runs", ended="complete")
+    done = hosts.play("teardown.yml", swarm_disturb_training=True)
+    folders = ", ".join(f"{hosts.artifacts}/{name}" for name in ("active", "ended"))
+    said = f"Stopped, collected and removed: active, ended. The volumes stay. Logs and results: {folders}."
+    assert said in flat(done.stdout), done.stdout[-6000:]
+
+
 def test_a_teardown_without_a_quorum_finds_the_jobs_on_the_hosts(tmp_path: Path) -> None:
     hosts = TwoHosts(tmp_path, active="runs", ended="complete")
     hosts.loses_quorum()
@@ -63,6 +74,25 @@ def test_a_teardown_without_a_quorum_finds_the_jobs_on_the_hosts(tmp_path: Path)
     assert done.returncode == 0, done.stdout[-6000:]
     assert hosts.collected("active") == hosts.collected("ended") == BOTH, done.stdout[-6000:]
     assert hosts.asked("stop -t 40") < hosts.asked("logs --timestamps") < hosts.asked("swarm leave") < NEVER
+
+
+@pytest.mark.parametrize("which", [{"all": True}, {"training_stack": "gpt"}])
+def test_a_job_is_collected_as_it_was_started_whatever_the_inventory_says(
+    tmp_path: Path, which: dict[str, Any]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("ckpt.pt", "metrics.jsonl", "cache"):
+        (out / name).write_text(name)
+    said = {"directory": "/out", "from_rank_0": ["ckpt.pt"], "from_each": []}
+    mounts = [{"type": "bind", "source": str(out), "target": "/out"}]
+    hosts = TwoHosts(tmp_path, {"volumes": mounts, "labels": {RESULTS_LABEL: json.dumps(said)}}, gpt="complete")
+    done = hosts.play("stop.yml", **which)
+    assert done.returncode == 0, done.stdout[-6000:]
+    fetched = {path.name for path in (hosts.artifacts / "gpt").iterdir()}
+    assert {"ckpt.pt", "metrics.jsonl"} <= fetched, done.stdout[-6000:]
+    assert "cache" not in fetched
+    assert "Not fetched, as training_collect does not name it: cache (5 B), in /out on host0." in flat(done.stdout)
 
 
 def test_ranks_that_move_are_ended_in_order_and_go_on(tmp_path: Path) -> None:

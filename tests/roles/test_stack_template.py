@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.ddp.swarm.plugins.filter import names
-from ansible_collections.ddp.swarm.plugins.module_utils.names import CHECK
+from ansible_collections.ddp.swarm.plugins.filter.swarm_jobs import job_results
+from ansible_collections.ddp.swarm.plugins.module_utils.names import CHECK, RESULTS_LABEL
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.canonical import prepare
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.load import load
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.compose.refusals import refusals
@@ -289,6 +290,12 @@ def test_caches_are_in_the_volume_of_the_results_unless_the_user_says_otherwise(
         for key, value in rendered(1)["services"]["node0"].items()
         if key != "environment"
     )
+
+
+def test_its_results_are_named_for_whoever_ends_it() -> None:
+    for service in render(2, training_collect=["a$b*"], training_collect_from_each=["logs"])["services"].values():
+        job = {"results": service["labels"][RESULTS_LABEL].replace("$$", "$")}
+        assert job_results(job) == {"directory": "/snapshots", "from_rank_0": ["a$b*"], "from_each": ["logs"]}
 
 
 def test_secrets_as_variables_are_in_the_command_by_their_names() -> None:

@@ -37,11 +37,12 @@ JOB = {"image": "trainer:1", "command": ["run"]}
 class TwoHosts:
     """host0 manages the swarm, host1 works. Each job has a rank on both."""
 
-    def __init__(self, directory: Path, **jobs: str) -> None:
-        """`jobs` are how the ranks of each end; `runs` for those that do not."""
+    def __init__(self, directory: Path, service: dict[str, Any] | None = None, **jobs: str) -> None:
+        """`jobs` are how the ranks of each end; `runs` for those that do not. `service` is what a rank has besides."""
         self.directory = directory
         self.artifacts = directory / "artifacts"
         self.cluster = Cluster()
+        self.service = {**JOB, **(service or {})}
         self.cluster.before = {}
         for rank, host in enumerate(("host0", "host1")):
             labels = {"ddp_rank": str(rank), "ddp_host": host}
@@ -58,7 +59,10 @@ class TwoHosts:
     def start(self, name: str, end: str) -> None:
         place = {"restart_policy": {"condition": "none"}}
         services = {
-            f"node{rank}": {**JOB, "deploy": {**place, "placement": {"constraints": [f"node.hostname == host{rank}"]}}}
+            f"node{rank}": {
+                **self.service,
+                "deploy": {**place, "placement": {"constraints": [f"node.hostname == host{rank}"]}},
+            }
             for rank in range(2)
         }
         if end != "runs":

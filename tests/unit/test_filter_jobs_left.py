@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.filter.jobs_left import jobs_left, whole_seconds
+from ansible_collections.ddp.swarm.plugins.module_utils.names import RESULTS_LABEL
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.containers import read_containers
 from docker_stand_in import Told
 
@@ -11,7 +12,15 @@ MOUNT = {"type": "volume", "source": "job_snapshots", "target": "/snapshots"}
 
 
 def container(rank: int, state: str = "exited", service: str = "s", name: str = "c") -> dict[str, Any]:
-    return {"id": name, "job": "job", "rank": rank, "service": service, "state": state, "mounts": [MOUNT]}
+    return {
+        "id": name,
+        "job": "job",
+        "rank": rank,
+        "service": service,
+        "state": state,
+        "mounts": [MOUNT],
+        "results": "{}",
+    }
 
 
 def test_ranks_of_several_hosts_are_one_job() -> None:
@@ -19,6 +28,7 @@ def test_ranks_of_several_hosts_are_one_job() -> None:
     (job,) = jobs_left(answers, [])
     assert [rank["host"] for rank in job["ranks"]] == ["host2", "", "host1"]
     assert (job["state"], job["busy"], job["containers"], job["mounts"]) == ("running", True, ["c"], [MOUNT])
+    assert job["results"] == "{}"
 
 
 def test_what_the_swarm_tells_of_is_not_left() -> None:
@@ -40,7 +50,7 @@ def test_seconds(text: str, seconds: int) -> None:
 
 def test_containers_of_ranks_alone_count() -> None:
     def inspected(stack: str, service: str) -> dict[str, Any]:
-        names = {"com.docker.stack.namespace": stack, "com.docker.swarm.service.name": service}
+        names = {"com.docker.stack.namespace": stack, "com.docker.swarm.service.name": service, RESULTS_LABEL: "{}"}
         mounts = [
             {"Type": "volume", "Name": "job_snapshots", "Source": "/var/lib/x", "Destination": "/snapshots"},
             {"Type": "tmpfs", "Destination": "/dev/shm"},

@@ -11,6 +11,7 @@ from ansible_collections.ddp.swarm.plugins.filter.swarm_jobs import (
     job_hosts,
     job_mounts,
     job_report,
+    job_results,
     job_status,
     job_words,
     jobs_at_stake,
@@ -138,6 +139,33 @@ def test_a_job_is_described_by_what_the_swarm_has() -> None:
         {"type": "volume", "source": "snapshots", "target": "/snapshots"},
         {"type": "bind", "source": "/data", "target": "/data"},
     ]
+
+
+RESULTS = {"directory": "/out", "from_rank_0": ["ckpt.pt", "a*"], "from_each": []}
+
+
+def test_a_job_says_which_results_are_fetched() -> None:
+    assert job_results({"results": json.dumps(RESULTS)}) == RESULTS
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "x",
+        "[]",
+        "7",
+        "{}",
+        json.dumps(RESULTS | {"directory": "/out/../../etc"}),
+        json.dumps(RESULTS | {"directory": ["/out"]}),
+        json.dumps(RESULTS | {"from_rank_0": ["../x"]}),
+        json.dumps(RESULTS | {"from_each": ["/etc/passwd"]}),
+        json.dumps(RESULTS | {"from_each": [7, None]}),
+        json.dumps(RESULTS | {"from_each": None}),
+    ],
+)
+def test_a_job_that_says_what_no_setting_may_be_says_nothing(said: str) -> None:
+    assert job_results({"results": said}) == {}
 
 
 def test_a_name_that_no_job_has_is_told() -> None:

@@ -57,7 +57,16 @@ def test_ports_of_the_swarm_have_one_home() -> None:
     assert numbers == [{names.GOSSIP_PORT}, ports, ports]
 
 
-OWN = (names.RANK, names.HOST, names.SERVICE_LABEL, names.NAMESPACE, names.GPU, names.OWN_LABEL, names.STAGE_LABEL)
+OWN = (
+    names.RANK,
+    names.HOST,
+    names.SERVICE_LABEL,
+    names.NAMESPACE,
+    names.GPU,
+    names.OWN_LABEL,
+    names.STAGE_LABEL,
+    names.RESULTS_LABEL,
+)
 STACKS = (names.REGISTRY, names.MONITORING, names.NOTIFY)
 
 

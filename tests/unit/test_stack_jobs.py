@@ -2,6 +2,7 @@
 
 import pytest
 from ansible_collections.ddp.swarm.plugins.module_utils.docker.cli import DockerCli
+from ansible_collections.ddp.swarm.plugins.module_utils.names import RESULTS_LABEL
 from ansible_collections.ddp.swarm.plugins.module_utils.stack.jobs import planned, read_jobs
 from swarm_stand_in.fixtures import definition
 
@@ -34,6 +35,13 @@ def test_whether_the_launcher_starts_its_ranks(swarm, call):
     compose["services"]["node0"]["command"] = ["python3", "/ddp-launcher", "--rank=0", "--", "torchrun"]
     call(compose=[compose], wait_for="running")
     assert jobs(swarm)[0]["launched"]
+
+
+def test_what_it_was_started_with_says_a_label_of_its_containers(swarm, call):
+    compose = definition()
+    compose["services"]["node0"]["labels"] = {RESULTS_LABEL: '{"directory": "/a$$b"}'}
+    call(compose=[compose], wait_for="running")
+    assert jobs(swarm)[0]["results"] == '{"directory": "/a$b"}'
 
 
 def test_the_name_of_the_inventory_and_a_host_that_was_installed_anew(swarm, call):
