@@ -30,6 +30,10 @@ options:
     description: The name of the run whose results are about to come; empty if it is not known.
     type: str
     default: ""
+  since:
+    description: When that run was deployed, as O(state=begun) is told; empty if it is not known. What was diagnosed later, is of that run.
+    type: str
+    default: ""
   keep_runs:
     description: With O(state=begun), how many of the newest runs in C(runs) stay whatever their age. V(0) keeps all.
     type: int
@@ -115,12 +119,13 @@ import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..module_utils.logs import settled
+from ..module_utils.logs import moment_of, settled
 from ..module_utils.names import is_name
 from ..module_utils.report import moments
 from ..module_utils.report.ends import containers
@@ -129,8 +134,10 @@ from ..module_utils.reporting import ReportingModule
 from ..module_utils.results.tree import FOLDER, STAGED, Tree, folder_in, place, prune_runs, remove_old, set_aside
 
 OWN = ".ddp-swarm"
+CHECK = "preflight.json"
+DIAGNOSIS = "diagnosis.json"
 # What other parts of the tool write there, in small letters, as some file systems make no difference.
-RESERVED = re.compile(r"\.ddp-swarm|runs|stack\.yml|preflight\.json|report\.html|node[0-9]+\.log")
+RESERVED = re.compile(r"\.ddp-swarm|runs|stack\.yml|preflight\.json|diagnosis\.json|report\.html|node[0-9]+\.log")
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 LOG = re.compile(r"[0-9]{8}T?[0-9]{0,6}\.[0-9a-f]{12}\.log")
 
@@ -150,7 +157,8 @@ def folders(path: Path) -> Iterator[tuple[int, int]]:
         os.close(root)
 
 
-def begun(path: Path, run: str) -> str:
+def begun(path: Path, run: str, since: str = "") -> str:
+    """`since` is when the run was deployed: it may have been diagnosed before its results come."""
     path.mkdir(parents=True, exist_ok=True)
     with folders(path) as (root, _own):
         incoming = path / OWN / "incoming"
@@ -160,14 +168,26 @@ def begun(path: Path, run: str) -> str:
         record = path / OWN / "run_id"
         # Versions before this one kept it among the results.
         before = next((file.read_text().strip() for file in (record, path / "run_id") if file.is_file()), "")
+        # The check of the next run is over, and has taken its place, before that run's results come.
+        check, check_of_run = path / CHECK, path / OWN / CHECK
         kept = ""
         if is_name("run", run) and before != run:
             if is_name("run", before):
-                kept = set_aside(root, before, [OWN, "preflight.json"])
-                if kept and (path / OWN / "logs").is_dir():
-                    (path / OWN / "logs").rename(path / kept / "logs")
+                later = changed(path / DIAGNOSIS) >= moment_of(since) > 0
+                kept = set_aside(root, before, [OWN, CHECK, *([DIAGNOSIS] if later else [])])
+                for own, name in ((path / OWN / "logs", "logs"), (check_of_run, CHECK)):
+                    if kept and own.exists():
+                        own.rename(path / kept / name)
+            check_of_run.unlink(missing_ok=True)
             record.write_text(f"{run}\n")
+        if check.is_file() and not check_of_run.exists():
+            shutil.copyfile(check, check_of_run)
         return kept
+
+
+def changed(file: Path) -> float:
+    """Seconds since 1970; 0 where there is none."""
+    return file.stat().st_mtime if file.is_file() else 0.0
 
 
 def removed(path: Path, keep_runs: int, keep_days: int) -> list[str]:
@@ -259,6 +279,7 @@ def main() -> None:
             "state": {"type": "str", "required": True, "choices": ["begun", "placed", "noted"]},
             "path": {"type": "path", "required": True},
             "run": {"type": "str", "default": ""},
+            "since": {"type": "str", "default": ""},
             "keep_runs": {"type": "int", "default": 0},
             "keep_days": {"type": "int", "default": 30},
             "source": {"type": "path"},
@@ -273,7 +294,7 @@ def main() -> None:
     )
     try:
         if module.params["state"] == "begun":
-            kept = begun(Path(module.params["path"]), module.params["run"])
+            kept = begun(Path(module.params["path"]), module.params["run"], module.params["since"])
             gone = removed(Path(module.params["path"]), module.params["keep_runs"], module.params["keep_days"])
             name = secrets.token_hex(6)
             module.exit_json(changed=bool(kept or gone), kept=kept, removed=gone, collection=name)

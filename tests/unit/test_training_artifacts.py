@@ -175,9 +175,32 @@ def test_an_earlier_run_is_kept_with_its_logs(artifacts: Path) -> None:
     assert begun(artifacts, "") == ""
     assert begun(artifacts, "second") == "runs/first"
     kept = files_in(artifacts / "runs" / "first")
-    assert kept == ["logs/node0.20260101T000000.0123456789ab.log", "node0.log", "snapshot.pt"]
+    assert kept == ["logs/node0.20260101T000000.0123456789ab.log", "node0.log", "preflight.json", "snapshot.pt"]
     assert (artifacts / "preflight.json").exists()
     assert begun(artifacts, "third") == ""
+
+
+def test_each_run_keeps_its_own_check_and_diagnosis(artifacts: Path) -> None:
+    """The check of the next run is over before its job is there, and a job may be diagnosed before it is collected."""
+    (artifacts / "node0.log").write_text("first")
+    (artifacts / "preflight.json").write_text("first")
+    assert begun(artifacts, "first") == ""
+    (artifacts / "diagnosis.json").write_text("first")
+    os.utime(artifacts / "diagnosis.json", (1_800_000_000, 1_800_000_000))
+    (artifacts / "preflight.json").write_text("second")
+    assert begun(artifacts, "second", "2027-01-15T09:00:00Z") == "runs/first"
+    assert (artifacts / "runs/first/preflight.json").read_text() == "first"
+    assert (artifacts / "runs/first/diagnosis.json").read_text() == "first"
+    assert (artifacts / "preflight.json").read_text() == "second"
+    (artifacts / "preflight.json").unlink()
+    (artifacts / "node0.log").write_text("second")
+    (artifacts / "diagnosis.json").write_text("third")
+    os.utime(artifacts / "diagnosis.json", (1_900_000_000, 1_900_000_000))
+    assert begun(artifacts, "third", "2027-01-15T09:00:00Z") == "runs/second"
+    assert (artifacts / "diagnosis.json").read_text() == "third"
+    assert (artifacts / "runs/second/preflight.json").read_text() == "second"
+    assert begun(artifacts, "fourth") == "runs/third"
+    assert files_in(artifacts / "runs/third") == ["diagnosis.json"]
 
 
 def test_earlier_runs_are_bounded_by_count_and_age(home: Path, artifacts: Path) -> None:
