@@ -191,7 +191,11 @@ def test_row_6_a_repository_that_was_added_before_with_another_key(lab: Lab) -> 
     tasks = [
         {"ansible.builtin.include_role": {"name": "docker", "tasks_from": "gather", "public": True}},
         {
-            "ansible.builtin.include_role": {"name": "docker", "tasks_from": "repository", "apply": {"become": True}},
+            "ansible.builtin.include_role": {
+                "name": "docker",
+                "tasks_from": "engine/repository",
+                "apply": {"become": True},
+            },
             "vars": {"_docker_offer": offer},
         },
     ]

@@ -135,7 +135,7 @@ class Host:
         """What ansible-playbook says."""
         (self.directory / "gpg").write_bytes(offered)
         offer = {"name": "docker", "key": f"file://{self.directory}/gpg", "fingerprint": fingerprint, "variable": "pin"}
-        tasks = [{"ansible.builtin.include_role": {"name": "docker", "tasks_from": "key"}}]
+        tasks = [{"ansible.builtin.include_role": {"name": "docker", "tasks_from": "engine/key"}}]
         (self.directory / "play.json").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
         variables: dict[str, Any] = {
             "_docker_offer": offer,

@@ -16,7 +16,7 @@ def settings(
     common = {"_docker_etc": str(etc), "docker_daemon_options": asked, "docker_gpu": "false"}
     # Whatever this machine's own engine runs; nothing restarts that.
     common["docker_restart_during_training"] = True
-    entries = ["gather", "validate", *(["settings"] if entry == "settings" else [])]
+    entries = ["gather", "validate", *(["settings/merge"] if entry == "settings" else [])]
     return play(etc.parent, of_role("docker", *entries), options=options, **{**common, **variables})
 
 
@@ -190,7 +190,7 @@ def test_the_bound_goes_with_the_engine(
     (etc / "daemon.json").write_text(json.dumps(found))
     done = play(
         etc.parent,
-        of_role("docker", "gather", "purge_settings"),
+        of_role("docker", "gather", "settings/purge"),
         _docker_etc=str(etc),
         docker_daemon_options=asked,
         docker_gpu="false",
@@ -219,7 +219,7 @@ def test_the_first_start_of_an_engine_reads_its_settings(etc: Path, stand_ins: P
     }
     done = play(
         etc.parent,
-        of_role("docker", "install"),
+        of_role("docker", "engine/install"),
         docker_host_info=host,
         docker_daemon_options={"debug": True},
         docker_gpu="false",

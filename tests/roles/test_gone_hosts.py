@@ -93,7 +93,7 @@ def test_wrong_names_are_refused_by_the_sites_first_play(engine: Engine) -> None
 
 
 def test_ranks_that_move_are_refused_also_where_no_manager_knows_more_nodes(tmp_path: Path) -> None:
-    jobs = {"ansible.builtin.include_role": {"name": "swarm", "tasks_from": "jobs"}}
+    jobs = {"ansible.builtin.include_role": {"name": "swarm", "tasks_from": "gather/jobs"}}
     for moved in ([], ["job_node1 runs on host2."]):
         done = play_tasks(tmp_path, [{**jobs, "vars": {"_swarm_ask": "", "_swarm_moved": moved}}], inventory=INVENTORY)
         assert (done.returncode != 0) == bool(moved), done.stdout

@@ -204,7 +204,7 @@ def test_starting_over_says_which_old_runs_it_removes(host: Host) -> None:
     (host.volume / "runs" / "link").symlink_to(host.outside / "folder", target_is_directory=True)
     os.utime(host.volume / "runs" / "old", (1, 1))
     before = host.everything_else()
-    done = host.play("fresh", training_keep_runs=1)
+    done = host.play("start/fresh", training_keep_runs=1)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Removed on host1 from /snapshots, of runs that ended more than 30 days ago" in " ".join(done.stdout.split())
     assert sorted(path.name for path in (host.volume / "runs").iterdir()) == ["before", "link"]
@@ -217,7 +217,7 @@ def test_starting_over_moves_nothing_out_of_the_volume(host: Host) -> None:
     host.put({"metrics.jsonl": b'{"event": "start", "run": "../../outside/folder"}\n'})
     (host.volume / "runs").symlink_to(host.outside / "folder", target_is_directory=True)
     before = host.everything_else()
-    done = host.play("fresh", training_collect=[])
+    done = host.play("start/fresh", training_collect=[])
     assert host.everything_else() == before, done.stdout
     assert done.returncode != 0
     assert "runs" in done.stdout

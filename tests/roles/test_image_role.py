@@ -136,7 +136,7 @@ def test_a_host_that_lies_names_no_file_elsewhere(where: str, hosts: Hosts) -> N
     (hosts.directory / ".ssh").mkdir()
     (hosts.directory / ".ssh/authorized_keys").write_text("theirs\n")
     file = name if where == "above" else str(authorized)
-    said = hosts.play("send", {}, liar=hosts.lie(named(file)))
+    said = hosts.play("transfer/send", {}, liar=hosts.lie(named(file)))
     assert authorized.read_text() == "mine\n"
     assert f"host1 does not answer as image_save does: a layer's file is '{file}'" in said
     assert "Nothing was fetched from it." in said
@@ -149,7 +149,9 @@ def test_what_is_honest_is_fetched_into_a_cache_of_ones_own(hosts: Hosts) -> Non
     hosts.cache.chmod(0o755)
     hosts.work.mkdir(mode=0o700)
     (hosts.work / f"{NAME}.tar").write_bytes(LAYER)
-    said = hosts.play("layers", {"_image_saved": SAVED, "_image_plan": {"source": "host1", "receivers": ["host2"]}})
+    said = hosts.play(
+        "transfer/layers", {"_image_saved": SAVED, "_image_plan": {"source": "host1", "receivers": ["host2"]}}
+    )
     assert "failed=0" in said, said
     assert (hosts.cache / f"{NAME}.tar").read_bytes() == LAYER
     assert stat.filemode(hosts.cache.stat().st_mode) == "drwx------"
@@ -162,7 +164,7 @@ def test_files_arrive_in_a_directory_of_roots_own(hosts: Hosts) -> None:
     (there / f"{NAME}.tar").write_bytes(LAYER)
     place = f"{{{{ '{there}' if inventory_hostname == 'host1' else '{hosts.work}' }}}}"
     said = hosts.play(
-        "layers",
+        "transfer/layers",
         {"_image_saved": SAVED, "_image_plan": {"source": "host1", "receivers": ["host2"]}, "_image_host_dir": place},
     )
     assert "failed=0" in said, said
@@ -330,7 +332,7 @@ class Finished:
             **variables,
         }
         tasks = [
-            *of_role("image", "reference", "finished"),
+            *of_role("image", "reference", "build/finished"),
             {"ansible.builtin.debug": {"msg": "it is {{ image_ref }}"}},
         ]
         done = play(self.directory, tasks, {"swarm": {"hosts": hosts}}, environment=self.path, **given)

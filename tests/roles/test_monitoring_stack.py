@@ -44,7 +44,7 @@ JOBS = [
 def rendered_as(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The stack, and its files by their names."""
     tasks = [
-        *of_role("monitoring", "validate"),
+        *of_role("monitoring", "stack/validate"),
         {
             "ansible.builtin.copy": {
                 "content": "{{ {'stack': _monitoring_definition | from_yaml, 'compose': _monitoring_compose} | to_json }}",
@@ -205,7 +205,7 @@ def test_bad_settings_are_refused_with_a_sentence_for_each(tmp_path: Path) -> No
         "monitoring_retention": "ever",
         "monitoring_grafana_password": "hunter2",
     }
-    done = play(tmp_path, of_role("monitoring", "validate"), {"swarm": {"children": groups}}, **wrong)
+    done = play(tmp_path, of_role("monitoring", "stack/validate"), {"swarm": {"children": groups}}, **wrong)
     assert done.returncode != 0
     said = " ".join(done.stdout.replace("\\n", " ").split())
     assert "monitoring_host is elsewhere, which is no host of the group swarm: host1." in said

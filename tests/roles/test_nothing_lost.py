@@ -137,7 +137,7 @@ def test_a_status_of_a_failed_job_says_who_was_first_and_what_to_type(tmp_path: 
 
 def test_a_start_says_that_the_job_had_failed(tmp_path: Path) -> None:
     hosts = failed(tmp_path)
-    tell = {"ansible.builtin.include_role": {"name": "training", "tasks_from": "earlier"}}
+    tell = {"ansible.builtin.include_role": {"name": "training", "tasks_from": "start/earlier"}}
     (tmp_path / "earlier.yml").write_text(json.dumps([{"hosts": "swarm", "gather_facts": False, "tasks": [tell]}]))
     said = flat(hosts.play(str(tmp_path / "earlier.yml"), training_stack="bad", training_pending=True).stdout)
     assert "bad had failed: rank 1 on host1: ValueError: no data; it starts again, from its snapshot" in said, said

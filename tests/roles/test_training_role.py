@@ -21,7 +21,7 @@ def test_volumes_are_listed_with_their_stack(tmp_path: Path) -> None:
     )
     docker.chmod(0o755)
     tasks = [
-        *of_role("training", "volumes"),
+        *of_role("training", "volumes/ask"),
         {"ansible.builtin.debug": {"msg": "found {{ _training_volumes_of_jobs | to_json }}"}},
     ]
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
@@ -100,7 +100,7 @@ def test_a_failure_is_told_with_what_its_host_says_of_the_moment(tmp_path: Path)
     deployed = {"failures": ["node0"], "msg": "the training failed"}
     told = play(
         tmp_path,
-        [*of_role("training", "failure")],
+        [*of_role("training", "start/failure")],
         environment={"PATH": path},
         training_hosts=["host1"],
         _training_deployed=deployed,
@@ -269,7 +269,7 @@ def test_a_job_that_never_ran_here_has_no_other_program(tmp_path: Path) -> None:
 
 def test_check_mode_refuses_what_a_run_would(tmp_path: Path) -> None:
     """Else it says what would change where nothing would."""
-    start = {"name": "training", "tasks_from": "start"}
+    start = {"name": "training", "tasks_from": "start/deploy"}
     way = {"refusal": "demo is training, and the image differs.", "ends": ""}
     known = {"training_pending": True, "training_way": way, "_training_compared": {}, "_training_finished": True}
     done = play(

@@ -30,7 +30,7 @@ RUN_BY = {
     "ansible-galaxy": "tests/roles/test_collection.py",
     "apt-get": "tests/image/test_air_gap.py",
     "docker": "tests/image/test_air_gap.py",
-    "pip": "roles/lab/tasks/offline.yml",
+    "pip": "roles/lab/tasks/hosts/offline.yml",
     "ssh": "tests/field/test_ways_in.py",
 }
 # Needs a host, a program or hardware that no test has. The page has to say so.

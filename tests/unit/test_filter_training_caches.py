@@ -55,6 +55,6 @@ def test_without_a_volume_there_are_none(mounts: Any) -> None:
 
 
 def test_a_volume_with_nothing_but_caches_is_empty_for_a_backup() -> None:
-    tasks = yaml.safe_load((ROOT / "roles/training/tasks/restore_volume.yml").read_text())
+    tasks = yaml.safe_load((ROOT / "roles/training/tasks/volumes/restore.yml").read_text())
     (find,) = [task["ansible.builtin.find"] for task in tasks if "ansible.builtin.find" in task]
     assert find["excludes"] == CACHES

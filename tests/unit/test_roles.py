@@ -107,8 +107,30 @@ def calls(value: Any) -> list[tuple[str, str]]:
     return found
 
 
+NAMED = re.compile(r"(?m)^ +(?:ansible\.builtin\.(?:include|import)_tasks|file): +\"?(\S.*\.yml)\"?$")
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_files_with_tasks_are_where_they_are_looked_for(role: str) -> None:
+    """From the role's tasks/, whatever file names them; of a name with a variable in it, at least one."""
+    tasks = ROLES / role / "tasks"
+    named = [name for file in tasks.rglob("*.yml") for name in NAMED.findall(file.read_text())]
+    patterns = {re.sub(r"\{\{.*?\}\}", "*", name) for name in named}
+    assert [pattern for pattern in sorted(patterns) if not list(tasks.glob(pattern))] == []
+    used = {file for pattern in patterns for file in tasks.glob(pattern)}
+    assert [
+        file for file in sorted(tasks.rglob("*.yml")) if file not in used and file.stem not in entry_points(role)
+    ] == []
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_beside_the_entry_points_there_are_folders_alone(role: str) -> None:
+    """Whoever opens a role sees what may be called; what is internal lies below, by its subject."""
+    assert {path.stem for path in (ROLES / role / "tasks").glob("*.yml")} == set(entry_points(role))
+
+
 def test_entry_points_that_are_called_are_described() -> None:
-    files = [*ROLES.glob("*/tasks/*.yml"), *(ROLES.parent / "playbooks").glob("*.yml")]
+    files = [*ROLES.glob("*/tasks/**/*.yml"), *(ROLES.parent / "playbooks").glob("*.yml")]
     called = {pair for file in files for pair in calls(read(file))}
     assert ("training", "plan") in called
     assert [pair for pair in sorted(called) if pair[1] not in entry_points(pair[0])] == []
@@ -144,5 +166,4 @@ def test_paths_of_files_with_tasks_hold_no_other_variable() -> None:
     assert {variable for path in paths for variable in re.findall(r"\{\{ *(\w+)", path)} == {
         "_docker_family",
         "lab_state",
-        "role_path",
     }
