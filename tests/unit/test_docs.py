@@ -31,6 +31,7 @@ RUN_BY = {
     "apt-get": "tests/image/test_air_gap.py",
     "docker": "tests/image/test_air_gap.py",
     "pip": "roles/lab/tasks/hosts/offline.yml",
+    "rsync": "tests/roles/test_training_data.py",
     "ssh": "tests/field/test_ways_in.py",
 }
 # Needs a host, a program or hardware that no test has. The page has to say so.
@@ -39,6 +40,15 @@ UNTRIED = {
     "ansible-runner": "These two commands were run with",
     "semanage": "No host with SELinux was tried",
     "restorecon": "No host with SELinux was tried",
+}
+# "python" runs files of this tree, which have to be there.
+PROGRAMS = {"ansible-playbook", "make", "./ddp", "python", *RUN_BY, *UNTRIED}
+# Variables of a playbook that no role has.
+OF_A_PLAYBOOK = {
+    "playbooks/remove.yml": {"host"},
+    "playbooks/restore.yml": {"backup", "restore_partial"},
+    "playbooks/stop.yml": {"all"},
+    "playbooks/teardown.yml": {"teardown_all", "teardown_volumes"},
 }
 
 
@@ -77,15 +87,30 @@ def variables() -> set[str]:
 
 def commands(page: Path) -> list[list[str]]:
     """The command lines on a page: lines of a code block that begin with a program of those that are used here."""
-    known = {"ansible-playbook", "make", "./ddp", *RUN_BY, *UNTRIED}
     found = []
     for line in page.read_text().replace("\\\n", " ").splitlines():
         inner = re.fullmatch(r" {4,}(\S.*)", line)
         for part in re.split(r" && ", inner[1]) if inner else []:
             words = part.split()
-            if words[0] in known:
+            if words[0] in PROGRAMS:
                 found.append(shlex.split(part, comments=True))
     return found
+
+
+def programs(page: Path) -> set[str]:
+    """What each line of a code block begins with that looks like a command: for its form, or for the line above."""
+    found = set()
+    text = page.read_text().replace("\\\n", " ")
+    for block in re.findall(r"(?:^ {4,}\S.*\n)+", text, re.MULTILINE):
+        parts = [part.strip() for line in block.splitlines() for part in line.split(" && ")]
+        if parts[0].split()[0] in PROGRAMS:
+            found |= {part.split()[0] for part in parts}
+        found |= {part.split()[0] for part in parts if re.match(r"\./|[a-z][a-z-]* (?:.* )?--?[a-z]", part)}
+    return found
+
+
+def options(command: str) -> set[str]:
+    return {name for parameter in COMMANDS[command].params for name in parameter.opts}
 
 
 def everywhere() -> list[tuple[Path, list[str]]]:
@@ -163,8 +188,27 @@ def test_playbooks_on_pages_exist_and_take_their_variables() -> None:
             shown = {word for word in named if f"Save it as `{word}`" in page.read_text()}
             assert (named & PLAYBOOKS) | (full & PLAYBOOKS) | shown, (page, words)
             for word in re.findall(r"(?<=-e )([a-z_]+)=", " ".join(words)):
-                assert word in variables() | {"host", "backup", "all", "teardown_volumes"}, (page, word)
+                own = [OF_A_PLAYBOOK.get(name, set()) for name in named]
+                assert word in variables().union(*own), (page, word)
     assert seen > 10
+
+
+def test_variables_and_files_that_a_sentence_gives_to_a_playbook_exist() -> None:
+    known, given = variables(), 0
+    wrong: list[object] = []
+    for page in PAGES:
+        text = page.read_text()
+        words = set(re.findall(r"-e ([a-z_]+)=(?!value)", text))
+        given += len(words)
+        wrong += [(page.name, word) for word in words - known.union(*OF_A_PLAYBOOK.values())]
+        for playbook, rest in re.findall(r"`(site\.yml|playbooks/[a-z_]+\.yml)( [^`]*)`", text):
+            own = OF_A_PLAYBOOK.get(playbook, set())
+            wrong += [(playbook, word) for word in re.findall(r"-e ([a-z_]+)=", rest) if word not in known | own]
+        files = re.findall(r"(?:-e @|\bpython )([a-z_]+/[\w/]*\.(?:yml|py))", text)
+        given += len(files)
+        wrong += [(page.name, file) for file in files if not (ROOT / file).is_file()]
+    assert not wrong
+    assert given > 20
 
 
 def test_targets_and_commands_of_the_console_exist_with_their_options() -> None:
@@ -172,8 +216,25 @@ def test_targets_and_commands_of_the_console_exist_with_their_options() -> None:
         if words[0] == "make":
             assert {word for word in words[1:] if "=" not in word} <= TARGETS | {".venv/.installed"}, (page, words)
         if words[0] == "./ddp":
-            options = {name for parameter in COMMANDS[words[1]].params for name in parameter.opts}
-            assert {word.split("=")[0] for word in words[2:] if word.startswith("-")} <= options, (page, words)
+            said = {word.split("=")[0] for word in words[2:] if word.startswith("-")}
+            assert said <= options(words[1]), (page, words)
+
+
+def test_options_of_the_console_in_a_sentence_or_a_table_exist() -> None:
+    seen = 0
+    wrong: list[object] = []
+    for page in PAGES:
+        for name, rest in re.findall(r"`(?:\./)?ddp ([a-z]+)( [^`]*)`", page.read_text()):
+            said = {word.split("=")[0] for word in rest.split() if word.startswith("-")}
+            seen += len(said)
+            wrong += [(page.name, name, word) for word in said - options(name)]
+    text = (ROOT / "docs" / "console.md").read_text()
+    for row in re.findall(r"^\| (`ddp .*?) \|", text, re.MULTILINE):
+        said = set(re.findall(r"`(--[a-z-]+)`", row))
+        seen += len(said)
+        wrong += [(row, word) for word in said.difference(*map(options, re.findall(r"`ddp ([a-z]+)", row)))]
+    assert not wrong
+    assert seen > 8
 
 
 def test_whole_files_of_settings_hold() -> None:
@@ -188,6 +249,9 @@ def test_whole_files_of_settings_hold() -> None:
 
 
 def test_other_commands_are_run_by_a_test_or_marked() -> None:
+    # "." reads a file of the shell; accelerate is shown as a setting's value.
+    unknown = [(page, programs(page) - PROGRAMS - {".", "accelerate"}) for page in PAGES]
+    assert not [(page, found) for page, found in unknown if found]
     for page, words in everywhere():
         if words[0] in UNTRIED:
             assert UNTRIED[words[0]] in page.read_text(), page
