@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.ddp.swarm.plugins.filter.swarm_jobs import job_network
 from jinja2.nativetypes import NativeEnvironment
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -86,6 +87,20 @@ def test_variables_carry_their_role(role: str) -> None:
     assert [name for name in defaults(role) if not name.startswith(f"{role}_")] == []
     private = read(ROLES / role / "vars/main.yml")
     assert [name for name in private if not name.startswith(f"_{role}_")] == []
+
+
+def test_a_play_that_only_forms_the_swarm_has_the_trainings_default_stack() -> None:
+    said = read(ROLES / "swarm/vars/main.yml")["_swarm_stack"]
+    stack = defaults("training")["training_stack"]
+    assert NativeEnvironment().from_string(said).render() == stack
+    assert NativeEnvironment().from_string(said).render(training_stack="other") == "other"
+    assert job_network(stack) == "ddp-net"
+    homes = ("roles/*/[dvt]*/**/*.yml", "playbooks/**/*.yml")
+    files = [file for pattern in homes for file in ROLES.parent.glob(pattern) if stack in file.read_text()]
+    assert {str(file.relative_to(ROLES.parent)) for file in files} == {
+        "roles/swarm/vars/main.yml",
+        "roles/training/defaults/main.yml",
+    }
 
 
 @pytest.mark.parametrize("role", NAMES)
