@@ -54,6 +54,12 @@ class Run:
         return "\n".join(items) or str(result.get("msg", ""))
 
 
+def good(run: Run) -> Run:
+    """One that came to its end."""
+    assert run.rc == 0, run.failure() + run.stdout[-4000:]
+    return run
+
+
 Play = Callable[..., Run]
 
 

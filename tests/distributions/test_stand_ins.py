@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labs import Lab, Run
+from labs import Lab, Run, good
 from presented import present_rocky, present_ubuntu
+from tinyproxy import SECRET, address_of, run_tinyproxy
 
 GPU_STAND_INS = Path(__file__).parents[1] / "gpu_stand_in"
 
@@ -34,11 +35,6 @@ def play(lab: Lab, playbook: str, options: str = "", **variables: Any) -> Run:
         options=options,
         **{"docker_apt_repository": "file:///srv/docker", "docker_rpm_key_fingerprint": fingerprint, **variables},
     )
-
-
-def good(run: Run) -> Run:
-    assert run.rc == 0, run.failure() + run.stdout[-4000:]
-    return run
 
 
 def test_check_mode_on_bare_hosts_tells_what_would_be_installed(lab: Lab) -> None:
@@ -185,27 +181,12 @@ def test_the_container_toolkit_comes_by_dnf(lab: Lab, gpus: list[str]) -> None:
     assert good(play(lab, "playbooks/docker.yml", "--limit host2", **nvidia)).changed() == []
 
 
-SECRET = "S3CR3T-of-the-proxy"
-
-
 @pytest.fixture
 def proxy(lab: Lab) -> Iterator[str]:
     """tinyproxy on host1, which also serves host2's packages, under a name that is not the inventory's."""
     address = lab.on("host1", "hostname", "--ip-address").split()[0]
-    lab.on(
-        "host1",
-        "sh",
-        "-c",
-        "apt-get update -qq && apt-get install -qq -y --no-install-recommends tinyproxy",
-        timeout=300,
-    )
-    settings = f'Port 3128\nTimeout 600\nLogFile "/var/log/site-proxy"\nLogLevel Connect\nBasicAuth ada {SECRET}\n'
-    lab.on(
-        "host1",
-        "sh",
-        "-c",
-        f"printf '{settings}' >/etc/tinyproxy/tinyproxy.conf; systemctl restart tinyproxy; mkdir -p /srv/site",
-    )
+    run_tinyproxy(lab, "host1", 'LogFile "/var/log/site-proxy"', "LogLevel Connect")
+    lab.on("host1", "mkdir", "-p", "/srv/site")
     archive = subprocess.run(
         ["docker", "cp", f"{lab.name}-host2:/srv/docker/baseos", "-"], capture_output=True, check=True, timeout=60
     ).stdout
@@ -227,7 +208,7 @@ def proxy(lab: Lab) -> Iterator[str]:
         "-c",
         "printf '[main]\ngpgcheck=1\nproxy=http://127.0.0.1:9\nmax_parallel_downloads=7\n' >/etc/dnf/dnf.conf",
     )
-    yield f"http://ada:{SECRET}@{address}:3128"
+    yield address_of(address)
     lab.on("host2", "sh", "-c", "cp /root/baseos.repo /etc/yum.repos.d/; cp /root/dnf.conf /etc/dnf/")
     for host in lab.hosts:
         lab.on(host, "sh", "-c", "cat /root/hosts >/etc/hosts")

@@ -11,14 +11,8 @@ import yaml
 from labs import Lab
 from shell_image import import_shell
 from stacks import Manager
+from tinyproxy import SECRET, address_of, run_tinyproxy
 
-SECRET = "S3CR3T-of-the-proxy"
-CONFIGURATION = f"""\
-Port 3128
-Timeout 600
-BasicAuth ada {SECRET}
-ConnectPort 443
-"""
 # Each command line that is seen on the host meanwhile.
 WATCH = "while [ -e /root/watching ]; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' >>/root/command-lines; sleep 0.05; done"
 
@@ -26,19 +20,7 @@ WATCH = "while [ -e /root/watching ]; do cat /proc/[0-9]*/cmdline 2>/dev/null | 
 @pytest.fixture(scope="module")
 def proxy(lab: Lab) -> Iterator[str]:
     """On host1. host2 has no route to anybody else."""
-    lab.on(
-        "host1",
-        "sh",
-        "-c",
-        "apt-get update -qq && apt-get install -qq -y --no-install-recommends tinyproxy",
-        timeout=300,
-    )
-    lab.on(
-        "host1",
-        "sh",
-        "-c",
-        f"cat >/etc/tinyproxy/tinyproxy.conf <<'END'\n{CONFIGURATION}END\nsystemctl restart tinyproxy",
-    )
+    run_tinyproxy(lab, "host1", "ConnectPort 443")
     address = lab.on("host1", "docker", "info", "--format", "{{.Swarm.NodeAddr}}").strip()
     route = lab.on("host2", "ip", "route", "show", "default").strip()
     # BuildKit, as the command that many have.
@@ -50,7 +32,7 @@ def proxy(lab: Lab) -> Iterator[str]:
         timeout=300,
     )
     lab.on("host2", "ip", "route", "del", "default")
-    yield f"http://ada:{SECRET}@{address}:3128"
+    yield address_of(address)
     lab.on("host2", "ip", "route", "replace", *route.split())
     assert lab.play("playbooks/docker.yml", limit="host2").rc == 0
     lab.on("host1", "apt-get", "purge", "-qq", "-y", "tinyproxy")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import GPUS, OWN_LINE, THEIRS, have_gpus, offered, put, recorded, settings
-from labs import Lab, Run
+from labs import Lab, good
 from waiting import until
 
 # A shell and sleep, out of the host: an image without a registry. What it calls torchrun says what it was given, and stays.
@@ -28,11 +28,6 @@ JOB = {
     "training_script": "none.py",
     "training_stop_grace": "1s",
 }
-
-
-def good(run: Run) -> Run:
-    assert run.rc == 0, run.failure() + run.stdout[-4000:]
-    return run
 
 
 def running(lab: Lab, stack: str) -> set[str]:
