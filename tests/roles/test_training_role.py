@@ -119,13 +119,13 @@ def test_a_failed_run_is_collected(tmp_path: Path) -> None:
     host.put(HONEST)
     failed = {"failures": ["node0"], "msg": "the training failed"}
     asked = {"training_hosts": ["host1"], "training_collect": ["snapshot.pt"]}
-    run = host.play("failure", _training_deployed=failed, **asked)
+    run = host.play("start/failure", _training_deployed=failed, **asked)
     assert run.returncode == 2
     assert host.collected()["snapshot.pt"] == HONEST["snapshot.pt"]
     assert f"Logs of host1: {host.artifacts}\n" in run.stdout, run.stdout
     assert re.search(r"Report: .*ansible-playbook \S*playbooks/report.yml ", run.stdout), run.stdout
     # A wait that has run out leaves the job alone.
-    run = host.play("failure", 1, _training_deployed={**failed, "timed_out": True}, **asked)
+    run = host.play("start/failure", 1, _training_deployed={**failed, "timed_out": True}, **asked)
     assert "Logs of" not in run.stdout
     # What hinders it hides nothing.
     host.artifacts.with_name("file").write_text("in the way")

@@ -130,12 +130,23 @@ def test_files_with_tasks_are_where_they_are_looked_for(role: str) -> None:
     """From the role's tasks/, whatever file names them; of a name with a variable in it, at least one."""
     tasks = ROLES / role / "tasks"
     named = [name for file in tasks.rglob("*.yml") for name in NAMED.findall(file.read_text())]
-    patterns = {re.sub(r"\{\{.*?\}\}", "*", name) for name in named}
+    patterns = {re.sub(r"\{\{.*?\}\}", "*", name.removeprefix("{{ role_path }}/tasks/")) for name in named}
     assert [pattern for pattern in sorted(patterns) if not list(tasks.glob(pattern))] == []
     used = {file for pattern in patterns for file in tasks.glob(pattern)}
     assert [
         file for file in sorted(tasks.rglob("*.yml")) if file not in used and file.stem not in entry_points(role)
     ] == []
+
+
+def test_what_a_folders_file_imports_is_named_from_the_role() -> None:
+    """Ansible looks for it beside the playbook before it looks in the role's tasks/. Files that are included it finds there first."""
+    imports = [
+        name
+        for file in ROLES.glob("*/tasks/*/*.yml")
+        for name in re.findall(r"import_tasks: +\"?(.*\.yml)", file.read_text())
+    ]
+    assert len(imports) > 5
+    assert [name for name in imports if not name.startswith("{{ role_path }}/tasks/")] == []
 
 
 @pytest.mark.parametrize("role", NAMES)
@@ -181,4 +192,5 @@ def test_paths_of_files_with_tasks_hold_no_other_variable() -> None:
     assert {variable for path in paths for variable in re.findall(r"\{\{ *(\w+)", path)} == {
         "_docker_family",
         "lab_state",
+        "role_path",
     }
