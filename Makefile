@@ -181,10 +181,11 @@ docs: .venv/.documented ## the pages as a site, every link checked: .site/index.
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 	@echo "The site: .site/index.html (its search needs a server: python3 -m http.server --bind 127.0.0.1 --directory .site)"
 
-release: .venv/.tested ## the collection's archive in dist/, built, installed into an empty directory and run from there
+release: .venv/.tested ## the collection's archive in dist/, built, installed and run from there, and the notes of its version beside it
 	mkdir -p dist
 	DDP_RELEASE=dist $(BIN)/python -m pytest tests/roles/test_collection.py
-	@ls -l dist/*.tar.gz
+	$(BIN)/python tests/changelog.py dist
+	@ls -l dist/*
 
 lifecycle: .venv/.tested ## repair, day 2, interruptions, eight hosts: on labs of their own, about an hour
 	$(BIN)/python -m pytest tests/lifecycle
