@@ -357,3 +357,14 @@ def test_a_job_that_is_not_there_cannot_be_stopped(site: Site) -> None:
     done = site.ddp("stop", "mina")
     assert done.returncode == 2, done.stdout
     assert "There is no job mina in the swarm, which has mine. Did you mean mine?" in done.stderr
+
+
+def test_the_preflight_of_one_job_on_one_host(site: Site) -> None:
+    """Its plays alone: what they do is seen in tests/faults."""
+    said = site.ddp("preflight", "other", "--limit", "host1", "--ansible=--list-tasks")
+    assert said.returncode == 0, said.stdout + said.stderr
+    shown = said.stdout + said.stderr
+    assert "playbooks/preflight.yml" in shown
+    assert "--limit host1" in shown
+    assert "-e training_stack=other" in shown
+    assert "preflight : " in shown

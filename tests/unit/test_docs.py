@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from ansible.cli.galaxy import GalaxyCLI
+from ansible.cli.playbook import PlaybookCLI
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from console.main import app
 
@@ -21,28 +25,47 @@ PAGES = sorted(
 )
 PLAYBOOKS = {"site.yml", *(f"playbooks/{path.name}" for path in (ROOT / "playbooks").glob("*.yml"))}
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+# The tree without what tools and runs leave in it.
+FILES = [
+    path.relative_to(ROOT).as_posix()
+    for place in ROOT.iterdir()
+    if place.name not in {"artifacts", "backups", "collections", "dist"} and (place.is_file() or place.name[0] != ".")
+    for path in ([place] if place.is_file() else place.rglob("*"))
+    if path.is_file() and "__pycache__" not in path.parts
+]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 OURS = re.compile(r"\b(?:docker|swarm|image|preflight|training|lab|lock|monitoring|teardown|lease)_[a-z_]*[a-z]\b")
-# What a command line begins with, and the test that runs it. Nothing else may stand on a page as a command.
+# What a command line begins with: the file that runs it, and the words there that do. Nothing else may stand on a page as a command.
 RUN_BY = {
-    "ansible-builder": "tests/roles/test_collection.py",
-    "ansible-doc": "tests/roles/test_collection.py",
-    "ansible-galaxy": "tests/roles/test_collection.py",
-    "apt-get": "tests/image/test_air_gap.py",
-    "docker": "tests/image/test_air_gap.py",
-    "pip": "roles/lab/tasks/hosts/offline.yml",
-    "rsync": "tests/roles/test_training_data.py",
-    "ssh": "tests/field/test_ways_in.py",
+    "ansible-galaxy collection install": ("tests/archives.py", '"ansible-galaxy", "collection", "install", archive'),
+    "apt-get install --download-only --no-install-recommends": (
+        "tests/image/test_air_gap.py",
+        "apt-get install -qq --download-only --no-install-recommends",
+    ),
+    "docker pull": ("tests/image/test_registry.py", "docker pull {host}/{tag}"),
+    "docker save --output": ("tests/prometheus_stand_ins.py", '"docker", "save", "--output"'),
+    "pip download --dest": ("roles/lab/vars/main.yml", "- pip\n  - download\n  - --quiet\n  - --dest"),
+    "pip install -r": ("Makefile", "pip install --quiet --disable-pip-version-check -r requirements.txt"),
+    "pip install pillow": ("tests/requirements.txt", "\npillow=="),
+    "python examples/images/make_shapes.py": ("tests/scripts/conftest.py", '"examples/images/make_shapes.py", drawn'),
+    "rsync -a": ("tests/roles/test_training_data.py", "rsync"),
+    "ssh -L": ("tests/unit/test_filter_monitoring.py", '"ssh -N -L '),
 }
 # Needs a host, a program or hardware that no test has. The page has to say so.
 UNTRIED = {
-    "ansible-navigator": "These two commands were run with",
-    "ansible-runner": "These two commands were run with",
-    "semanage": "No host with SELinux was tried",
-    "restorecon": "No host with SELinux was tried",
+    "ansible-builder build": "The image has not been built",
+    "ansible-navigator run": "These two commands were run with",
+    "ansible-runner run": "These two commands were run with",
+    "semanage fcontext": "No host with SELinux was tried",
+    "restorecon -R": "No host with SELinux was tried",
 }
-# "python" runs files of this tree, which have to be there.
-PROGRAMS = {"ansible-playbook", "make", "./ddp", "python", *RUN_BY, *UNTRIED}
+OURSELVES = {"ansible-playbook", "make", "./ddp"}
+PROGRAMS = {*OURSELVES, *(words.split()[0] for words in (*RUN_BY, *UNTRIED))}
+# Files that a page names and that are not of this tree: a user's, a run's, or another project's.
+MADE = {"docker-compose-2node.yml", "hosts.yml", "newest.txt", "stack.yml", "train.yml"}
+MADE_IN = ("artifacts/", "backups/", "dist/", ".lab/", "runs/", "project/", "tensorboard/", "compose/", "collections/")
+# Names with an underscore that are another's: Docker's, torch's, a user's.
+OTHERS = {"docker_gwbridge", "docker_user"}
 # Variables of a playbook that no role has.
 OF_A_PLAYBOOK = {
     "playbooks/remove.yml": {"host"},
@@ -92,7 +115,8 @@ def commands(page: Path) -> list[list[str]]:
         inner = re.fullmatch(r" {4,}(\S.*)", line)
         for part in re.split(r" && ", inner[1]) if inner else []:
             words = part.split()
-            if words[0] in PROGRAMS:
+            # Words that stand far apart are a drawing.
+            if words[0] in PROGRAMS and not re.match(r"\S+ {3}", part):
                 found.append(shlex.split(part, comments=True))
     return found
 
@@ -103,7 +127,7 @@ def programs(page: Path) -> set[str]:
     text = page.read_text().replace("\\\n", " ")
     for block in re.findall(r"(?:^ {4,}\S.*\n)+", text, re.MULTILINE):
         parts = [part.strip() for line in block.splitlines() for part in line.split(" && ")]
-        if parts[0].split()[0] in PROGRAMS:
+        if any(part.split()[0] in PROGRAMS and not re.match(r"\S+ {3}", part) for part in parts):
             found |= {part.split()[0] for part in parts}
         found |= {part.split()[0] for part in parts if re.match(r"\./|[a-z][a-z-]* (?:.* )?--?[a-z]", part)}
     return found
@@ -136,9 +160,9 @@ def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
 
 def test_every_playbook_and_every_command_of_the_console_is_described() -> None:
     text = (ROOT / "docs" / "playbooks.md").read_text()
-    assert not {name for name in PLAYBOOKS if f"`{name}" not in text}
+    assert not {name for name in PLAYBOOKS if not re.search(rf"`{re.escape(name)}[` ]", text)}
     text = (ROOT / "docs" / "console.md").read_text()
-    assert not {name for name in COMMANDS if f"ddp {name}" not in text}
+    assert not {name for name in COMMANDS if not re.search(rf"`ddp {name}[` ]", text)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -146,33 +170,137 @@ def test_no_page_names_what_is_gone(page: Path) -> None:
     text = page.read_text()
     named = set(re.findall(r"(?<![\w/.-])(?:playbooks/[a-z_]+\.yml|site\.yml)\b", text))
     assert named <= PLAYBOOKS
-    assert set(re.findall(r"`make ([a-z0-9-]+)", text)) <= TARGETS
     assert set(re.findall(r"`(?:\./)?ddp ([a-z]+)", text)) <= set(COMMANDS)
-    paths = re.findall(
-        r"`((?:tests|roles|docs|examples|library|module_utils|plugins|training|console)/[a-z_0-9./-]*)[`:]", text
-    )
-    assert not [path for path in paths if not (ROOT / path).exists()]
 
 
 def test_no_page_names_a_setting_that_is_gone() -> None:
-    kinds = ("*.yml", "*.py", "*.j2")
-    folders = ("roles", "playbooks", "library", "plugins", "module_utils", "tests", "training", "inventory")
+    """What tests and messages say is no proof of a setting: roles and playbooks have to have it."""
     tree = {
         word
-        for folder in folders
-        for kind in kinds
-        for path in (ROOT / folder).rglob(kind)
+        for folder in ("roles", "playbooks")
+        for path in (ROOT / folder).rglob("*.yml")
         for word in OURS.findall(path.read_text())
     }
-    names = variables() | {
-        path.stem
-        for folder in ("library", "plugins", "module_utils", "tests")
-        for path in (ROOT / folder).rglob("*.py")
-    }
+    names = tree | variables() | OTHERS | {Path(file).stem for file in FILES if not file.startswith("roles/")}
+    names |= {parent.name for file in FILES for parent in Path(file).parents}
     for page in PAGES:
         # With a star behind it, it is a family of names.
         named = set(re.findall(OURS.pattern + r"(?![*_])", page.read_text()))
-        assert not named - tree - names, page
+        assert not named - names, page
+
+
+def test_no_page_names_a_name_of_the_code_that_is_gone() -> None:
+    """Of names with an underscore, whatever they begin with, and of variables of the environment."""
+    code = "\n".join(
+        (ROOT / file).read_text()
+        for file in FILES
+        if file.endswith((".py", ".yml", ".j2", "Makefile")) and file != "tests/unit/test_docs.py"
+    )
+    words = set(re.findall(r"\w+", code))
+    for page in PAGES:
+        text = page.read_text()
+        named = set(re.findall(r"`-{0,2}([a-z]+(?:_[a-z0-9]+)+)(?=[`:=])", text)) | set(
+            re.findall(r"\bDDP_[A-Z_]+", text)
+        )
+        assert not named - words - OTHERS, page
+
+
+def test_full_names_exist() -> None:
+    known = {Path(file).stem for file in FILES if re.match(r"(playbooks|library|plugins/\w+)/\w+\.(py|yml)$", file)}
+    known |= {path.name for path in (ROOT / "roles").iterdir()} | {"site"}
+    named = {name for page in PAGES for name in re.findall(r"\bddp\.swarm\.(\w+)", page.read_text())}
+    assert len(named) > 8
+    assert not named - known
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_names_a_file_that_is_gone(page: Path) -> None:
+    """By its path, or by the end of it: `collect.yml`, `judge/`, `training/Dockerfile`."""
+    ends = {f"/{file}" for file in FILES} | {f"/{parent}/" for file in FILES for parent in Path(file).parents}
+    named = re.findall(r"`([\w./-]+(?:\.(?:yml|py|toml|txt|lock|j2)|/|/[A-Z][a-z]+))`", page.read_text())
+    named = [name for name in named if name not in MADE and not name.startswith(MADE_IN) and "ROLE" not in name]
+    named += re.findall(r"`((?:tests|roles)/[\w./-]+)`", page.read_text().replace("/ROLE/", "/training/"))
+    assert not [name for name in named if not any(end.rstrip("/").endswith(f"/{name}".rstrip("/")) for end in ends)]
+
+
+def options_of(program: str) -> Any:
+    """The parser of one of Ansible's programs, without what its start does."""
+    cli = {"ansible-playbook": PlaybookCLI, "ansible-galaxy": GalaxyCLI}[program]([program])
+    cli.init_parser()
+    return cli.parser
+
+
+def test_ansible_takes_the_options() -> None:
+    seen = 0
+    for page, words in everywhere():
+        if words[0] in {"ansible-playbook", "ansible-galaxy"}:
+            seen += 1
+            try:
+                options_of(words[0]).parse_args(words[1:])
+            except SystemExit:
+                pytest.fail(f"{page}: {shlex.join(words)}")
+    assert seen > 20
+
+
+def test_options_in_a_sentence_are_those_of_a_program() -> None:
+    known = {name for action in options_of("ansible-playbook")._actions for name in action.option_strings}
+    known |= {name for command in COMMANDS for name in options(command)}
+    trainer = "\n".join(path.read_text() for path in (ROOT / "training").rglob("*.py"))
+    known |= set(re.findall(r'"(--[a-z_]+)"', trainer))
+    # Of torchrun, accelerate, pip, docker, the network file system, and of a script that is shown.
+    known |= {"--tee", "--nnodes", "--node_rank", "--master_addr", "--multi_gpu", "--extra-index-url", "--gpus"}
+    known |= {"--epochs", "--compress", "--max_steps"}
+    named = {(page.name, name) for page in PAGES for name in re.findall(r"`(--[a-z_-]+)", page.read_text())}
+    assert not {(page, name) for page, name in named if name not in known}
+
+
+def specs() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for path in (ROOT / "roles").glob("*/meta/argument_specs.yml"):
+        for entry in yaml.safe_load(path.read_text())["argument_specs"].values():
+            found |= entry.get("options") or {}
+    return found
+
+
+def refusals(given: dict[str, Any]) -> list[str]:
+    """What Ansible says of these settings, as it says it when a role starts."""
+    known = specs()
+    wrong = [f"{name} is no setting" for name in given if name not in known]
+    for name in given.keys() & known.keys():
+        spec = {key: value for key, value in known[name].items() if key != "required"}
+        # What a template makes of it is not known here.
+        if "{{" not in str(given[name]):
+            wrong += ArgumentSpecValidator({name: spec}).validate({name: given[name]}).error_messages
+    return wrong
+
+
+def test_values_that_a_sentence_gives_to_a_setting_are_taken() -> None:
+    seen, wrong = 0, []
+    known = specs()
+    for page in PAGES:
+        for name, value in re.findall(r"[` ]([a-z]+(?:_[a-z]+)+)(?:=|: )([^`\n]+)`", page.read_text()):
+            if name in known and not re.search(r"\b[A-Z]{3,}\b|\.\.\.", value):
+                seen += 1
+                # With "=", Ansible takes the value as a text, and makes of it what the setting is.
+                wrong += [(page.name, name, said) for said in refusals({name: yaml.safe_load(value)})]
+    assert not wrong
+    assert seen > 40
+
+
+def test_each_block_of_settings_holds() -> None:
+    """A block is one of settings if one of its names is one."""
+    seen, wrong = 0, []
+    for page in PAGES:
+        for block in re.findall(r"(?:^ {4}[^\n]*\n)+", page.read_text(), re.MULTILINE):
+            try:
+                given = yaml.safe_load(textwrap.dedent(block))
+            except yaml.YAMLError:
+                continue
+            if isinstance(given, dict) and given.keys() & specs().keys():
+                seen += 1
+                wrong += [(page.name, said) for said in refusals(given)]
+    assert not wrong
+    assert seen > 10
 
 
 def test_playbooks_on_pages_exist_and_take_their_variables() -> None:
@@ -211,10 +339,21 @@ def test_variables_and_files_that_a_sentence_gives_to_a_playbook_exist() -> None
     assert given > 20
 
 
-def test_targets_and_commands_of_the_console_exist_with_their_options() -> None:
+def test_targets_of_make_exist_with_their_variables() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    lines = [" ".join(words) for _page, words in everywhere() if words[0] == "make"]
+    lines += [line for page in PAGES for line in re.findall(r"`(make [^`&]+)", page.read_text())]
+    assert len(lines) > 40
+    for line in lines:
+        words = line.split()[1:]
+        assert {word for word in words if "=" not in word} <= TARGETS | {".venv/.installed"}, line
+        assert not [word for word in words if "=" in word and not re.search(rf"\b{word.split('=')[0]}\b", makefile)], (
+            line
+        )
+
+
+def test_commands_of_the_console_exist_with_their_options() -> None:
     for page, words in everywhere():
-        if words[0] == "make":
-            assert {word for word in words[1:] if "=" not in word} <= TARGETS | {".venv/.installed"}, (page, words)
         if words[0] == "./ddp":
             said = {word.split("=")[0] for word in words[2:] if word.startswith("-")}
             assert said <= options(words[1]), (page, words)
@@ -237,15 +376,10 @@ def test_options_of_the_console_in_a_sentence_or_a_table_exist() -> None:
     assert seen > 8
 
 
-def test_whole_files_of_settings_hold() -> None:
-    seen = 0
-    for page in PAGES:
-        for block in re.findall(
-            r"^    # inventory/group_vars/all\.yml\n((?:    .*\n)+)", page.read_text(), re.MULTILINE
-        ):
-            seen += 1
-            assert set(yaml.safe_load(block)) <= variables(), page
-    assert seen == 2
+def test_there_are_two_whole_files_of_settings() -> None:
+    """Their names and values are looked at with all other blocks."""
+    heads = [page.name for page in PAGES if "\n    # inventory/group_vars/all.yml\n" in page.read_text()]
+    assert heads == ["gpu.md", "training.md"]
 
 
 def test_other_commands_are_run_by_a_test_or_marked() -> None:
@@ -253,20 +387,21 @@ def test_other_commands_are_run_by_a_test_or_marked() -> None:
     unknown = [(page, programs(page) - PROGRAMS - {".", "accelerate"}) for page in PAGES]
     assert not [(page, found) for page, found in unknown if found]
     for page, words in everywhere():
-        if words[0] in UNTRIED:
-            assert UNTRIED[words[0]] in page.read_text(), page
-    for program, file in RUN_BY.items():
-        assert program in (ROOT / file).read_text(), program
+        if words[0] not in OURSELVES:
+            line = " ".join(words) + " "
+            begun = [said for said in (*RUN_BY, *UNTRIED) if line.startswith(f"{said} ")]
+            assert begun, (page, line)
+            assert begun[0] in RUN_BY or UNTRIED[begun[0]] in page.read_text(), page
+    for file, said in RUN_BY.values():
+        assert said in (ROOT / file).read_text(), said
 
 
-def test_each_playbook_target_and_command_is_run_by_a_suite() -> None:
-    suites = "\n".join(
-        path.read_text()
-        for folder in ("tests", "molecule")
-        for path in (ROOT / folder).rglob("*.*")
-        if path.suffix in {".py", ".yml"}
-    )
-    for _page, words in everywhere():
-        for word in words:
-            if word in PLAYBOOKS:
-                assert Path(word).name in suites, word
+def test_each_playbook_and_command_of_the_console_is_run_by_a_suite() -> None:
+    """Those of the pages are all that there are. A sentence about one does not count, only a word of its own."""
+    files = [file for file in FILES if file.startswith(("tests/", "molecule/")) and file != "tests/unit/test_docs.py"]
+    suites = "\n".join((ROOT / file).read_text() for file in files if file.endswith((".py", ".yml")))
+    typed = set(re.findall(r'\bddp\("([a-z]+)"', suites)) | set(re.findall(r"\bddp ([a-z]+)", suites))
+    played = set(re.findall(r'"((?:playbooks/)?[a-z_]+\.yml)"', suites))
+    played |= {f"playbooks/{name}.yml" for name in re.findall(r"import_playbook: \S*playbooks/([a-z_]+)\.yml", suites)}
+    assert {name for name in PLAYBOOKS if not {name, Path(name).name} & played} <= {"playbooks/board.yml"}
+    assert set(COMMANDS) - typed == set()
