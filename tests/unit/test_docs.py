@@ -1,5 +1,6 @@
 """The pages: they build without a warning, have every variable, playbook and command, and name nothing that is gone."""
 
+import html
 import os
 import re
 import shlex
@@ -156,6 +157,17 @@ def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
         loaded.feed(page.read_text())
         assert loaded.addresses
         assert not [address for address in loaded.addresses if "//" in address], page
+
+
+def test_no_sentence_is_shown_as_code(site: Path) -> None:
+    """As one that is indented too far is."""
+    wrong = []
+    for page in site.rglob("*.html"):
+        for block in re.findall(r"<pre>(.*?)</pre>", page.read_text(), re.DOTALL):
+            text = html.unescape(re.sub(r"<[^>]*>", "", block)).strip()
+            if re.search(r"\*\*\w[^*]*\w\.?\*\*|\]\(|^[A-Z][a-z]+(?: [a-z]+)+[.:]$", text, re.MULTILINE):
+                wrong.append((page.name, text[:60]))
+    assert not wrong
 
 
 def test_every_playbook_and_every_command_of_the_console_is_described() -> None:
