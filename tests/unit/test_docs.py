@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -101,12 +102,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def variables() -> set[str]:
-    found = set()
+@cache
+def specs() -> dict[str, dict[str, Any]]:
+    """What each role says of its variables."""
+    found: dict[str, dict[str, Any]] = {}
     for path in (ROOT / "roles").glob("*/meta/argument_specs.yml"):
         for entry in yaml.safe_load(path.read_text())["argument_specs"].values():
-            found |= set(entry.get("options") or {})
+            found |= entry.get("options") or {}
     return found
+
+
+def variables() -> set[str]:
+    return set(specs())
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -138,6 +145,7 @@ def options(command: str) -> set[str]:
     return {name for parameter in COMMANDS[command].params for name in parameter.opts}
 
 
+@cache
 def everywhere() -> list[tuple[Path, list[str]]]:
     return [(page, words) for page in PAGES for words in commands(page)]
 
@@ -235,6 +243,7 @@ def test_no_page_names_a_file_that_is_gone(page: Path) -> None:
     assert not [name for name in named if not any(end.rstrip("/").endswith(f"/{name}".rstrip("/")) for end in ends)]
 
 
+@cache
 def options_of(program: str) -> Any:
     """The parser of one of Ansible's programs, without what its start does."""
     cli = {"ansible-playbook": PlaybookCLI, "ansible-galaxy": GalaxyCLI}[program]([program])
@@ -264,14 +273,6 @@ def test_options_in_a_sentence_are_those_of_a_program() -> None:
     known |= {"--epochs", "--compress", "--max_steps"}
     named = {(page.name, name) for page in PAGES for name in re.findall(r"`(--[a-z_-]+)", page.read_text())}
     assert not {(page, name) for page, name in named if name not in known}
-
-
-def specs() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for path in (ROOT / "roles").glob("*/meta/argument_specs.yml"):
-        for entry in yaml.safe_load(path.read_text())["argument_specs"].values():
-            found |= entry.get("options") or {}
-    return found
 
 
 def refusals(given: dict[str, Any]) -> list[str]:
