@@ -237,7 +237,7 @@ def test_full_names_exist() -> None:
 def test_no_page_names_a_file_that_is_gone(page: Path) -> None:
     """By its path, or by the end of it: `collect.yml`, `judge/`, `training/Dockerfile`."""
     ends = {f"/{file}" for file in FILES} | {f"/{parent}/" for file in FILES for parent in Path(file).parents}
-    named = re.findall(r"`([\w./-]+(?:\.(?:yml|py|toml|txt|lock|j2)|/|/[A-Z][a-z]+))`", page.read_text())
+    named = re.findall(r"`([\w./-]+(?:\.(?:yml|py|toml|txt|lock|j2|md)|/|/[A-Z][a-z]+))`", page.read_text())
     named = [name for name in named if name not in MADE and not name.startswith(MADE_IN) and "ROLE" not in name]
     named += re.findall(r"`((?:tests|roles)/[\w./-]+)`", page.read_text().replace("/ROLE/", "/training/"))
     assert not [name for name in named if not any(end.rstrip("/").endswith(f"/{name}".rstrip("/")) for end in ends)]
@@ -248,6 +248,8 @@ def options_of(program: str) -> Any:
     """The parser of one of Ansible's programs, without what its start does."""
     cli = {"ansible-playbook": PlaybookCLI, "ansible-galaxy": GalaxyCLI}[program]([program])
     cli.init_parser()
+    # The beginning of an option is none.
+    cli.parser.allow_abbrev = False
     return cli.parser
 
 
