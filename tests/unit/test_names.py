@@ -52,7 +52,7 @@ def test_ports_of_the_swarm_have_one_home() -> None:
         if isinstance(node, ast.Constant) and (node.value in ports or typed.fullmatch(str(node.value)))
     }
     assert found == {"names.py"}
-    tasks = [(ROOT / f"roles/swarm/tasks/{name}.yml").read_text() for name in ("free_port", "join", "reform")]
+    tasks = [(ROOT / f"roles/swarm/tasks/converge/{name}.yml").read_text() for name in ("free_port", "join", "reform")]
     numbers = [set(map(int, re.findall(r"\b\d{4}\b", text))) for text in tasks]
     assert numbers == [{names.GOSSIP_PORT}, ports, ports]
 
