@@ -130,7 +130,10 @@ def test_a_failed_run_is_collected(tmp_path: Path) -> None:
     # What hinders it hides nothing.
     host.artifacts.with_name("file").write_text("in the way")
     run = host.play(
-        "failure", 2, _training_deployed=failed, **{**asked, "training_artifacts_dir": f"{host.artifacts.parent}/file"}
+        "start/failure",
+        2,
+        _training_deployed=failed,
+        **{**asked, "training_artifacts_dir": f"{host.artifacts.parent}/file"},
     )
     assert "could not be fetched; this does it again:" in " ".join(run.stdout.split()), run.stdout
     assert "the training failed" in run.stdout
